@@ -1,0 +1,53 @@
+# Needs Python >= 3.11 and make; everything else comes from the lock files.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Arguments for the commands behind the targets: make serve ARGS=--help
+ARGS   ?=
+
+.PHONY: serve test lint bench lock clean
+
+serve: $(VENV)/runtime.stamp
+	@exec $(BIN)/mwl serve $(ARGS)
+
+test: lint
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+# A stamp holds what was installed; an unchanged lock skips pip altogether.
+# The development lock holds the runtime lock's versions and more.
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "installing the runtime into $(VENV) …"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "installing the runtime and the test tools into $(VENV) …"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/runtime.stamp
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -m venv $(VENV)
+
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header --quiet --upgrade
+
+# No header and no index URL: a lock names versions and hashes, never a host.
+lock: $(VENV)/dev.stamp
+	@$(COMPILE) --group build -o requirements.lock
+	@$(COMPILE) --group build --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,188 @@
+"""What an order is, its states, and which change is allowed; pure.
+
+An **imaging order** asks for one or more **requested procedures**; each is carried out in
+one or more **scheduled procedure steps**, the lines of a scanner's worklist (PS3.3 C.4.10).
+
+The rules that this module bears:
+
+1. A step moves forward only: SCHEDULED → ARRIVED → READY → STARTED → DEPARTED → final.
+   A final state (COMPLETED, DISCONTINUED, CANCELED) never goes back because a message
+   says so; only a person reopens a step.
+2. HELD is beside that line: a hold hides a step that has not started, a release shows it.
+3. Once a step has STARTED the scanner owns it: the RIS may correct names, but a new time or
+   a cancellation is only flagged for a person.
+4. The state of an order is derived from its steps; nobody sets it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from mwl.patients import Identifier, PatientChange
+
+Fields = dict[str, str | None]
+"""Columns that a message states: a missing key keeps what is there, None deletes it."""
+
+
+class StepState(StrEnum):
+    """Scheduled Procedure Step Status (0040,0020), and HELD, which is ours."""
+
+    HELD = "HELD"
+    SCHEDULED = "SCHEDULED"
+    ARRIVED = "ARRIVED"
+    READY = "READY"
+    STARTED = "STARTED"
+    DEPARTED = "DEPARTED"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+    CANCELED = "CANCELED"
+
+
+WAITING = frozenset({StepState.HELD, StepState.SCHEDULED, StepState.ARRIVED, StepState.READY})
+FINAL = frozenset({StepState.COMPLETED, StepState.DISCONTINUED, StepState.CANCELED})
+
+
+class OrderState(StrEnum):
+    """What has become of an order as a whole; derived from its steps."""
+
+    SCHEDULED = "SCHEDULED"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+    CANCELED = "CANCELED"
+
+
+class Action(StrEnum):
+    """What a pair of ORC-1 and ORC-5 asks for; profiles map the pairs to these."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    CANCEL = "cancel"
+    DISCONTINUE = "discontinue"
+    HOLD = "hold"
+    RELEASE = "release"
+    START = "start"
+    COMPLETE = "complete"
+    NOTE = "note"  # known, but nothing changes
+
+
+# The state that an action leads to, from a step that has not started.
+_TARGET = {
+    Action.CANCEL: StepState.CANCELED,
+    Action.DISCONTINUE: StepState.DISCONTINUED,
+    Action.HOLD: StepState.HELD,
+    Action.START: StepState.STARTED,
+    Action.COMPLETE: StepState.COMPLETED,
+}
+# Actions by which the RIS reports what has happened: they hold after STARTED as well.
+_REPORTS = frozenset({Action.DISCONTINUE, Action.COMPLETE})
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What an action does to a step: its next state, and what a person should see."""
+
+    state: StepState
+    flag: str = ""
+
+
+def transition(action: Action, state: StepState) -> Transition:
+    """Tell what `action`, asked for by the RIS, makes of a step in `state`."""
+    if action in (Action.CREATE, Action.UPDATE, Action.NOTE):
+        return Transition(state)
+    if action is Action.RELEASE:
+        return Transition(StepState.SCHEDULED if state is StepState.HELD else state)
+    target = _TARGET[action]
+    if state in WAITING:
+        return Transition(target)
+    if state is target:
+        return Transition(state)
+    if state in FINAL:
+        return Transition(state, f"{action} after {state}")
+    if action in _REPORTS:
+        return Transition(target)
+    if action is Action.START:
+        return Transition(state)  # STARTED or DEPARTED already
+    return Transition(state, f"{action} after {state}")
+
+
+def derive(states: Iterable[StepState]) -> OrderState:
+    """Derive the state of an order from those of its steps."""
+    seen = frozenset(states)
+    if not seen:
+        return OrderState.SCHEDULED
+    if seen <= FINAL:
+        if StepState.COMPLETED in seen:
+            return OrderState.COMPLETED
+        if StepState.DISCONTINUED in seen:
+            return OrderState.DISCONTINUED
+        return OrderState.CANCELED
+    if seen & {StepState.STARTED, StepState.DEPARTED, StepState.COMPLETED}:
+        return OrderState.IN_PROGRESS
+    return OrderState.SCHEDULED
+
+
+@dataclass(slots=True)
+class StepChange:
+    """What a message states about one scheduled procedure step.
+
+    `sps_id` is None where the message names no step: then it speaks of every step of its
+    procedure, and a new procedure gets one step with an identifier of ours. `start` is an
+    aware instant; None keeps the old one. `stations` holds AE titles; None keeps them.
+    """
+
+    sps_id: str | None = None
+    start: datetime | None = None
+    stations: tuple[str, ...] | None = None
+    fields: Fields = field(default_factory=dict)  # columns of scheduled_step
+
+
+@dataclass(slots=True)
+class ProcedureChange:
+    """What a message states about one requested procedure.
+
+    `key` is its identity within the order: OBR-19, else the code of OBR-4. `study_uid` is
+    None where the message gives none; then `study_uid_policy` decides at creation. A
+    `snapshot` states all steps of the procedure: those it leaves out are cancelled.
+    """
+
+    key: str
+    requested_procedure_id: str | None = None
+    study_uid: str | None = None
+    snapshot: bool = False
+    fields: Fields = field(default_factory=dict)  # columns of requested_procedure
+    steps: list[StepChange] = field(default_factory=list)
+
+
+class StudyUidPolicy(StrEnum):
+    """Where the Study Instance UID of a new procedure comes from if the RIS gives none."""
+
+    GENERATE = "generate"
+    FROM_ACCESSION = "from_accession"
+    REJECT = "reject"
+
+
+@dataclass(slots=True)
+class OrderChange:
+    """What one ORC group asks of one order: the inner form that no wire format owns.
+
+    `number` identifies the order within `source` (the sender): the filler order number,
+    else the placer's. `at` is when the sender made the message, None if it doesn't say.
+    `where` names the field that holds the number, for errors. No `procedures`: the message
+    speaks of all procedures of its order.
+    """
+
+    source: str
+    action: Action
+    number: Identifier
+    patient: PatientChange
+    at: datetime | None = None
+    control: str = ""  # ORC-1 and ORC-5 as received, for people
+    where: str = "ORC-3"
+    placer: Identifier | None = None
+    filler: Identifier | None = None
+    fields: Fields = field(default_factory=dict)  # columns of imaging_order
+    procedures: list[ProcedureChange] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    study_uid_policy: StudyUidPolicy = StudyUidPolicy.GENERATE
