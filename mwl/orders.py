@@ -89,22 +89,16 @@ class Transition:
 
 def transition(action: Action, state: StepState) -> Transition:
     """Tell what `action`, asked for by the RIS, makes of a step in `state`."""
-    if action in (Action.CREATE, Action.UPDATE, Action.NOTE):
+    if action is Action.RELEASE and state is StepState.HELD:
+        return Transition(StepState.SCHEDULED)
+    target = _TARGET.get(action)
+    if target is None or target is state:
         return Transition(state)
-    if action is Action.RELEASE:
-        return Transition(StepState.SCHEDULED if state is StepState.HELD else state)
-    target = _TARGET[action]
-    if state in WAITING:
+    if state in WAITING or (action in _REPORTS and state not in FINAL):
         return Transition(target)
-    if state is target:
-        return Transition(state)
-    if state in FINAL:
-        return Transition(state, f"{action} after {state}")
-    if action in _REPORTS:
-        return Transition(target)
-    if action is Action.START:
-        return Transition(state)  # STARTED or DEPARTED already
-    return Transition(state, f"{action} after {state}")
+    if action is Action.START and state not in FINAL:
+        return Transition(state)  # DEPARTED: further than STARTED already
+    return Transition(state, f"{action} after {state}: not done")
 
 
 def derive(states: Iterable[StepState]) -> OrderState:

@@ -8,10 +8,10 @@ designator, `namespace^universal ID^type`, trailing carets cut.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from mwl.db.types import UtcDateTime
+from mwl.db.types import Json, UtcDateTime
 
 
 class Patient(SQLModel, table=True):
@@ -35,9 +35,9 @@ class Patient(SQLModel, table=True):
     medical_alerts: str = ""
     allergies: str = ""
     comments: str = ""
-    other_ids: list[Any] = Field(default_factory=list, sa_type=JSON)  # [[id, issuer, type], …]
+    other_ids: list[Any] = Field(default_factory=list, sa_type=Json)  # [[id, issuer, type], …]
     merged_into: int | None = Field(default=None, foreign_key="patient.id", index=True)
-    applied_at: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # source → µs since 1970
+    applied_at: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # source → µs since 1970
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -72,7 +72,7 @@ class ImagingOrder(SQLModel, table=True):
     confidentiality: str = ""
     comments: str = ""
     applied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # last message's MSH-7
-    flags: list[Any] = Field(default_factory=list, sa_type=JSON)  # what a person should see
+    flags: list[Any] = Field(default_factory=list, sa_type=Json)  # what a person should see
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -136,7 +136,7 @@ class ScheduledStep(SQLModel, table=True):
     contrast_agent: str = ""
     comments: str = ""
     attributes: dict[str, Any] = Field(
-        default_factory=dict, sa_type=JSON
+        default_factory=dict, sa_type=Json
     )  # further ones, by keyword
 
 
@@ -177,7 +177,7 @@ class Message(SQLModel, table=True):
     state: str  # mwl.journal.State
     ack_code: str = ""
     error: str = ""  # for a person; no patient data
-    flags: list[Any] = Field(default_factory=list, sa_type=JSON)
+    flags: list[Any] = Field(default_factory=list, sa_type=Json)
     encoding: str = ""  # how the bytes were read
     content_hash: bytes = Field(sa_type=LargeBinary)  # SHA-256 of raw
     raw: bytes = Field(sa_type=LargeBinary)
@@ -200,7 +200,7 @@ class Device(SQLModel, table=True):
     modality: str = Field(default="", index=True)
     station_name: str = ""
     location: str = ""
-    may: list[Any] = Field(default_factory=list, sa_type=JSON)  # what it may do
+    may: list[Any] = Field(default_factory=list, sa_type=Json)  # what it may do
     origin: str = "manual"  # or "config"
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)

@@ -1,0 +1,11 @@
+"""The worklist service: each public function is one transaction that you can read.
+
+`apply`, `update_patient` and `merge_patients` take what a message states; `find` answers a
+scanner; `listing` and `manual` serve people.
+"""
+
+from mwl.worklist.apply import apply
+from mwl.worklist.demographics import merge_patients, update_patient
+from mwl.worklist.outcome import Applied, Outcome
+
+__all__ = ["Applied", "Outcome", "apply", "merge_patients", "update_patient"]

@@ -1,0 +1,192 @@
+"""Apply what a message asks of one order.
+
+The order of things, all in the caller's transaction: take the locks, find the order, drop
+what is older than the last applied message, resolve the patient, write the order, then its
+procedures and steps, and derive the order's state from them.
+"""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlmodel import Session
+
+from mwl.db.tables import ImagingOrder
+from mwl.errors import Fault, Reason, Rejected
+from mwl.orders import Action, OrderChange, OrderState
+from mwl.worklist.demographics import issuer_text, resolve
+from mwl.worklist.locks import order_key, patient_key, take
+from mwl.worklist.outcome import Applied, Outcome
+from mwl.worklist.procedures import Procedures
+
+_TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
+_BY_NUMBER = select(_TABLE).where(
+    _TABLE.c.source == bindparam("source"),
+    _TABLE.c.order_number == bindparam("order_number"),
+    _TABLE.c.order_namespace == bindparam("order_namespace"),
+)
+_WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
+_INSERT = (
+    insert(_TABLE)
+    .values({name: bindparam(name) for name in [*_WRITABLE, "created_at"]})
+    .returning(_TABLE.c.id)
+)
+_UPDATE = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in _WRITABLE})
+)
+_NOT_TEXT = ("id", "patient", "applied_at", "flags", "created_at", "updated_at")
+_BLANK: dict[str, Any] = {c.name: "" for c in _TABLE.c if c.name not in _NOT_TEXT}
+
+# An order that a hundred messages complained about has told its story.
+_MOST_FLAGS = 100
+_STATES = (Action.CREATE, Action.UPDATE)
+# What is created even if the order was unknown: it carries the whole order.
+_CREATES = (Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE)
+_ENDS = {Action.CANCEL: OrderState.CANCELED, Action.DISCONTINUE: OrderState.DISCONTINUED}
+
+
+def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInfo) -> Applied:
+    """Apply `change`; `zone` is the site's, for the wall clock that scanners are shown.
+
+    Raises Rejected: OTHER_PATIENT where the order is known for somebody else, DUPLICATE_KEY
+    where its steps collide with another order's, MISSING where the policy wants a Study
+    Instance UID and there is none.
+    """
+    conn = session.connection()
+    take(conn, order_key(change.source, change.number), patient_key(change.patient.id))
+    found = conn.execute(_BY_NUMBER, _identity(change)).mappings().first()
+    if found is None:
+        return _first(conn, change, now, zone)
+    order = dict(found)
+    if _is_older(change.at, order["applied_at"]):
+        flags = [*change.flags, "older than the order's last message: not applied"]
+        return Applied(Outcome.STALE, order["id"], order["patient"], flags)
+    patient = resolve(conn, change.source, change.patient, change.at, now)
+    if patient.row != order["patient"]:
+        raise Rejected(
+            Fault(
+                Reason.OTHER_PATIENT,
+                change.patient.where,
+                "this order belongs to another patient; merge the patients first",
+            )
+        )
+    return _next(conn, order, change, now, zone)
+
+
+def _first(conn: Connection, change: OrderChange, now: datetime, zone: ZoneInfo) -> Applied:
+    if change.action in _ENDS:
+        return _tombstone(conn, change, now)
+    patient = resolve(conn, change.source, change.patient, change.at, now)
+    if change.action not in _CREATES:
+        flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
+        return Applied(Outcome.NOTED, patient=patient.row, flags=flags)
+    flags = list(change.flags)
+    if change.action is not Action.CREATE:
+        flags.append("a change came before its order: created")
+    row = _insert(conn, change, patient.row, now)
+    procedures = Procedures(conn, row, now, zone)
+    procedures.state(change)
+    procedures.act(change)
+    flags += procedures.flags
+    status = procedures.status()
+    if flags or status is not OrderState.SCHEDULED:
+        # Most orders need no second statement: they are what they were inserted as.
+        noted = _remember([], flags)
+        conn.execute(_SETTLE, {"row": row, "new_status": status, "new_flags": noted})
+    return Applied(Outcome.APPLIED, row, patient.row, flags)
+
+
+def _tombstone(conn: Connection, change: OrderChange, now: datetime) -> Applied:
+    # Kept without procedures, so that the older NW, arriving later, does not schedule.
+    patient = resolve(conn, change.source, change.patient, change.at, now)
+    change.flags.append(f"{change.action} of an unknown order")
+    row = _insert(conn, change, patient.row, now, status=_ENDS[change.action])
+    return Applied(Outcome.NOTED, row, patient.row, change.flags)
+
+
+def _next(
+    conn: Connection,
+    order: dict[str, Any],
+    change: OrderChange,
+    now: datetime,
+    zone: ZoneInfo,
+) -> Applied:
+    procedures = Procedures.load(conn, order["id"], now, zone)
+    flags = list(change.flags)
+    if change.action in _STATES:
+        procedures.state(change)
+    procedures.act(change)
+    flags += procedures.flags
+    # Without procedures it is a tombstone still: what was cancelled stays so.
+    status = procedures.status() if procedures.rows else order["status"]
+    values = {
+        **{name: order[name] for name in _WRITABLE},
+        **(_stated(change) if change.action in _STATES else {}),
+        "status": status,
+        "applied_at": change.at or order["applied_at"],
+        "flags": _remember(order["flags"], flags),
+        "updated_at": now,
+    }
+    conn.execute(_UPDATE, {**values, "row": order["id"]})
+    outcome = Outcome.NOTED if change.action is Action.NOTE else Outcome.APPLIED
+    return Applied(outcome, order["id"], order["patient"], flags)
+
+
+def _insert(
+    conn: Connection,
+    change: OrderChange,
+    patient: int,
+    now: datetime,
+    status: OrderState = OrderState.SCHEDULED,
+) -> int:
+    values = {
+        **_BLANK,
+        **_stated(change),
+        **_identity(change),
+        "patient": patient,
+        "status": status,
+        "applied_at": change.at,
+        "flags": change.flags,
+        "created_at": now,
+        "updated_at": now,
+    }
+    row: int = conn.execute(_INSERT, values).scalar_one()
+    return row
+
+
+_SETTLE = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("row"))
+    .values(status=bindparam("new_status"), flags=bindparam("new_flags"))
+)
+
+
+def _identity(change: OrderChange) -> dict[str, str]:
+    return {
+        "source": change.source,
+        "order_number": change.number.id,
+        "order_namespace": change.number.issuer_key,
+    }
+
+
+def _stated(change: OrderChange) -> dict[str, Any]:
+    stated: dict[str, Any] = {name: value or "" for name, value in change.fields.items()}
+    if change.placer is not None:
+        stated["placer_number"] = change.placer.id
+        stated["placer_issuer"] = issuer_text(change.placer)
+    if change.filler is not None:
+        stated["filler_number"] = change.filler.id
+        stated["filler_issuer"] = issuer_text(change.filler)
+    return stated
+
+
+def _is_older(at: datetime | None, applied_at: datetime | None) -> bool:
+    # Equal or missing times go by arrival.
+    return at is not None and applied_at is not None and at < applied_at
+
+
+def _remember(old: list[str], new: list[str]) -> list[str]:
+    return [*old, *(flag for flag in dict.fromkeys(new) if flag not in old)][-_MOST_FLAGS:]

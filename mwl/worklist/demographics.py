@@ -1,0 +1,226 @@
+"""Patients as rows: found by identifier and issuer, updated, merged.
+
+A merged patient's row stays as an alias that points to its survivor (REFERENCE in
+`mwl.patients`). Every function here expects `locks.take` to have been called for the
+patient, so that two connections never create the same one.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlmodel import Session
+
+from mwl.db.tables import ImagingOrder, Patient
+from mwl.errors import Fault, Reason, Rejected
+from mwl.patients import (
+    Identifier,
+    PatientChange,
+    PatientMerge,
+    PatientUpdate,
+    is_someone_else,
+    name_key,
+)
+from mwl.worklist.locks import patient_key, take
+from mwl.worklist.outcome import Applied, Outcome
+
+Row = dict[str, Any]
+
+_TABLE = Patient.__table__  # type: ignore[attr-defined]
+_ORDERS = ImagingOrder.__table__  # type: ignore[attr-defined]
+_BY_ID = select(_TABLE).where(
+    _TABLE.c.patient_id == bindparam("patient_id"), _TABLE.c.issuer_key == bindparam("issuer_key")
+)
+_BY_ROW = select(_TABLE).where(_TABLE.c.id == bindparam("row"))
+_WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
+_INSERT = (
+    insert(_TABLE)
+    .values({name: bindparam(name) for name in [*_WRITABLE, "created_at"]})
+    .returning(_TABLE.c.id)
+)
+_UPDATE = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in _WRITABLE})
+)
+_MOVE_ORDERS = (
+    update(_ORDERS)
+    .where(_ORDERS.c.patient == bindparam("loser"))
+    .values(patient=bindparam("survivor"), updated_at=bindparam("now"))
+)
+_BLANK: dict[str, Any] = {
+    c.name: ""
+    for c in _TABLE.c
+    if c.name not in ("id", "other_ids", "merged_into", "applied_at", "created_at", "updated_at")
+}
+
+# A trail longer than this is no history of merges but a loop that somebody made by hand.
+_LONGEST_TRAIL = 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The patient whom an identifier leads to; `alias` if by way of a merge."""
+
+    row: int
+    alias: bool = False
+    stale: bool = False
+
+
+def issuer_text(identifier: Identifier) -> str:
+    """Write an issuer as `namespace^universal ID^type`, trailing carets cut."""
+    parts = (identifier.namespace, identifier.universal_id, identifier.universal_type)
+    return "^".join(parts).rstrip("^")
+
+
+def resolve(
+    conn: Connection, source: str, change: PatientChange, at: datetime | None, now: datetime
+) -> Resolved:
+    """Find or create the patient, and apply the demographics if they are news.
+
+    Raises Rejected (OTHER_PATIENT) where the record says that this is somebody else.
+    """
+    row = _find(conn, change.id)
+    if row is None:
+        return Resolved(_create(conn, source, change, at, now))
+    if row["merged_into"] is not None:
+        # Never overwrite the survivor's demographics with an alias's.
+        return Resolved(_survivor(conn, row)["id"], alias=True)
+    stated = _stated(change)
+    _refuse_someone_else(row, stated, change.where)
+    last = row["applied_at"].get(source)
+    if at is not None and last is not None and _micros(at) < last:
+        return Resolved(row["id"], stale=True)
+    _save(conn, row, {**stated, "applied_at": _heard(row["applied_at"], source, at)}, now)
+    return Resolved(row["id"])
+
+
+def update_patient(session: Session, change: PatientUpdate, *, now: datetime) -> Applied:
+    """Apply new demographics (ADT^A08); an unknown patient is kept for the orders to come.
+
+    Raises Rejected: UNKNOWN_KEY for an identifier that was merged away, OTHER_PATIENT.
+    """
+    conn = session.connection()
+    take(conn, patient_key(change.patient.id))
+    found = resolve(conn, change.source, change.patient, change.at, now)
+    if found.alias:
+        raise Rejected(
+            Fault(
+                Reason.UNKNOWN_KEY,
+                change.patient.where,
+                "this identifier was merged into another patient; update the survivor",
+            )
+        )
+    if found.stale:
+        flags = [*change.flags, "older than the patient's last message: not applied"]
+        return Applied(Outcome.STALE, patient=found.row, flags=flags)
+    return Applied(Outcome.APPLIED, patient=found.row, flags=change.flags)
+
+
+def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> Applied:
+    """Make `merge.prior` an alias of `merge.patient` and give the survivor its orders.
+
+    Both sides follow their alias trails first, so chains, repeats and inverse merges end at
+    one survivor. Raises Rejected where MRG-1 and PID-3 name the same patient.
+    """
+    if _same(merge.prior, merge.patient.id):
+        raise Rejected(Fault(Reason.MALFORMED, "MRG-1", "names the same patient as PID-3"))
+    conn = session.connection()
+    take(conn, patient_key(merge.prior), patient_key(merge.patient.id))
+    survivor = resolve(conn, merge.source, merge.patient, merge.at, now).row
+    prior = _find(conn, merge.prior)
+    if prior is None:
+        # Unknown until now; kept, so that what still names it finds the survivor.
+        _create(conn, merge.source, PatientChange(merge.prior), merge.at, now, merged_into=survivor)
+        return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags)
+    loser = _survivor(conn, prior)
+    if loser["id"] == survivor:
+        return Applied(
+            Outcome.NOTED, patient=survivor, flags=[*merge.flags, "these were merged before"]
+        )
+    _save(conn, loser, {"merged_into": survivor}, now)
+    conn.execute(_MOVE_ORDERS, {"loser": loser["id"], "survivor": survivor, "now": now})
+    return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags)
+
+
+def _find(conn: Connection, identifier: Identifier) -> Row | None:
+    key = {"patient_id": identifier.id, "issuer_key": identifier.issuer_key}
+    row = conn.execute(_BY_ID, key).mappings().first()
+    return None if row is None else dict(row)
+
+
+def _survivor(conn: Connection, row: Row) -> Row:
+    for _ in range(_LONGEST_TRAIL):
+        if row["merged_into"] is None:
+            return row
+        row = dict(conn.execute(_BY_ROW, {"row": row["merged_into"]}).mappings().one())
+    raise Rejected(Fault(Reason.INTERNAL, "PID-3", "the merges of this patient form a loop"))
+
+
+def _create(  # noqa: PLR0913 - one row, and where it came from
+    conn: Connection,
+    source: str,
+    change: PatientChange,
+    at: datetime | None,
+    now: datetime,
+    *,
+    merged_into: int | None = None,
+) -> int:
+    values = {
+        **_BLANK,
+        "other_ids": [],
+        **_stated(change),
+        "patient_id": change.id.id,
+        "issuer_key": change.id.issuer_key,
+        "issuer": issuer_text(change.id),
+        "merged_into": merged_into,
+        "applied_at": _heard({}, source, at),
+        "created_at": now,
+        "updated_at": now,
+    }
+    row: int = conn.execute(_INSERT, values).scalar_one()
+    return row
+
+
+def _save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
+    if all(row[name] == value for name, value in stated.items()):
+        return
+    values = {name: row[name] for name in _WRITABLE} | dict(stated)
+    conn.execute(_UPDATE, {**values, "updated_at": now, "row": row["id"]})
+
+
+def _stated(change: PatientChange) -> dict[str, Any]:
+    stated: dict[str, Any] = {name: value or "" for name, value in change.fields.items()}
+    if "patient_name" in stated:
+        stated["name_key"] = name_key(stated["patient_name"])
+    if change.others is not None:
+        stated["other_ids"] = [[o.id, issuer_text(o), kind] for o, kind in change.others]
+    return stated
+
+
+def _refuse_someone_else(row: Row, stated: Row, where: str) -> None:
+    name, birth_date = stated.get("patient_name", ""), stated.get("birth_date", "")
+    if is_someone_else(row["patient_name"], row["birth_date"], name, birth_date):
+        raise Rejected(
+            Fault(
+                Reason.OTHER_PATIENT,
+                where,
+                "this identifier is known with another name and birth date; "
+                "merge or correct the patient first",
+            )
+        )
+
+
+def _same(one: Identifier, other: Identifier) -> bool:
+    return one.id == other.id and one.issuer_key == other.issuer_key
+
+
+def _heard(applied: dict[str, int], source: str, at: datetime | None) -> dict[str, int]:
+    # Equal or missing times go by arrival; a missing one doesn't move the mark.
+    return dict(applied) if at is None else {**applied, source: _micros(at)}
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)

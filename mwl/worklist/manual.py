@@ -1,0 +1,286 @@
+"""What a person does to the worklist on the day when the RIS is down.
+
+An entry made here is an order from the source "manual", with a number of ours; a person
+matches it with the RIS's order later. A change goes through `apply` like any message, so
+that the same rules hold; it carries no message time, and so never stands in the way of what
+the RIS sends next. Cancelling and reopening are a person's own: reopening is the one way
+back from a final state.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select, update
+from sqlmodel import Session
+
+from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
+from mwl.errors import Fault, Reason, Rejected
+from mwl.orders import (
+    WAITING,
+    Action,
+    OrderChange,
+    ProcedureChange,
+    StepChange,
+    StepState,
+    derive,
+)
+from mwl.patients import Identifier, PatientChange
+from mwl.worklist.apply import apply
+from mwl.worklist.procedures import new_id
+
+SOURCE = "manual"
+
+_PATIENT = Patient.__table__  # type: ignore[attr-defined]
+_ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+
+# PS3.5 6.2: the lengths of SH, LO and CS, in characters.
+_LONGEST = {
+    "patient_id": 64,
+    "accession_number": 16,
+    "requested_procedure_id": 16,
+    "sps_id": 16,
+    "modality": 16,
+    "description": 64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a person states of an entry; None keeps what is there.
+
+    `patient_name` is a DICOM PN (`Doe^Jane`), `birth_date` YYYYMMDD, `start` aware.
+    """
+
+    patient_id: str | None = None
+    issuer: str = ""
+    patient_name: str | None = None
+    birth_date: str | None = None
+    sex: str | None = None
+    accession_number: str | None = None
+    modality: str | None = None
+    description: str | None = None
+    start: datetime | None = None
+    stations: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """How a person names an entry: by accession number, SPS ID, or both."""
+
+    accession_number: str = ""
+    sps_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The steps that a command touched, by SPS ID, and what the person should know."""
+
+    sps_ids: list[str]
+    flags: list[str] = field(default_factory=list)
+
+
+def add(session: Session, entry: Entry, *, now: datetime, zone: ZoneInfo) -> Done:
+    """Put an entry on the worklist; patient ID, name and modality are needed.
+
+    Raises Rejected: MISSING, TOO_LONG, MALFORMED, or OTHER_PATIENT where the identifier is
+    known for somebody else.
+    """
+    _check(entry)
+    _require(entry)
+    step = StepChange(sps_id=new_id(), start=entry.start or now, stations=entry.stations)
+    step.fields = _step_fields(entry)
+    procedure = ProcedureChange(key=SOURCE, steps=[step], fields=_procedure_fields(entry))
+    change = OrderChange(
+        source=SOURCE,
+        action=Action.CREATE,
+        number=Identifier(new_id()),
+        patient=_patient(entry, Identifier(entry.patient_id or "", entry.issuer)),
+        procedures=[procedure],
+    )
+    applied = apply(session, change, now=now, zone=zone)
+    return Done([str(step.sps_id)], applied.flags)
+
+
+def change(session: Session, which: Which, entry: Entry, *, now: datetime, zone: ZoneInfo) -> Done:
+    """Change an entry; raises Rejected as `add`, and FINAL where the step has begun."""
+    _check(entry)
+    row = _pick(session, which)
+    _refuse_begun(row, "changed")
+    if entry.patient_id not in (None, row["patient_id"]):
+        raise Rejected(
+            Fault(
+                Reason.OTHER_PATIENT,
+                "patient ID",
+                "an entry does not change its patient: cancel it and add another",
+            )
+        )
+    step = StepChange(row["sps_id"], entry.start, entry.stations, _step_fields(entry))
+    procedure = ProcedureChange(row["key"], steps=[step], fields=_procedure_fields(entry))
+    stated = OrderChange(
+        source=row["source"],
+        action=Action.UPDATE,
+        number=Identifier(row["order_number"], row["order_namespace"]),
+        patient=_patient(entry, Identifier(row["patient_id"], row["issuer_key"])),
+        procedures=[procedure],
+    )
+    applied = apply(session, stated, now=now, zone=zone)
+    return Done([row["sps_id"]], applied.flags)
+
+
+def cancel(session: Session, which: Which, *, now: datetime) -> Done:
+    """Take an entry from the worklist; raises Rejected (FINAL) once the step has begun."""
+    row = _pick(session, which)
+    _refuse_begun(row, "cancelled")
+    _set_state(session, row, StepState.CANCELED, now)
+    return Done([row["sps_id"]])
+
+
+def reopen(session: Session, which: Which, *, now: datetime) -> Done:
+    """Put a step that was ended, begun or held back on the worklist as SCHEDULED."""
+    row = _pick(session, which)
+    if row["state"] == StepState.SCHEDULED:
+        raise Rejected(Fault(Reason.FINAL, "", "the entry is on the worklist already"))
+    _set_state(session, row, StepState.SCHEDULED, now)
+    return Done([row["sps_id"]])
+
+
+_PICK = (
+    select(
+        _STEP.c.id,
+        _STEP.c.sps_id,
+        _STEP.c.state,
+        _PROCEDURE.c.key,
+        _ORDER.c.id.label("order_row"),
+        _ORDER.c.source,
+        _ORDER.c.order_number,
+        _ORDER.c.order_namespace,
+        _PATIENT.c.patient_id,
+        _PATIENT.c.issuer_key,
+    )
+    .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+    .join(_ORDER, _PROCEDURE.c.imaging_order == _ORDER.c.id)
+    .join(_PATIENT, _ORDER.c.patient == _PATIENT.c.id)
+    .limit(2)
+)
+
+
+def _pick(session: Session, which: Which) -> dict[str, Any]:
+    statement = _PICK
+    if which.accession_number:
+        statement = statement.where(_PROCEDURE.c.accession_number == which.accession_number)
+    if which.sps_id:
+        statement = statement.where(_STEP.c.sps_id == which.sps_id)
+    if not (which.accession_number or which.sps_id):
+        raise Rejected(Fault(Reason.MISSING, "", "give the accession number or the step ID"))
+    rows = session.connection().execute(statement).mappings().all()
+    if not rows:
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "", "no entry on file answers to that"))
+    if len(rows) > 1:
+        raise Rejected(
+            Fault(
+                Reason.DUPLICATE_KEY,
+                "",
+                "several entries answer to that: give the step ID as well "
+                "(`mwl worklist list` shows it)",
+            )
+        )
+    return dict(rows[0])
+
+
+def _refuse_begun(row: dict[str, Any], done: str) -> None:
+    if row["state"] not in WAITING:
+        raise Rejected(
+            Fault(
+                Reason.FINAL,
+                "",
+                f"the step is {row['state']} and can't be {done}; reopen it first",
+            )
+        )
+
+
+def _set_state(session: Session, row: dict[str, Any], state: StepState, now: datetime) -> None:
+    conn = session.connection()
+    conn.execute(update(_STEP).where(_STEP.c.id == row["id"]).values(state=state, state_at=now))
+    states = (
+        select(_STEP.c.state)
+        .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+        .where(_PROCEDURE.c.imaging_order == row["order_row"])
+    )
+    status = derive(StepState(value) for value in conn.execute(states).scalars())
+    conn.execute(
+        update(_ORDER).where(_ORDER.c.id == row["order_row"]).values(status=status, updated_at=now)
+    )
+
+
+def _require(entry: Entry) -> None:
+    needed = {
+        "patient ID": entry.patient_id,
+        "patient name": entry.patient_name,
+        "modality": entry.modality,
+    }
+    if faults := [
+        Fault(Reason.MISSING, name, "is needed") for name, value in needed.items() if not value
+    ]:
+        raise Rejected(*faults)
+
+
+def _check(entry: Entry) -> None:
+    faults = []
+    for name, longest in _LONGEST.items():
+        value = getattr(entry, name, None) or ""
+        label = name.replace("_", " ")
+        if len(value) > longest:
+            faults.append(Fault(Reason.TOO_LONG, label, f"longer than {longest} characters"))
+        if "\\" in value or not value.isprintable():
+            faults.append(Fault(Reason.MALFORMED, label, "holds a backslash or control character"))
+    faults += [
+        Fault(Reason.MALFORMED, "station", "an AE title has 1 to 16 characters, no backslash")
+        for title in entry.stations or ()
+        if not 1 <= len(title) <= 16 or "\\" in title or not title.isprintable()
+    ]
+    name = entry.patient_name or ""
+    if "\\" in name or not name.isprintable() or any(len(g) > 64 for g in name.split("=")):
+        faults.append(
+            Fault(Reason.MALFORMED, "patient name", "a group holds up to 64 printable characters")
+        )
+    faults += _check_birth_date(entry.birth_date)
+    if entry.sex not in (None, "", "F", "M", "O"):
+        faults.append(Fault(Reason.UNKNOWN_CODE, "sex", "is F, M or O"))
+    if faults:
+        raise Rejected(*faults)
+
+
+def _check_birth_date(value: str | None) -> list[Fault]:
+    if not value:
+        return []
+    try:
+        datetime.strptime(value, "%Y%m%d")  # noqa: DTZ007 - a DA has no zone and never shifts
+    except ValueError:
+        return [Fault(Reason.MALFORMED, "birth date", "is written YYYYMMDD")]
+    return [] if len(value) == 8 else [Fault(Reason.MALFORMED, "birth date", "is written YYYYMMDD")]
+
+
+def _patient(entry: Entry, identifier: Identifier) -> PatientChange:
+    fields = {
+        "patient_name": entry.patient_name,
+        "birth_date": entry.birth_date,
+        "sex": entry.sex,
+    }
+    return PatientChange(identifier, where="patient ID", fields=_given(fields))
+
+
+def _procedure_fields(entry: Entry) -> dict[str, str | None]:
+    fields = {"accession_number": entry.accession_number, "description": entry.description}
+    return _given(fields)
+
+
+def _step_fields(entry: Entry) -> dict[str, str | None]:
+    return _given({"modality": entry.modality, "description": entry.description})
+
+
+def _given(fields: dict[str, str | None]) -> dict[str, str | None]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,285 @@
+"""The requested procedures of one order and their steps, as rows.
+
+Identity, never position: a procedure is found by its key (OBR-19, else the OBR-4 code), a
+step by its SPS ID. What a message does not name, it speaks of as a whole: no procedure, all
+of them; no step, every step of its procedure.
+"""
+
+import base64
+import secrets
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from mwl.db.tables import RequestedProcedure, ScheduledStep
+from mwl.errors import Fault, Reason, Rejected
+from mwl.orders import (
+    WAITING,
+    Action,
+    OrderChange,
+    OrderState,
+    ProcedureChange,
+    StepChange,
+    StepState,
+    StudyUidPolicy,
+    derive,
+    transition,
+)
+from mwl.patients import name_key
+from mwl.worklist import stations
+
+Row = dict[str, Any]
+
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+
+_PROCEDURES_OF = select(_PROCEDURE).where(_PROCEDURE.c.imaging_order == bindparam("order_row"))
+_STEPS_OF = (
+    select(_STEP)
+    .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+    .where(_PROCEDURE.c.imaging_order == bindparam("order_row"))
+    .order_by(_STEP.c.id)
+)
+
+
+def _columns(table: Any) -> list[str]:
+    return [c.name for c in table.c if c.name != "id"]
+
+
+def _inserting(table: Any) -> Any:
+    values: Row = {name: bindparam(name) for name in _columns(table)}
+    return insert(table).values(values).returning(table.c.id)
+
+
+def _updating(table: Any) -> Any:
+    values: Row = {name: bindparam(name) for name in _columns(table)}
+    return update(table).where(table.c.id == bindparam("row")).values(values)
+
+
+_INSERT_PROCEDURE, _UPDATE_PROCEDURE = _inserting(_PROCEDURE), _updating(_PROCEDURE)
+_INSERT_STEP, _UPDATE_STEP = _inserting(_STEP), _updating(_STEP)
+_BLANK_PROCEDURE: Row = dict.fromkeys(_columns(_PROCEDURE), "")
+_BLANK_STEP: Row = {**dict.fromkeys(_columns(_STEP), ""), "attributes": {}}
+
+
+class Procedures:
+    """Requested procedures and scheduled steps of one order, while a change is applied."""
+
+    def __init__(self, conn: Connection, order: int, now: datetime, zone: ZoneInfo) -> None:
+        self._conn, self._order, self._now, self._zone = conn, order, now, zone
+        self.rows: list[Row] = []
+        self.steps: list[Row] = []
+        self.flags: list[str] = []
+
+    @classmethod
+    def load(cls, conn: Connection, order: int, now: datetime, zone: ZoneInfo) -> Self:
+        """Read what the order has."""
+        it = cls(conn, order, now, zone)
+        key = {"order_row": order}
+        it.rows = [dict(row) for row in conn.execute(_PROCEDURES_OF, key).mappings()]
+        it.steps = [dict(row) for row in conn.execute(_STEPS_OF, key).mappings()]
+        return it
+
+    def status(self) -> OrderState:
+        """Derive the order's state."""
+        return derive(StepState(step["state"]) for step in self.steps)
+
+    # ---- what a message states -------------------------------------------------------
+
+    def state(self, change: OrderChange) -> None:
+        """Create or update the procedures and steps that `change` names."""
+        for stated in change.procedures or [ProcedureChange(key="")]:
+            known = self._match(stated)
+            if known:
+                for procedure in known:
+                    self._update_procedure(procedure, stated)
+            else:
+                self._create_procedure(stated, change)
+
+    def _match(self, stated: ProcedureChange) -> list[Row]:
+        """Find the rows that `stated` speaks of; none: it is new."""
+        if not stated.key:
+            return self.rows
+        by_key = [row for row in self.rows if row["key"] == stated.key]
+        if by_key:
+            return by_key
+        code = stated.fields.get("code_value")
+        if stated.requested_procedure_id is not None:
+            # The first message had no OBR-19 yet, and the row is known by its code.
+            return [row for row in self.rows if code and row["key"] == code][:1]
+        by_code = [row for row in self.rows if row["code_value"] == stated.key]
+        if len(by_code) == 1:
+            return by_code
+        return [row for row in self.rows if row["study_instance_uid"] == stated.study_uid][:1]
+
+    def _create_procedure(self, stated: ProcedureChange, change: OrderChange) -> None:
+        values = {
+            **_BLANK_PROCEDURE,
+            **{name: value or "" for name, value in stated.fields.items()},
+            "imaging_order": self._order,
+            "key": stated.key,
+            "requested_procedure_id": stated.requested_procedure_id or new_id(),
+        }
+        values["study_instance_uid"] = stated.study_uid or _new_study_uid(change, values)
+        values["id"] = self._conn.execute(_INSERT_PROCEDURE, values).scalar_one()
+        self.rows.append(values)
+        for step in stated.steps or [StepChange()]:
+            self._create_step(values, step)
+
+    def _update_procedure(self, row: Row, stated: ProcedureChange) -> None:
+        steps = [step for step in self.steps if step["procedure"] == row["id"]]
+        begun = any(step["state"] not in WAITING for step in steps)
+        new = {**row, **{name: value or "" for name, value in stated.fields.items()}}
+        if stated.requested_procedure_id:
+            new["key"] = stated.key
+            new["requested_procedure_id"] = stated.requested_procedure_id
+        if stated.study_uid and stated.study_uid != row["study_instance_uid"]:
+            if begun:
+                # The scanner has put the old one into its images.
+                self.flags.append("another Study Instance UID after the procedure began: not taken")
+            else:
+                new["study_instance_uid"] = stated.study_uid
+                for step in steps:
+                    self._save_step(step, {"study_instance_uid": stated.study_uid})
+        if new != row:
+            self._conn.execute(_UPDATE_PROCEDURE, {**new, "row": row["id"]})
+            row.update(new)
+        self._state_steps(row, steps, stated)
+
+    def _state_steps(self, row: Row, steps: list[Row], stated: ProcedureChange) -> None:
+        named: set[int] = set()
+        for change in stated.steps:
+            known = [s for s in steps if change.sps_id in (None, s["sps_id"])]
+            for step in known:
+                self._update_step(step, change)
+                named.add(step["id"])
+            if not known:
+                named.add(self._create_step(row, change)["id"])
+        if stated.snapshot:
+            for step in steps:
+                if step["id"] not in named:
+                    self._move(step, Action.CANCEL)
+
+    def _create_step(self, procedure: Row, change: StepChange) -> Row:
+        if change.start is None:
+            self.flags.append("no start time: scheduled for now")
+        values = {
+            **_BLANK_STEP,
+            **self._stated(change),
+            **self._clock(change.start or self._now),
+            "procedure": procedure["id"],
+            "study_instance_uid": procedure["study_instance_uid"],
+            "sps_id": change.sps_id or new_id(),
+            "state": StepState.SCHEDULED,
+            "state_at": self._now,
+        }
+        titles = self._stations(change.stations, values["modality"])
+        values["station_ae_titles"] = "\\".join(titles)
+        try:
+            values["id"] = self._conn.execute(_INSERT_STEP, values).scalar_one()
+        except IntegrityError as error:
+            raise _collision() from error
+        stations.assign(self._conn, values["id"], titles)
+        self.steps.append(values)
+        return values
+
+    def _update_step(self, step: Row, change: StepChange) -> None:
+        stated = self._stated(change)
+        if change.start is not None:
+            stated |= self._clock(change.start)
+        if step["state"] not in WAITING:
+            # Once STARTED the scanner owns the step; a person decides what to do.
+            if names := [name for name, value in stated.items() if step[name] != value]:
+                changed = ", ".join(sorted(names))
+                self.flags.append(f"{changed} of a step that is {step['state']}: not taken")
+            return
+        modality: str = (step | stated)["modality"]
+        if change.stations is not None or modality != step["modality"]:
+            titles = self._stations(change.stations, modality)
+            if step["station_ae_titles"] != "\\".join(titles):
+                stated["station_ae_titles"] = "\\".join(titles)
+                stations.assign(self._conn, step["id"], titles, again=True)
+        self._save_step(step, stated)
+
+    def _stated(self, change: StepChange) -> Row:
+        stated: Row = {name: value or "" for name, value in change.fields.items()}
+        if "performing_physician" in stated:
+            stated["performing_physician_key"] = name_key(stated["performing_physician"])
+        return stated
+
+    def _stations(self, stated: tuple[str, ...] | None, modality: str) -> tuple[str, ...]:
+        """Choose the stations: the message's, else every device of the modality, else none."""
+        return stated or (stations.of_modality(self._conn, modality) if modality else ())
+
+    def _clock(self, start: datetime) -> Row:
+        local = start.astimezone(self._zone)
+        return {"start_at": start.astimezone(UTC), "start_local": local.strftime("%Y%m%d%H%M%S")}
+
+    def _save_step(self, step: Row, stated: Row) -> None:
+        new = {**step, **stated}
+        if new == step:
+            return
+        try:
+            self._conn.execute(_UPDATE_STEP, {**new, "row": step["id"]})
+        except IntegrityError as error:
+            raise _collision() from error
+        step.update(new)
+
+    # ---- what a message does -----------------------------------------------------------
+
+    def act(self, change: OrderChange) -> None:
+        """Move the steps that `change` speaks of to where its action leads."""
+        if change.action in (Action.CREATE, Action.UPDATE, Action.NOTE):
+            return
+        for step in self._spoken_of(change):
+            self._move(step, change.action)
+
+    def _spoken_of(self, change: OrderChange) -> Iterator[Row]:
+        if not change.procedures:
+            yield from self.steps
+        for stated in change.procedures:
+            rows = {row["id"] for row in self._match(stated)}
+            names = {step.sps_id for step in stated.steps}
+            for step in self.steps:
+                if step["procedure"] in rows and (
+                    not names or None in names or step["sps_id"] in names
+                ):
+                    yield step
+
+    def _move(self, step: Row, action: Action) -> None:
+        moved = transition(action, StepState(step["state"]))
+        if moved.flag:
+            self.flags.append(moved.flag)
+        if moved.state != step["state"]:
+            self._save_step(step, {"state": moved.state, "state_at": self._now})
+
+
+def _collision() -> Rejected:
+    return Rejected(
+        Fault(
+            Reason.DUPLICATE_KEY,
+            "",
+            "another order has a step with this Study Instance UID and step ID",
+        )
+    )
+
+
+def new_id() -> str:
+    """Make an identifier of 12 characters that fits an SH and can be read aloud."""
+    return base64.b32encode(secrets.token_bytes(10)).decode()[:12]
+
+
+def _new_study_uid(change: OrderChange, procedure: Row) -> str:
+    """Make a Study Instance UID under 2.25 (PS3.5 B.2), by the policy of the change."""
+    if change.study_uid_policy is StudyUidPolicy.REJECT:
+        raise Rejected(Fault(Reason.MISSING, "ZDS-1", "no Study Instance UID"))
+    accession = procedure["accession_number"]
+    if change.study_uid_policy is StudyUidPolicy.FROM_ACCESSION and accession:
+        issuer = procedure["accession_issuer"]
+        return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{issuer}/{accession}').int}"
+    return f"2.25.{uuid.uuid4().int}"
