@@ -1,0 +1,65 @@
+"""The states of steps and orders: every action against every state."""
+
+import pytest
+
+from mwl.orders import FINAL, Action, OrderState, StepState, derive, transition
+
+H, S, A, R = StepState.HELD, StepState.SCHEDULED, StepState.ARRIVED, StepState.READY
+ST, DP = StepState.STARTED, StepState.DEPARTED
+CO, DI, CA = StepState.COMPLETED, StepState.DISCONTINUED, StepState.CANCELED
+
+# What each action makes of each state; "!" where a person must see it.
+BEGINNING = [H, S, A, R, ST, DP, CO, DI, CA]
+TABLE = {
+    Action.CREATE: [H, S, A, R, ST, DP, CO, DI, CA],
+    Action.UPDATE: [H, S, A, R, ST, DP, CO, DI, CA],
+    Action.NOTE: [H, S, A, R, ST, DP, CO, DI, CA],
+    Action.CANCEL: [CA, CA, CA, CA, (ST, "!"), (DP, "!"), (CO, "!"), (DI, "!"), CA],
+    Action.DISCONTINUE: [DI, DI, DI, DI, DI, DI, (CO, "!"), DI, (CA, "!")],
+    Action.HOLD: [H, H, H, H, (ST, "!"), (DP, "!"), (CO, "!"), (DI, "!"), (CA, "!")],
+    Action.RELEASE: [S, S, A, R, ST, DP, CO, DI, CA],
+    Action.START: [ST, ST, ST, ST, ST, DP, (CO, "!"), (DI, "!"), (CA, "!")],
+    Action.COMPLETE: [CO, CO, CO, CO, CO, CO, CO, (DI, "!"), (CA, "!")],
+}
+CELLS = [
+    (action, state, cell if isinstance(cell, tuple) else (cell, ""))
+    for action, row in TABLE.items()
+    for state, cell in zip(BEGINNING, row, strict=True)
+]
+
+
+@pytest.mark.parametrize(("action", "state", "expected"), CELLS)
+def test_an_action_leads_from_each_state_where_the_table_says(action, state, expected):
+    moved = transition(action, state)
+    assert (moved.state, bool(moved.flag)) == (expected[0], bool(expected[1]))
+
+
+def test_the_table_covers_every_action_and_state():
+    assert set(TABLE) == set(Action)
+    assert set(BEGINNING) == set(StepState)
+
+
+@pytest.mark.parametrize("state", sorted(FINAL))
+def test_no_action_leaves_a_final_state(state):
+    assert {transition(action, state).state for action in Action} == {state}
+
+
+@pytest.mark.parametrize(
+    ("steps", "order"),
+    [
+        ([], OrderState.SCHEDULED),
+        ([S], OrderState.SCHEDULED),
+        ([H], OrderState.SCHEDULED),
+        ([A, R], OrderState.SCHEDULED),
+        ([S, ST], OrderState.IN_PROGRESS),
+        ([DP], OrderState.IN_PROGRESS),
+        ([S, CO], OrderState.IN_PROGRESS),
+        ([S, CA], OrderState.SCHEDULED),
+        ([CO], OrderState.COMPLETED),
+        ([CO, DI, CA], OrderState.COMPLETED),
+        ([DI, CA], OrderState.DISCONTINUED),
+        ([CA, CA], OrderState.CANCELED),
+    ],
+)
+def test_an_order_is_what_its_steps_make_of_it(steps, order):
+    assert derive(steps) is order
