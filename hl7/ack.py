@@ -1,0 +1,218 @@
+"""Answer a message: MSA, and an ERR segment for each fault (HL7 v2.5.1 2.9.2, 2.15).
+
+One tree of errors, mapped here once to HL7's codes:
+
+- AE: the content is at fault; ERR-3 is 100 to 104. Also an order that names somebody
+  else's patient, a collision of identities, and a state that never goes back: their ERR-3
+  is 205, the nearest of table 0357, but it is this message that a person must mend.
+- AR: what table 0357 calls rejection: a type, event, processing id or version we don't
+  take (200 to 203), a key unknown here (204), and 207 where a site wants our own troubles
+  answered at all.
+
+Answered bytes echo the sender's: its delimiters, version, processing id, MSH-18, and
+MSH-10 byte for byte, for it is what the sender matches MSA-2 with.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from hl7 import er7
+from hl7.escapes import UNDECLARED
+from mwl.errors import Fault, Reason
+
+
+class Code(StrEnum):
+    """MSA-1, table 0008, original mode."""
+
+    AA = "AA"
+    AE = "AE"
+    AR = "AR"
+
+
+# Table 0357: message error condition codes.
+_CONDITIONS = {
+    Reason.SEQUENCE: ("100", "Segment sequence error"),
+    Reason.MISSING: ("101", "Required field missing"),
+    Reason.MALFORMED: ("102", "Data type error"),
+    Reason.UNKNOWN_CODE: ("103", "Table value not found"),
+    Reason.TOO_LONG: ("104", "Value too long"),
+    Reason.UNSUPPORTED_TYPE: ("200", "Unsupported message type"),
+    Reason.UNSUPPORTED_EVENT: ("201", "Unsupported event code"),
+    Reason.UNSUPPORTED_PROCESSING: ("202", "Unsupported processing id"),
+    Reason.UNSUPPORTED_VERSION: ("203", "Unsupported version id"),
+    Reason.UNKNOWN_KEY: ("204", "Unknown key identifier"),
+    Reason.DUPLICATE_KEY: ("205", "Duplicate key identifier"),
+    Reason.OTHER_PATIENT: ("205", "Duplicate key identifier"),
+    # Not 206, application record locked: senders ask again after that one.
+    Reason.FINAL: ("205", "Duplicate key identifier"),
+    Reason.INTERNAL: ("207", "Application internal error"),
+}
+_REJECTIONS = frozenset(
+    {
+        Reason.UNSUPPORTED_TYPE,
+        Reason.UNSUPPORTED_EVENT,
+        Reason.UNSUPPORTED_PROCESSING,
+        Reason.UNSUPPORTED_VERSION,
+        Reason.UNKNOWN_KEY,
+        Reason.INTERNAL,
+    }
+)
+_DEFAULT_VERSION = "2.5.1"  # for a sender that names none
+MAX_ECHO = 250  # characters of any field that we give back
+MAX_TEXT = 250  # ERR-8, v2.5.1
+MAX_MSA_TEXT = 80  # MSA-3, v2.5.1
+MAX_FAULTS = 50
+_SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
+
+
+def code_for(faults: Sequence[Fault]) -> Code:
+    """Choose MSA-1: AA without faults, AR when one of them is a rejection, else AE."""
+    if not faults:
+        return Code.AA
+    return Code.AR if any(fault.reason in _REJECTIONS for fault in faults) else Code.AE
+
+
+def acknowledge(
+    request: er7.Message | None,
+    code: Code,
+    faults: Sequence[Fault] = (),
+    *,
+    now: datetime,
+    control_id: str,
+) -> bytes:
+    """Write the ACK of a message, unframed.
+
+    `request` may be its header alone (`er7.header`), or None for what has no MSH that can
+    be read: such an answer has an empty MSA-2 and names no receiver. `control_id` is the
+    answer's own MSH-10. Faults that come with an AA are warnings. The first fault's text
+    is MSA-3 too: v2.5 deprecated it, but it is what most engines show.
+    """
+    delimiters = request.delimiters if request else er7.Delimiters()
+    # Without MSH-18 the sender has promised to read ASCII only.
+    encoding = request.encoding if request and _echo(request, 18) else "ascii"
+    writer = _Writer(delimiters, encoding)
+    note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults else ""
+    segments = [
+        _msh(writer, request, now, control_id),
+        writer.join("MSA", code, _echo(request, 10), note),
+    ]
+    if faults:
+        old = request is not None and _version(request) < (2, 5)
+        severity = "W" if code == Code.AA else "E"
+        segments += _eld(writer, faults) if old else _err(writer, faults, severity)
+    text = "\r".join(segments) + "\r"
+    return text.encode(request.encoding if request else "ascii", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Write in the sender's delimiters."""
+
+    delimiters: er7.Delimiters
+    encoding: str  # of texts of our own; what we echo goes back in the bytes it came in
+
+    def text(self, text: str, limit: int) -> str:
+        readable = text[:limit].encode(self.encoding, "replace").decode(self.encoding)
+        return er7.escape(readable, self.delimiters)
+
+    def join(self, *fields: str) -> str:
+        return self.delimiters.field.join(fields).rstrip(self.delimiters.field)
+
+    def components(self, *components: str) -> str:
+        return self.delimiters.component.join(components).rstrip(self.delimiters.component)
+
+
+def _echo(request: er7.Message | None, field: int) -> str:
+    """Give a field of MSH as it came, its escapes still in it."""
+    if request is None or field >= len(request.header.fields):
+        return ""
+    return request.header.fields[field][:MAX_ECHO]
+
+
+def _version(request: er7.Message) -> tuple[int, ...]:
+    """Read MSH-12; a version that can't be read counts as today's."""
+    numbers = request.text("MSH-12").split(".")
+    readable = all(number.isdecimal() and len(number) < 4 for number in numbers)
+    return tuple(map(int, numbers)) if readable else (9,)
+
+
+def _msh(writer: _Writer, request: er7.Message | None, now: datetime, control_id: str) -> str:
+    # 2.9.2.2: the sender's application and facility (3, 4) become the receiver's (5, 6).
+    return writer.join(
+        "MSH",
+        writer.delimiters.msh_2,
+        _echo(request, 5),
+        _echo(request, 6),
+        _echo(request, 3),
+        _echo(request, 4),
+        now.strftime("%Y%m%d%H%M%S%z"),
+        "",
+        _message_type(writer, request),
+        control_id,
+        _echo(request, 11) or "P",
+        _echo(request, 12) or _DEFAULT_VERSION,
+        *([""] * 5),
+        _echo(request, 18),
+    )
+
+
+def _message_type(writer: _Writer, request: er7.Message | None) -> str:
+    # MSH-9: the event came with v2.3, the message structure with v2.3.1.
+    version = _version(request) if request else (2, 5, 1)
+    event = request.text("MSH-9.2")[:3] if request else ""
+    if version < (2, 3):
+        return "ACK"
+    event = er7.escape(event, writer.delimiters)
+    return writer.components("ACK", event, "" if version < (2, 3, 1) else "ACK")
+
+
+def _err(writer: _Writer, faults: Sequence[Fault], severity: str) -> list[str]:
+    segments = []
+    for fault in faults[:MAX_FAULTS]:
+        number, meaning = _CONDITIONS[fault.reason]
+        segments.append(
+            writer.join(
+                "ERR",
+                "",
+                writer.components(*_location(fault)),
+                writer.components(number, meaning, "HL70357"),
+                severity,
+                "",
+                "",
+                "",
+                writer.text(fault.text, MAX_TEXT),
+            )
+        )
+    return segments
+
+
+def _eld(writer: _Writer, faults: Sequence[Fault]) -> list[str]:
+    # Before v2.5 ERR had one field, which repeats: segment, sequence, field, code (a CE).
+    delimiters = writer.delimiters
+    if UNDECLARED in (delimiters.repetition, delimiters.subcomponent):
+        return []  # it can't be written; MSA-3 says it
+    errors = []
+    for fault in faults[:MAX_FAULTS]:
+        segment, sequence, field = (*_location(fault)[:3], "", "", "")[:3]
+        code = delimiters.subcomponent.join((*_CONDITIONS[fault.reason], "HL70357"))
+        errors.append(writer.components(segment, sequence, field, code))
+    return [writer.join("ERR", delimiters.repetition.join(errors))]
+
+
+def _location(fault: Fault) -> list[str]:
+    """Write ERR-2 (ERL): segment, its occurrence, field, repetition, component, subcomponent.
+
+    Empty when the fault names no place in a message.
+    """
+    if _SEGMENT.fullmatch(fault.where):
+        return [fault.where, str(fault.occurrence)]
+    try:
+        place = er7.path(fault.where)
+    except ValueError:
+        return []
+    below = [str(number) for number in (place.component, place.subcomponent) if number]
+    occurrence = max(fault.occurrence, place.occurrence)
+    return [place.segment, str(occurrence), str(place.field), str(place.repetition), *below]

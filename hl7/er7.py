@@ -1,0 +1,379 @@
+"""Read HL7 v2 messages in their ER7 ("pipe and hat") encoding.
+
+`Message.parse(text)` splits a decoded message into segments and fields; components,
+repetitions and escapes are looked at only where somebody asks for them. Places are named
+as in the standard, counted from 1: `PID-3.1`, `PID-3(2).4.1` (second repetition),
+`OBX(2)-5` (second OBX). Three things a field can say are kept apart (HL7 v2.5.1 2.5.3.6):
+
+- absent or empty: `None`, keep what is known;
+- `""`: `DELETE`, what is known is no longer so, and so is everything below that place;
+- anything else: its text, unescaped.
+
+A place above the leaves means its first leaf: `PID-8` of `F^Female` is `F`, because a
+receiver ignores components it doesn't expect (2.8.2). `whole` gives all of a place, for
+free text whose sender forgot to escape: `OBR-4.2` of `CT thorax & abdomen`.
+
+Tolerated: CR, LF or CRLF between segments, blank lines, a byte order mark, any legal
+delimiters, segments that nobody knows. Not tolerated, because data could be lost without
+a word: no MSH at the start, a second MSH, ambiguous delimiters, NUL.
+"""
+
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from hl7.escapes import STANDARD, Delimiters, escape, unescape
+
+__all__ = [
+    "DELETE",
+    "Delete",
+    "Delimiters",
+    "Message",
+    "ParseError",
+    "Path",
+    "Segment",
+    "Value",
+    "escape",
+    "header",
+    "path",
+    "unescape",
+]
+
+MAX_SEGMENTS = 10_000
+MAX_FIELDS = 1_000
+MAX_REPETITIONS = 1_000
+MAX_COMPONENTS = 1_000
+MAX_HEADER = 4_096  # bytes in which `header` looks for the end of MSH
+
+# Letters, digits and `"` would make values unreadable; so would anything outside ASCII.
+_LEGAL = frozenset(string.punctuation) - {'"'}
+_NULL = '""'
+_LEADING = "\ufeff \t\r\n\x0b"
+
+
+class ParseError(ValueError):
+    """A text that is no HL7 message; `where` names the place as far as there is one."""
+
+    def __init__(self, where: str, text: str) -> None:
+        super().__init__(f"{where}: {text}" if where else text)
+        self.where = where
+        self.text = text
+
+
+class Delete(Enum):
+    """The type of `DELETE`, so that a type checker sees who forgot it."""
+
+    DELETE = _NULL
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+DELETE: Final = Delete.DELETE
+Value = str | Delete | None
+
+
+@lru_cache(maxsize=256)
+def _delimiters(msh_1: str, msh_2: str) -> Delimiters:
+    # 2.5.4: in this order, each one character; v2.7 appended the truncation character.
+    found = msh_1 + msh_2
+    if not 1 <= len(msh_2) <= 5:
+        raise ParseError("MSH-2", "one to five encoding characters are needed")
+    if not _LEGAL.issuperset(found) or len(set(found)) != len(found):
+        raise ParseError("MSH-2", "delimiters must be distinct ASCII punctuation")
+    return Delimiters(*found)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A place in a message; `component` and `subcomponent` are 0 where it names none."""
+
+    segment: str
+    field: int
+    repetition: int = 1
+    component: int = 0
+    subcomponent: int = 0
+    occurrence: int = 1
+
+    def of(self, segment: "Segment | None") -> Value:
+        """Read this place in a segment, whatever the segment's name."""
+        if segment is None:
+            return None
+        return segment.get(self.field, self.repetition, self.component or 1, self.subcomponent or 1)
+
+    def whole(self, segment: "Segment | None") -> Value:
+        """Read all of this place in a segment; see `Segment.whole`."""
+        if segment is None:
+            return None
+        return segment.whole(self.field, self.repetition, self.component, self.subcomponent)
+
+    def __str__(self) -> str:
+        name = self.segment if self.occurrence == 1 else f"{self.segment}({self.occurrence})"
+        name += f"-{self.field}" if self.repetition == 1 else f"-{self.field}({self.repetition})"
+        name += f".{self.component}" if self.component else ""
+        return name + (f".{self.subcomponent}" if self.subcomponent else "")
+
+
+_COUNT = r"([1-9]\d{0,3})"
+_PATH = re.compile(
+    rf"([A-Z][A-Z0-9]{{2}})(?:\({_COUNT}\))?-{_COUNT}(?:\({_COUNT}\))?(?:\.{_COUNT}(?:\.{_COUNT})?)?"
+)
+
+
+@lru_cache(maxsize=4096)
+def path(name: str) -> Path:
+    """Compile a place's name: `PID-3.1`, `PID-3(2).4.1`, `OBX(2)-5`.
+
+    Raises ValueError for what is no such name.
+    """
+    match = _PATH.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} names no HL7 field; write PID-3.1, PID-3(2).4.1 or OBX(2)-5")
+    segment, occurrence, field, repetition, component, subcomponent = match.groups()
+    return Path(
+        segment,
+        int(field),
+        int(repetition or 1),
+        int(component or 0),
+        int(subcomponent or 0),
+        int(occurrence or 1),
+    )
+
+
+class Segment:
+    """One segment: `fields[n]` is field n as received, `fields[0]` the name.
+
+    `occurrence` counts the segments of this name in the message, from 1.
+    """
+
+    __slots__ = ("delimiters", "encoding", "fields", "name", "occurrence")
+
+    def __init__(
+        self,
+        fields: list[str],
+        delimiters: Delimiters = STANDARD,
+        encoding: str = "utf-8",
+        occurrence: int = 1,
+    ) -> None:
+        self.name = fields[0]
+        self.fields = fields
+        self.delimiters = delimiters
+        self.encoding = encoding
+        self.occurrence = occurrence
+
+    def __repr__(self) -> str:  # never the content: it may be a patient's
+        return f"<Segment {self.name}({self.occurrence})>"
+
+    def get(
+        self, field: int, repetition: int = 1, component: int = 1, subcomponent: int = 1
+    ) -> Value:
+        """Read one leaf, unescaped."""
+        fields = self.fields
+        if field >= len(fields) or not (text := fields[field]):
+            return None
+        if field < 3 and self.name == "MSH":
+            return text  # 2.15.9: MSH-1 and MSH-2 are the delimiters themselves
+        if self.delimiters.repetition in text:
+            text = _nth(text, self.delimiters.repetition, repetition)
+        elif repetition > 1:
+            return None
+        return self._leaf(text, component, subcomponent)
+
+    def _leaf(self, text: str, component: int, subcomponent: int) -> Value:
+        delimiters = self.delimiters
+        if text == _NULL:
+            return DELETE
+        if delimiters.component in text:
+            text = _nth(text, delimiters.component, component)
+        elif component > 1:
+            return None
+        if delimiters.subcomponent in text and text != _NULL:
+            text = _nth(text, delimiters.subcomponent, subcomponent)
+        elif subcomponent > 1 and text != _NULL:
+            return None
+        if text == _NULL:
+            return DELETE
+        if delimiters.escape in text:
+            text = unescape(text, delimiters, self.encoding)
+        return text or None
+
+    def whole(
+        self, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0
+    ) -> Value:
+        """Read all of a field, component or subcomponent (0: not narrowed down), unescaped.
+
+        The delimiters below that place stay in the text, those at its end excepted.
+        """
+        delimiters = self.delimiters
+        text = self.raw(field, repetition)
+        if self.name == "MSH" and field < 3:
+            return text or None
+        for separator, number in (
+            (delimiters.component, component),
+            (delimiters.subcomponent, subcomponent),
+        ):
+            if text == _NULL:
+                return DELETE
+            if number:
+                text = _nth(text, separator, number)
+        text = text.rstrip(delimiters.component + delimiters.subcomponent)
+        if text == _NULL:
+            return DELETE
+        return unescape(text, delimiters, self.encoding) or None
+
+    def raw(self, field: int, repetition: int = 1) -> str:
+        """Give one repetition of a field as received, escapes and delimiters included."""
+        if field >= len(self.fields):
+            return ""
+        if self.name == "MSH" and field < 3:
+            return self.fields[field]
+        return _nth(self.fields[field], self.delimiters.repetition, repetition)
+
+    def count(self, field: int) -> int:
+        """Count the repetitions of a field: 0 when it is absent or empty.
+
+        Raises ParseError beyond MAX_REPETITIONS.
+        """
+        if field >= len(self.fields) or not self.fields[field]:
+            return 0
+        if self.name == "MSH" and field < 3:
+            return 1
+        count = self.fields[field].count(self.delimiters.repetition) + 1
+        if count > MAX_REPETITIONS:
+            raise ParseError(f"{self.name}-{field}", f"more than {MAX_REPETITIONS} repetitions")
+        return count
+
+    def components(self, field: int, repetition: int = 1) -> list[Value]:
+        """Read the first leaf of each component: `[]` when absent, `[DELETE]` for `""`."""
+        text = self.raw(field, repetition)
+        if not text:
+            return []
+        parts = text.split(self.delimiters.component, MAX_COMPONENTS)
+        return [self._leaf(part, 1, 1) for part in parts[:MAX_COMPONENTS]]
+
+
+def _nth(text: str, separator: str, number: int) -> str:
+    parts = text.split(separator, number)
+    return parts[number - 1] if number <= len(parts) else ""
+
+
+class Message:
+    """A message: its segments in order, the first of them MSH."""
+
+    __slots__ = ("_named", "delimiters", "encoding", "segments")
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self.segments = segments
+        self.delimiters = segments[0].delimiters
+        self.encoding = segments[0].encoding
+        self._named: dict[str, list[Segment]] = {}
+        for segment in segments:
+            self._named.setdefault(segment.name, []).append(segment)
+
+    @classmethod
+    def parse(cls, text: str, encoding: str = "utf-8") -> "Message":
+        r"""Split a message into segments and fields.
+
+        `encoding` is the Python codec the text was decoded with: the bytes in `\Xhh..\` are
+        read with it. Raises ParseError.
+        """
+        text = text.lstrip(_LEADING)
+        delimiters = _read_delimiters(text)
+        field = delimiters.field
+        segments: list[Segment] = []
+        seen: dict[str, int] = {}
+        for line in _lines(text, field):
+            if not line or line.isspace():
+                continue
+            fields = line.split(field, MAX_FIELDS)
+            if len(fields) > MAX_FIELDS:
+                raise ParseError(fields[0][:3], f"more than {MAX_FIELDS} fields")
+            name = fields[0]
+            occurrence = seen[name] = seen.get(name, 0) + 1
+            if name == "MSH":
+                fields.insert(1, field)
+                if occurrence > 1:
+                    raise ParseError("MSH", "a second MSH: several messages in one frame")
+            segments.append(Segment(fields, delimiters, encoding, occurrence))
+        return cls(segments)
+
+    def __repr__(self) -> str:  # never the content: it may be a patient's
+        return f"<Message of {len(self.segments)} segments>"
+
+    @property
+    def header(self) -> Segment:
+        return self.segments[0]
+
+    def first(self, name: str) -> Segment | None:
+        """Give the first segment of that name."""
+        named = self._named.get(name)
+        return named[0] if named else None
+
+    def all(self, name: str) -> Sequence[Segment]:
+        """Give all segments of that name, in order."""
+        return self._named.get(name, ())
+
+    def get(self, place: str | Path) -> Value:
+        """Read one leaf, unescaped; ValueError when `place` names none."""
+        where = path(place) if isinstance(place, str) else place
+        return where.of(self._segment(where))
+
+    def whole(self, place: str | Path) -> Value:
+        """Read all of a place; see `Segment.whole`."""
+        where = path(place) if isinstance(place, str) else place
+        return where.whole(self._segment(where))
+
+    def text(self, place: str | Path) -> str:
+        """Read one leaf where deleting makes no sense: `""` and absent are both empty."""
+        value = self.get(place)
+        return value if isinstance(value, str) else ""
+
+    def _segment(self, where: Path) -> Segment | None:
+        named = self._named.get(where.segment, ())
+        return named[where.occurrence - 1] if where.occurrence <= len(named) else None
+
+
+def header(raw: bytes) -> Message | None:
+    """Read MSH alone from a message not yet decoded: MSH-18 says how to decode the rest.
+
+    The text is Latin-1, so that every byte can be given back. None when there is no MSH
+    that can be read.
+    """
+    line = raw[:MAX_HEADER].removeprefix(b"\xef\xbb\xbf").lstrip(_LEADING[1:].encode())
+    line = line.replace(b"\n", b"\r").partition(b"\r")[0].partition(b"\0")[0]
+    try:
+        return Message.parse(line.decode("latin-1"), "latin-1")
+    except ParseError:
+        return None
+
+
+def _read_delimiters(text: str) -> Delimiters:
+    if not text.startswith("MSH"):
+        raise ParseError("MSH", "a message begins with MSH")
+    if "\0" in text:
+        raise ParseError("", "the message holds NUL characters")
+    separator = text[3:4]
+    # An end of line ends MSH too: `MSH|^~\&` and nothing more.
+    msh_2 = text[4:12].replace("\n", "\r").partition("\r")[0].partition(separator or "|")[0]
+    return _delimiters(separator, msh_2)
+
+
+def _lines(text: str, field: str) -> list[str]:
+    if "\n" in text:
+        lines = _line_ends(field).split(text, MAX_SEGMENTS)
+    else:
+        lines = text.split("\r", MAX_SEGMENTS)
+    if len(lines) > MAX_SEGMENTS:
+        raise ParseError("", f"more than {MAX_SEGMENTS} segments")
+    return lines
+
+
+@lru_cache(maxsize=64)
+def _line_ends(field: str) -> re.Pattern[str]:
+    # CR always ends a segment (2.5.1). LF does where a segment, CR or nothing follows; elsewhere
+    # it is a line break that somebody left in a text.
+    return re.compile(rf"\r\n?|\n(?=\n{{0,4}}(?:[A-Z][A-Z0-9]{{2}}{re.escape(field)}|\r|\Z))")
