@@ -1,0 +1,133 @@
+"""Matchers (`mwl.matching`) as SQL that means the same on SQLite and PostgreSQL.
+
+A condition is two things: its `Shape`, from which a statement is built once and kept, and
+its parameters. No text of a peer ever becomes part of a statement.
+
+Wildcards are GLOB on SQLite, whose LIKE folds ASCII case and whose GLOB can use an index for
+a leading literal; they are LIKE … ESCAPE elsewhere.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy import Boolean, ColumnElement, Text, bindparam, func, or_, true
+
+from mwl.matching import AnyOf, Matcher, Name, Range, Single, Universal, Wildcard
+
+# What decides a statement: the matcher's kind and the shapes of its parts. Hashable.
+Shape = tuple[Any, ...]
+Parameters = dict[str, Any]
+
+
+def shape(matcher: Matcher) -> Shape:
+    """Tell what of `matcher` decides the statement."""
+    match matcher:
+        case Range(low, high):
+            return (Range, bool(low), bool(high))
+        case AnyOf(choices) if _is_list(choices):
+            return (AnyOf,)
+        case Name(choices) | AnyOf(choices):
+            return (type(matcher), *(shape(choice) for choice in choices))
+        case _:
+            return (type(matcher),)
+
+
+def parameters(name: str, matcher: Matcher, dialect: str) -> Parameters:
+    """Give the values for the parameters that `condition` names after `name`."""
+    match matcher:
+        case Universal():
+            return {}
+        case Single(value):
+            return {name: value}
+        case Wildcard(pattern):
+            return {name: _glob(pattern) if dialect == "sqlite" else _like(pattern)}
+        case Range(low, high):
+            return {f"{name}_low": low, f"{name}_high": high}
+        case AnyOf(choices) if _is_list(choices):
+            return {name: [cast(Single, choice).value for choice in choices]}
+        case Name(choices) | AnyOf(choices):
+            return {
+                key: value
+                for i, choice in enumerate(choices)
+                for key, value in parameters(f"{name}_{i}", choice, dialect).items()
+            }
+
+
+def condition(
+    column: ColumnElement[str], name: str, shape: Shape, dialect: str
+) -> ColumnElement[bool]:
+    """Build the condition of `shape` on `column`; for a name, on its folded key."""
+    kind, *details = shape
+    if kind is Single:
+        return column == bindparam(name)
+    if kind is Wildcard:
+        return _wildcard(column, bindparam(name, type_=Text()), dialect)
+    if kind is Range:
+        return _range(column, name, *details)
+    if kind is Name:
+        return _name(column, name, details, dialect)
+    if kind is AnyOf:
+        return _any(column, name, details, dialect)
+    return true()
+
+
+def _is_list(choices: tuple[Single | Wildcard, ...]) -> bool:
+    return all(isinstance(choice, Single) for choice in choices)
+
+
+def _any(
+    column: ColumnElement[str], name: str, shapes: Sequence[Shape], dialect: str
+) -> ColumnElement[bool]:
+    if not shapes:
+        return column.in_(bindparam(name, expanding=True))
+    return or_(*(condition(column, f"{name}_{i}", s, dialect) for i, s in enumerate(shapes)))
+
+
+def _range(
+    column: ColumnElement[str], name: str, has_low: bool, has_high: bool
+) -> ColumnElement[bool]:
+    # Unknown, the empty text, is in no range: it sorts before every low end.
+    known = column >= bindparam(f"{name}_low") if has_low else column != ""
+    return known & (column <= bindparam(f"{name}_high")) if has_high else known
+
+
+def _wildcard(
+    column: ColumnElement[str], pattern: ColumnElement[str], dialect: str
+) -> ColumnElement[bool]:
+    if dialect == "sqlite":
+        return column.op("GLOB", is_comparison=True, return_type=Boolean())(pattern)
+    return column.like(pattern, escape="\\")
+
+
+def _name(
+    column: ColumnElement[str], name: str, shapes: Sequence[Shape], dialect: str
+) -> ColumnElement[bool]:
+    # Few names have groups, and only those are taken apart.
+    grouped = column.like("%=%")
+    parts = (_any(group, name, shapes, dialect) for group in _groups(column, dialect))
+    return (~grouped & _any(column, name, shapes, dialect)) | (grouped & or_(*parts))
+
+
+def _groups(column: ColumnElement[str], dialect: str) -> list[ColumnElement[str]]:
+    """Take a name's alphabetic, ideographic and phonetic groups apart; "" where there is none."""
+    if dialect != "sqlite":
+        return [func.split_part(column, "=", number) for number in (1, 2, 3)]
+    groups: list[ColumnElement[str]] = []
+    rest = column
+    for _ in range(3):
+        cut = func.instr(rest + "=", "=")
+        groups.append(func.substr(rest, 1, cut - 1))
+        rest = func.substr(rest, cut + 1)
+    return groups
+
+
+def _glob(pattern: str) -> str:
+    # Only "[" needs a way out: "*" and "?" mean in GLOB what they mean in DICOM.
+    return pattern.replace("[", "[[]")
+
+
+_TO_LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_", "*": "%", "?": "_"})
+
+
+def _like(pattern: str) -> str:
+    return pattern.translate(_TO_LIKE)
