@@ -1,0 +1,292 @@
+"""Listen for HL7 messages over MLLP: one thread a connection, blocking, 0 % when idle.
+
+A connection carries any number of messages, however the network cuts them. Each goes to
+`handle`, one after another, and its answer goes back before the next is looked at, so
+answers are in order when a sender doesn't wait for them.
+
+When `handle` returns None, or raises, the connection closes without an answer: the sender
+then asks again, whereas it would move on after an AE or AR. The same where the stream
+can't be read on: a message over the limit, half a message and silence, garbage without
+end. Nothing is logged that came out of a message.
+"""
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from hl7 import mllp
+
+log = structlog.get_logger(__name__)
+
+_CHUNK = 65_536  # bytes a read
+_ACCEPT_PAUSE_S = 1.0  # when the process is out of file descriptors or threads
+_CUT_S = 1.0  # for connections to notice that they were cut
+_ORDINARY = frozenset({"ended by the peer", "idle", "stopped"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a server: bytes, counts, and seconds."""
+
+    max_message_bytes: int = 10 * 1024 * 1024
+    max_connections: int = 256
+    max_connections_per_address: int = 64
+    idle_timeout_s: float = 3600.0  # between messages; engines keep connections for hours
+    message_timeout_s: float = 30.0  # for the whole of a message, once its first byte came
+    write_timeout_s: float = 30.0  # for the whole of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who sent a message, as far as the network knows."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Handle = Callable[[bytes, Peer], bytes | None]
+"""Takes one message, unframed, and gives its answer; None: none, close the connection."""
+
+
+def listen(host: str, port: int, backlog: int = 128) -> socket.socket:
+    """Open a listening socket; port 0 takes a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=backlog)
+
+
+class MllpServer:
+    """Serve MLLP on a listening socket, which stays the caller's to close."""
+
+    def __init__(
+        self, listener: socket.socket, handle: Handle, limits: Limits | None = None
+    ) -> None:
+        self._listener = listener
+        self._handle = handle
+        self._limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._connections: dict[_Connection, threading.Thread] = {}
+        self._per_address: Counter[str] = Counter()
+        self._stopping = threading.Event()
+        self._wake, self._waker = socket.socketpair()
+        self._acceptor = threading.Thread(target=self._accept, name="mllp-accept", daemon=True)
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def start(self) -> None:
+        """Begin to accept connections, in a thread of its own."""
+        # Several processes may wait on the same socket; the losers of a race must not block.
+        self._listener.setblocking(False)
+        self._acceptor.start()
+
+    def stop(self, drain_s: float) -> None:
+        """Stop accepting, let the messages in hand be answered, then close.
+
+        What is not answered after `drain_s` seconds is cut off: its sender asks again.
+        """
+        deadline = time.monotonic() + drain_s
+        self._stopping.set()
+        self._waker.send(b"x")
+        self._acceptor.join()
+        for connection, _ in self._open_connections():
+            connection.finish()
+        self._join(deadline)
+        for connection, _ in self._open_connections():
+            log.warning("mllp.cut", peer=str(connection.peer))
+            connection.cut()
+        self._join(time.monotonic() + _CUT_S)
+        self._wake.close()
+        self._waker.close()
+
+    def _open_connections(self) -> list[tuple["_Connection", threading.Thread]]:
+        with self._lock:
+            return list(self._connections.items())
+
+    def _join(self, deadline: float) -> None:
+        for _, thread in self._open_connections():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _accept(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                selector.select()
+                if self._stopping.is_set():
+                    return
+                try:
+                    sock, address = self._listener.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    continue
+                except OSError as error:
+                    log.warning("mllp.accept_failed", error=error.strerror or type(error).__name__)
+                    self._stopping.wait(_ACCEPT_PAUSE_S)
+                    continue
+                self._welcome(sock, Peer(address[0], address[1]))
+
+    def _welcome(self, sock: socket.socket, peer: Peer) -> None:
+        connection = _Connection(sock, peer, self._handle, self._limits, self._stopping)
+        thread = threading.Thread(
+            target=self._serve, args=(connection,), name=f"mllp-{peer}", daemon=True
+        )
+        with self._lock:
+            refusal = self._refusal(peer)
+            if refusal is None:
+                self._connections[connection] = thread
+                self._per_address[peer.host] += 1
+        if refusal is not None:
+            log.warning("mllp.refused", peer=str(peer), reason=refusal)
+            sock.close()
+            return
+        try:
+            thread.start()
+        except RuntimeError:
+            log.warning("mllp.refused", peer=str(peer), reason="no more threads")
+            self._forget(connection)
+            sock.close()
+            self._stopping.wait(_ACCEPT_PAUSE_S)
+
+    def _refusal(self, peer: Peer) -> str | None:
+        if len(self._connections) >= self._limits.max_connections:
+            return "too many connections"
+        if self._per_address[peer.host] >= self._limits.max_connections_per_address:
+            return "too many connections from this address"
+        return None
+
+    def _serve(self, connection: "_Connection") -> None:
+        try:
+            connection.serve()
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: "_Connection") -> None:
+        with self._lock:
+            del self._connections[connection]
+            host = connection.peer.host
+            self._per_address[host] -= 1
+            if not self._per_address[host]:
+                del self._per_address[host]
+
+
+class _Connection:
+    """One peer's connection: read, handle, answer, until somebody ends it."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: Peer,
+        handle: Handle,
+        limits: Limits,
+        stopping: threading.Event,
+    ) -> None:
+        self.peer = peer
+        self._sock = sock
+        self._handle = handle
+        self._limits = limits
+        self._stopping = stopping
+        self._framer = mllp.Framer(limits.max_message_bytes)
+        self._deadline: float | None = None  # of the message that has begun
+
+    def finish(self) -> None:
+        """Make the peer's next read the last: what was read is still answered."""
+        self._shut(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        with contextlib.suppress(OSError):  # it is closed already
+            self._sock.shutdown(how)
+
+    def serve(self) -> None:
+        log.debug("mllp.connected", peer=str(self.peer))
+        reason = "failed"
+        try:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            reason = self._converse()
+        except TimeoutError:
+            reason = "write timeout"
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        finally:
+            tell = log.debug if reason in _ORDINARY else log.warning
+            tell("mllp.closed", peer=str(self.peer), reason=reason, skipped=self._framer.skipped)
+            self._sock.close()
+
+    def _converse(self) -> str:
+        """Answer messages until the end; give the reason of the end."""
+        while True:
+            try:
+                data = self._read()
+            except TimeoutError:
+                return "half a message, then silence" if self._framer.pending else "idle"
+            if not data:
+                return self._end()
+            try:
+                messages = self._framer.feed(data)
+            except mllp.FrameError as error:
+                return self._answer_all(error.complete) or str(error)
+            if (reason := self._answer_all(messages)) is not None:
+                return reason
+            if not self._framer.pending:
+                self._deadline = None
+            elif messages or self._deadline is None:
+                self._deadline = time.monotonic() + self._limits.message_timeout_s
+
+    def _read(self) -> bytes:
+        patience = self._limits.idle_timeout_s
+        if self._deadline is not None:
+            patience = self._deadline - time.monotonic()
+            if patience <= 0:
+                raise TimeoutError
+        self._sock.settimeout(patience)
+        return self._sock.recv(_CHUNK)
+
+    def _end(self) -> str:
+        if self._stopping.is_set():
+            return "stopped"  # it was we who ended the stream: what is left may be half a message
+        pending = self._framer.pending
+        messages = self._framer.close()
+        if pending and not messages:
+            return "half a message, then the end"
+        return self._answer_all(messages) or "ended by the peer"
+
+    def _answer_all(self, messages: list[bytes]) -> str | None:
+        """Answer messages in order; give a reason to end the connection, or None."""
+        for message in messages:
+            answer = self._answer(message)
+            if answer is None:
+                return "not answered"
+            self._sock.settimeout(self._limits.write_timeout_s)
+            self._sock.sendall(mllp.frame(answer))
+            if self._stopping.is_set():
+                return "stopped"
+        return None
+
+    def _answer(self, message: bytes) -> bytes | None:
+        try:
+            return self._handle(message, self.peer)
+        except Exception as error:
+            # Not the error's text and no locals: a database's errors quote the values.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(  # noqa: TRY400
+                "mllp.handle_failed",
+                peer=str(self.peer),
+                error=type(error).__name__,
+                at=f"{place.filename}:{place.lineno}",
+            )
+            return None
