@@ -266,13 +266,11 @@ class Message:
 
     __slots__ = ("_named", "delimiters", "encoding", "segments")
 
-    def __init__(self, segments: list[Segment]) -> None:
+    def __init__(self, segments: list[Segment], named: dict[str, list[Segment]]) -> None:
         self.segments = segments
         self.delimiters = segments[0].delimiters
         self.encoding = segments[0].encoding
-        self._named: dict[str, list[Segment]] = {}
-        for segment in segments:
-            self._named.setdefault(segment.name, []).append(segment)
+        self._named = named
 
     @classmethod
     def parse(cls, text: str, encoding: str = "utf-8") -> "Message":
@@ -283,23 +281,23 @@ class Message:
         """
         text = text.lstrip(_LEADING)
         delimiters = _read_delimiters(text)
-        field = delimiters.field
+        separator = delimiters.field
         segments: list[Segment] = []
-        seen: dict[str, int] = {}
-        for line in _lines(text, field):
+        named: dict[str, list[Segment]] = {}
+        for line in _lines(text, separator):
             if not line or line.isspace():
                 continue
-            fields = line.split(field, MAX_FIELDS)
+            fields = line.split(separator, MAX_FIELDS)
             if len(fields) > MAX_FIELDS:
                 raise ParseError(fields[0][:3], f"more than {MAX_FIELDS} fields")
-            name = fields[0]
-            occurrence = seen[name] = seen.get(name, 0) + 1
-            if name == "MSH":
-                fields.insert(1, field)
-                if occurrence > 1:
-                    raise ParseError("MSH", "a second MSH: several messages in one frame")
-            segments.append(Segment(fields, delimiters, encoding, occurrence))
-        return cls(segments)
+            namesakes = named.setdefault(fields[0], [])
+            segment = Segment(fields, delimiters, encoding, len(namesakes) + 1)
+            namesakes.append(segment)
+            segments.append(segment)
+        if len(named["MSH"]) > 1:
+            raise ParseError("MSH", "a second MSH: several messages in one frame")
+        segments[0].fields.insert(1, separator)
+        return cls(segments, named)
 
     def __repr__(self) -> str:  # never the content: it may be a patient's
         return f"<Message of {len(self.segments)} segments>"

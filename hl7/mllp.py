@@ -93,6 +93,11 @@ class Framer:
 
     def _open(self, data: bytes, position: int, complete: list[bytes]) -> int:
         """Look for the start of a message; give where its content begins."""
+        if data[position] == VT[0]:
+            self._inside = True
+            return position + 1
+        if data[position] in _PADDING:
+            return position + 1
         match = _START.search(data, position)
         stop = match.start() if match else len(data) - _prefix_of_msh(data, position)
         skipped = data[position:stop]
@@ -115,7 +120,7 @@ class Framer:
         content = bytes(self._content)
         self._content = bytearray()
         self._inside = not proper
-        if not content.strip():
+        if not content or content.isspace():
             return  # VT doubled, or an empty frame
         if proper or content.endswith((b"\r", b"\n")):
             complete.append(content)
