@@ -1,0 +1,111 @@
+"""What every command shares: settings, the database, and one place that ends in a line.
+
+Exit codes: 0 done; 1 it could not be done (the text says why); 2 it was asked wrongly, or a
+setting is wrong. An expected error never shows a traceback.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from mwl.errors import ConfigError, MwlError, Outage, Rejected
+
+if TYPE_CHECKING:
+    from mwl.config import Settings
+    from mwl.db import Database
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+_WIDE = 400  # columns of a table that no terminal shows
+
+
+def app(help_text: str) -> typer.Typer:
+    """Make a Typer app in the house style."""
+    return typer.Typer(
+        help=help_text, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+
+
+def settings(context: typer.Context) -> "Settings":
+    """Read the settings that `--config`, `MWL_CONFIG` and the environment give."""
+    from mwl.config import load
+
+    path: Path | None = context.find_root().obj
+    return load(path, os.environ)
+
+
+@contextmanager
+def database(given: "Settings") -> Iterator["Database"]:
+    """Open the database of a running or stopped server; Outage tells how to create it."""
+    from mwl.db import Database
+    from mwl.db.migrate import revision_matches
+
+    opened = Database(given.database.url, data_dir=given.data_dir)
+    try:
+        if not revision_matches(opened):
+            raise Outage(
+                "the database is not at this program's revision: `mwl serve` creates or migrates it"
+            )
+        yield opened
+    finally:
+        opened.close()
+
+
+def now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)
+
+
+def run(work: Callable[[], object]) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    try:
+        work()
+    except ConfigError as error:
+        _end(WRONG, str(error))
+    except Rejected as error:
+        _end(FAILED, *map(str, error.faults))
+    except MwlError as error:
+        _end(FAILED, str(error))
+    except KeyboardInterrupt:
+        _end(FAILED, "interrupted")
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`mwl worklist list | head`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
+    sys.exit(DONE)
+
+
+def print_table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows as a table; `columns` maps their keys to headings."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        # As text: what came from outside is no markup.
+        table.add_row(*(Text(str(row[key] or "")) for key in columns))
+    console = Console()
+    if not console.is_terminal:
+        # Nobody wraps what goes into a file or a pipe.
+        console = Console(width=_WIDE)
+    console.print(table)
+
+
+def refuse(text: str) -> NoReturn:
+    """End because the command was asked wrongly."""
+    _end(WRONG, text)
+
+
+def _end(code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        print(f"mwl: {line}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,75 @@
+"""`mwl hl7 …`: talk HL7 to ourselves or to another receiver."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mwl.cli import frame
+
+app = frame.app("Send HL7 messages over MLLP.")
+
+_MOST_BYTES = 256 * 1024 * 1024
+
+
+@app.callback()
+def _group() -> None:
+    """Send HL7 messages over MLLP."""
+
+
+@app.command()
+def send(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files of HL7 v2 messages.")],
+    to: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The receiver; without it, our own.")
+    ] = "",
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="How long to wait for each answer.")
+    ] = 30.0,
+) -> None:
+    """Send each message and print what the receiver answers.
+
+    A file may hold one message or several, with CR, LF or CRLF between segments, framed or
+    not. The exit code is 1 unless every answer is AA.
+    """
+    from hl7 import client
+
+    host, port = _receiver(context, to)
+    messages = [(file, message) for file in files for message in _read(file)]
+    answers = client.send(host, port, (message for _, message in messages), timeout_s)
+    refused = 0
+    for (file, _), ack in zip(messages, answers, strict=True):
+        refused += not ack.accepted
+        typer.echo("  ".join(filter(None, (ack.code, ack.control_id, str(file), ack.text))))
+    if refused:
+        raise typer.Exit(frame.FAILED)
+
+
+def _receiver(context: typer.Context, to: str) -> tuple[str, int]:
+    given = frame.settings(context).hl7
+    if not to:
+        # What listens on every address is reached on this machine's own.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(given.host, given.host)  # noqa: S104
+        return host, given.port
+    host, colon, port = to.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
+        frame.refuse(f"--to {to}: write HOST:PORT, as in 127.0.0.1:2575")
+    return host.strip("[]"), int(port)
+
+
+def _read(file: Path) -> list[bytes]:
+    from hl7 import mllp
+
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        frame.refuse(f"{file}: can't be read: {error.strerror}")
+    framer = mllp.Framer(_MOST_BYTES)
+    try:
+        messages = framer.feed(content) + framer.close()
+    except mllp.FrameError as error:
+        frame.refuse(f"{file}: {error}")
+    if not messages:
+        frame.refuse(f"{file}: holds no HL7 message (one starts with MSH)")
+    return messages

@@ -1,0 +1,214 @@
+"""`mwl worklist …`: see the worklist, and keep it on the day when the RIS is down."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from mwl.cli import frame
+from mwl.orders import StepState
+
+if TYPE_CHECKING:
+    from mwl.worklist.manual import Done, Which
+
+app = frame.app("See the worklist; add, change, cancel, reopen and import entries.")
+
+Accession = Annotated[str, typer.Option(help="The accession number.")]
+StepId = Annotated[str, typer.Option(help="The scheduled procedure step ID.")]
+Name = Annotated[str | None, typer.Option(help="A DICOM name: Family^Given^Middle^Prefix^Suffix.")]
+BirthDate = Annotated[str | None, typer.Option(help="YYYYMMDD.")]
+Sex = Annotated[str | None, typer.Option(help="F, M or O.")]
+Modality = Annotated[str | None, typer.Option(help="CT, MR, DX, US …")]
+Description = Annotated[str | None, typer.Option(help="What is to be done.")]
+Start = Annotated[
+    str | None,
+    typer.Option(help="When, by the site's clock: 2026-07-01T10:30; a UTC offset may follow."),
+]
+Station = Annotated[
+    list[str] | None, typer.Option(help="AE title of a scanner; may be given several times.")
+]
+
+_COLUMNS = {
+    "start": "start",
+    "status": "status",
+    "modality": "mod",
+    "station_ae_title": "station",
+    "accession_number": "accession",
+    "patient_id": "patient ID",
+    "patient_name": "name",
+    "sps_id": "step",
+}
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    accession: Annotated[str | None, typer.Option(help="Only this accession number.")] = None,
+    status: Annotated[
+        StepState | None, typer.Option(help="Only steps in this state.", case_sensitive=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000_000,
+) -> None:
+    """List the entries, whatever their state, by start time."""
+    from mwl.worklist.listing import listing
+
+    given = frame.settings(context)
+    with frame.database(given) as database:
+        entries = listing(
+            database,
+            zone=given.site.zone_info,
+            accession=accession,
+            status=status,
+            limit=limit,
+        )
+        if as_json:
+            for entry in entries:
+                typer.echo(json.dumps(entry, ensure_ascii=False))
+        else:
+            frame.print_table(_COLUMNS, entries)
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    patient_id: Annotated[str, typer.Option(help="The patient's identifier.")] = "",
+    name: Name = None,
+    birth_date: BirthDate = None,
+    sex: Sex = None,
+    modality: Modality = None,
+    accession: Accession = "",
+    issuer: Annotated[str, typer.Option(help="Who issued the patient's identifier.")] = "",
+    description: Description = None,
+    start: Start = None,
+    station: Station = None,
+) -> None:
+    """Put a patient on the worklist by hand; without --start, for now."""
+    from mwl.worklist import manual
+
+    given = frame.settings(context)
+    entry = manual.Entry(
+        patient_id=patient_id,
+        issuer=issuer,
+        patient_name=name,
+        birth_date=birth_date,
+        sex=sex,
+        accession_number=accession or None,
+        modality=modality,
+        description=description,
+        start=_instant(start, given.site.zone_info),
+        stations=tuple(station) if station else None,
+    )
+    zone, now = given.site.zone_info, frame.now()
+    with frame.database(given) as database:
+        done = database.write(lambda session: manual.add(session, entry, now=now, zone=zone))
+    _report("added", done)
+
+
+@app.command()
+def change(
+    context: typer.Context,
+    accession: Accession = "",
+    step: StepId = "",
+    name: Name = None,
+    birth_date: BirthDate = None,
+    sex: Sex = None,
+    modality: Modality = None,
+    description: Description = None,
+    start: Start = None,
+    station: Station = None,
+) -> None:
+    """Change the entry with this accession number or step ID; the rest stays."""
+    from mwl.worklist import manual
+
+    given = frame.settings(context)
+    entry = manual.Entry(
+        patient_name=name,
+        birth_date=birth_date,
+        sex=sex,
+        modality=modality,
+        description=description,
+        start=_instant(start, given.site.zone_info),
+        stations=tuple(station) if station else None,
+    )
+    if entry == manual.Entry():
+        frame.refuse("nothing to change: give --start, --station, --name or another option")
+    which, zone, now = _which(accession, step), given.site.zone_info, frame.now()
+    with frame.database(given) as database:
+        done = database.write(
+            lambda session: manual.change(session, which, entry, now=now, zone=zone)
+        )
+    _report("changed", done)
+
+
+@app.command()
+def cancel(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
+    """Take an entry from the scanners' lists; it stays on record as CANCELED."""
+    from mwl.worklist import manual
+
+    which, now = _which(accession, step), frame.now()
+    with frame.database(frame.settings(context)) as database:
+        done = database.write(lambda session: manual.cancel(session, which, now=now))
+    _report("cancelled", done)
+
+
+@app.command()
+def reopen(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
+    """Put an entry that was cancelled, ended, begun or held back on the lists."""
+    from mwl.worklist import manual
+
+    which, now = _which(accession, step), frame.now()
+    with frame.database(frame.settings(context)) as database:
+        done = database.write(lambda session: manual.reopen(session, which, now=now))
+    _report("reopened", done)
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A folder of DICOM worklist files.")],
+) -> None:
+    """Import a folder of worklist files as DCMTK's wlmscpfs and Orthanc keep them.
+
+    Importing the same files again changes nothing. A file that can't be read is named, the
+    others are imported, and the exit code is 1.
+    """
+    from mwl.wlfiles import import_folder
+
+    if not path.is_dir():
+        frame.refuse(f"{path}: is no folder")
+    given = frame.settings(context)
+    with frame.database(given) as database:
+        report = import_folder(database, path, now=frame.now(), zone=given.site.zone_info)
+    for file, problem in report.problems:
+        typer.echo(f"mwl: {file}: {problem}", err=True)
+    typer.echo(f"{report.imported} imported, {len(report.problems)} not")
+    if report.problems:
+        raise typer.Exit(frame.FAILED)
+
+
+def _which(accession: str, step: str) -> "Which":
+    from mwl.worklist.manual import Which
+
+    if not (accession or step):
+        frame.refuse("which entry? Give --accession or --step")
+    return Which(accession, step)
+
+
+def _instant(text: str | None, zone: ZoneInfo) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError:
+        frame.refuse(f"--start {text}: write a date and time like 2026-07-01T10:30")
+    return start if start.tzinfo else start.replace(tzinfo=zone)
+
+
+def _report(verb: str, done: "Done") -> None:
+    typer.echo(f"{verb}: step {', '.join(done.sps_ids)}")
+    for flag in done.flags:
+        typer.echo(f"note: {flag}")
