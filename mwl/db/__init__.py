@@ -1,0 +1,10 @@
+"""The database: tables, sessions, the write gate, migrations.
+
+Start reading at database.py; group.py is how SQLite is written, transactions.py how
+PostgreSQL is.
+"""
+
+from mwl.db.database import Database
+from mwl.db.prepared import Prepared
+
+__all__ = ["Database", "Prepared"]

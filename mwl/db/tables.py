@@ -13,6 +13,15 @@ from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
 
+# A later migration can only change what has a name, and SQLite names no constraints.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
 
 class Patient(SQLModel, table=True):
     """A patient, known by identifier and issuer; a merged one points to its survivor."""

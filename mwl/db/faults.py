@@ -1,0 +1,82 @@
+"""What the drivers raise, in our words, without the data that was in the statement."""
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from mwl.errors import Outage
+
+# The statement was at fault, not the database: it would fail again.
+_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+
+_MEANING = {
+    "SQLITE_BUSY": "another program holds its write lock",
+    "SQLITE_CANTOPEN": "its file is missing or can't be opened",
+    "SQLITE_CORRUPT": "its file is damaged",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_IOERR": "its disk can't be read or written",
+    "SQLITE_NOTADB": "its file holds something else",
+    "SQLITE_READONLY": "its file may not be written",
+    "25006": "it is a read-only standby",
+    "53100": "the disk is full",
+    "53300": "it has no connection left",
+    "55P03": "a lock was not free in time",
+    "57014": "a statement took too long",
+    "57P01": "it is shutting down",
+    "57P03": "it is starting up or shutting down",
+}
+# PostgreSQL gave up this transaction for another's sake; run again it may well succeed:
+# 40001 serialization_failure, 40P01 deadlock_detected.
+_RETRIABLE = frozenset({"40001", "40P01"})
+
+
+def outage(error: BaseException) -> Outage | None:
+    """Say what `error` means if the database is to blame; None if it is not.
+
+    The drivers' own texts quote values ("Key (patient_id)=(…) already exists"), so only
+    the code is taken over; a failed connection has no code and no values, and is quoted.
+    """
+    if isinstance(error, PoolTimeoutError):
+        return Outage("database: all connections of this process are busy")
+    if isinstance(error, sqlite3.OperationalError):
+        return _named(error, type(error).__name__)
+    if not isinstance(error, DBAPIError) or isinstance(error, _OURS):
+        return None
+    if error.statement is None and _code(error.orig) is None:
+        return Outage(f"database: {str(error.orig).partition(chr(10))[0]}")
+    return _named(error.orig, type(error).__name__)
+
+
+def _named(error: BaseException | None, name: str) -> Outage:
+    code = _code(error)
+    if code is None:
+        return Outage("database: the connection was lost")
+    # SQLite's extended codes (SQLITE_IOERR_FSYNC, …) begin with the plain one.
+    plain = next((known for known in _MEANING if code.startswith(known)), code)
+    return Outage(f"database: {_MEANING.get(plain, name)} ({code})")
+
+
+def is_retriable(error: BaseException) -> bool:
+    """Tell whether the whole transaction may be run again because others were in its way."""
+    return isinstance(error, DBAPIError) and _code(error.orig) in _RETRIABLE
+
+
+def wrapped(error: Exception, statement: str, dialect: Any) -> SQLAlchemyError:
+    """Dress a bare driver error as SQLAlchemy would, so that it is caught alike."""
+    dressed: SQLAlchemyError = DBAPIError.instance(
+        statement, None, error, dialect.dbapi.Error, hide_parameters=True, dialect=dialect
+    )
+    return dressed
+
+
+def _code(error: BaseException | None) -> str | None:
+    return getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)

@@ -1,0 +1,109 @@
+"""Transactions on PostgreSQL: one a thread; the server itself groups their commits."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, RootTransaction
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlmodel import Session
+
+from mwl.db.faults import is_retriable, outage
+from mwl.db.session import WriteSession
+from mwl.errors import Outage
+
+T = TypeVar("T")
+
+_MOST_COLLISIONS = 6
+_FIRST_PAUSE_S = 0.005
+
+
+class _Undone(Exception):
+    """The transaction was undone, for no fault of the work; `error` is the driver's reason."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class _Collided(_Undone):
+    """The server gave it up for the sake of another transaction."""
+
+
+class _Disconnected(_Undone):
+    """The connection broke before COMMIT was sent."""
+
+
+class Transactions:
+    """Run units of work, each in a transaction of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Write through `engine`."""
+        self._engine = engine
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run `work` and return its result after the commit. Raises what it raises, Outage."""
+        try:
+            try:
+                return self._persist(work)
+            except _Disconnected:
+                # The server was restarted perhaps, and is there again.
+                return self._persist(work)
+        except _Undone as undone:
+            raise outage(undone.error) or undone.error from None
+        except SQLAlchemyError as error:
+            raise outage(error) or error from None
+
+    def _persist(self, work: Callable[[Session], T]) -> T:
+        for collisions in range(_MOST_COLLISIONS):
+            try:
+                return self._once(work)
+            except _Collided:
+                # Random, so that those who collided don't come back in step.
+                time.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**collisions))  # noqa: S311
+        return self._once(work)
+
+    def _once(self, work: Callable[[Session], T]) -> T:
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            transaction = connection.begin()
+            try:
+                with WriteSession(connection, grouped=False) as session:
+                    result = work(session)
+                    session.settle()
+                _ensure_sound(driver)
+            except Exception as error:
+                _undo(connection, transaction, driver)
+                if is_retriable(error):
+                    raise _Collided(error) from error
+                if driver.closed and isinstance(error, DBAPIError):
+                    raise _Disconnected(error) from error
+                raise
+            _commit(connection, transaction)
+            return result
+
+
+def _ensure_sound(driver: Any) -> None:
+    # PostgreSQL answers COMMIT with a quiet ROLLBACK after an error that the work swallowed.
+    status = driver.info.transaction_status
+    if status is status.INERROR:
+        raise RuntimeError("work went on after an error of the database")
+
+
+def _undo(connection: Connection, transaction: RootTransaction, driver: Any) -> None:
+    if driver.closed:
+        connection.invalidate()
+    with suppress(SQLAlchemyError):
+        transaction.rollback()
+
+
+def _commit(connection: Connection, transaction: RootTransaction) -> None:
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        if is_retriable(error):
+            raise _Collided(error) from error
+        connection.invalidate()
+        raise Outage("database: the connection broke at the commit, its outcome is open") from None
