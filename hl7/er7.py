@@ -13,9 +13,9 @@ A place above the leaves means its first leaf: `PID-8` of `F^Female` is `F`, bec
 receiver ignores components it doesn't expect (2.8.2). `whole` gives all of a place, for
 free text whose sender forgot to escape: `OBR-4.2` of `CT thorax & abdomen`.
 
-Tolerated: CR, LF or CRLF between segments, blank lines, a byte order mark, any legal
-delimiters, segments that nobody knows. Not tolerated, because data could be lost without
-a word: no MSH at the start, a second MSH, ambiguous delimiters, NUL.
+Tolerated: CR, LF or CRLF between segments, blank lines, line breaks within a text, a byte
+order mark, any legal delimiters, segments that nobody knows. Not tolerated, because data
+could be lost without a word: no MSH at the start, a second MSH, ambiguous delimiters, NUL.
 """
 
 import re
@@ -26,7 +26,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from hl7.escapes import STANDARD, Delimiters, escape, unescape
+from hl7.escapes import STANDARD, UNDECLARED, Delimiters, escape, unescape
 
 __all__ = [
     "DELETE",
@@ -85,7 +85,7 @@ def _delimiters(msh_1: str, msh_2: str) -> Delimiters:
         raise ParseError("MSH-2", "one to five encoding characters are needed")
     if not _LEGAL.issuperset(found) or len(set(found)) != len(found):
         raise ParseError("MSH-2", "delimiters must be distinct ASCII punctuation")
-    return Delimiters(*found)
+    return Delimiters(*found.ljust(6, UNDECLARED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +285,6 @@ class Message:
         segments: list[Segment] = []
         named: dict[str, list[Segment]] = {}
         for line in _lines(text, separator):
-            if not line or line.isspace():
-                continue
             fields = line.split(separator, MAX_FIELDS)
             if len(fields) > MAX_FIELDS:
                 raise ParseError(fields[0][:3], f"more than {MAX_FIELDS} fields")
@@ -361,17 +359,26 @@ def _read_delimiters(text: str) -> Delimiters:
 
 
 def _lines(text: str, field: str) -> list[str]:
+    """Split a text into segments."""
     if "\n" in text:
-        lines = _line_ends(field).split(text, MAX_SEGMENTS)
-    else:
-        lines = text.split("\r", MAX_SEGMENTS)
+        text = text.replace("\r\n", "\r").replace("\n", "\r")
+    lines = text.rstrip(" \t\r").split("\r", MAX_SEGMENTS)
     if len(lines) > MAX_SEGMENTS:
         raise ParseError("", f"more than {MAX_SEGMENTS} segments")
-    return lines
+    begins = _segment_start(field).match
+    if all(map(begins, lines)):
+        return lines
+    # 2.5.1: CR ends a segment, so none may be in a text; real senders leave line breaks in
+    # comments, and what follows them (an accession number, say) must not get lost.
+    segments: list[list[str]] = []
+    for line in lines:
+        if begins(line):
+            segments.append([line])
+        else:
+            segments[-1].append(line)
+    return ["\n".join(parts).rstrip("\n") for parts in segments]
 
 
 @lru_cache(maxsize=64)
-def _line_ends(field: str) -> re.Pattern[str]:
-    # CR always ends a segment (2.5.1). LF does where a segment, CR or nothing follows; elsewhere
-    # it is a line break that somebody left in a text.
-    return re.compile(rf"\r\n?|\n(?=\n{{0,4}}(?:[A-Z][A-Z0-9]{{2}}{re.escape(field)}|\r|\Z))")
+def _segment_start(field: str) -> re.Pattern[str]:
+    return re.compile(rf"[A-Z][A-Z0-9]{{2}}(?:{re.escape(field)}|\Z)")
