@@ -1,0 +1,13 @@
+"""The DICOM upper layer (PS3.8) and the message exchange (PS3.7), as an acceptor.
+
+From the wire upwards, each module knowing only those before it:
+
+- `limits`: every bound on a peer, in one value.
+- `pdu`: what the protocol data units are. `codec`: bytes to them and back.
+- `status`, `dimse`: command sets, and messages put together from fragments.
+- `negotiation`: a proposal and what we support, to an answer. Pure.
+- `framing`: a socket as a stream of PDUs, with time-outs.
+- `association`: one peer, from its first message to release or abort.
+- `acceptor`: a connection, from its first byte to an association or a refusal.
+- `server`: the listening socket, the threads, the table of live associations.
+"""

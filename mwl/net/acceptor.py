@@ -1,0 +1,185 @@
+"""A connection from its first byte to its last: PS3.8 states 2, 3 and 13 of an acceptor.
+
+State 2 awaits A-ASSOCIATE-RQ under the ARTIM timer; anything else is answered with an
+A-ABORT of the service user (AA-1). State 3 decides. State 6 is `Association.run`. In state
+13 the peer has been told the end, by release, rejection or abort, and is given
+`close_timeout_s` to close.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import Enum
+
+import structlog
+
+from mwl.errors import Outage, ProtocolError
+from mwl.net import negotiation
+from mwl.net.association import Association, PeerAborted, Service
+from mwl.net.codec import decode, encode
+from mwl.net.framing import ConnectionLost, ReadTimeout, Transport, WriteTimeout
+from mwl.net.limits import Limits
+from mwl.net.negotiation import Agreement, Supported, negotiate
+from mwl.net.pdu import (
+    Abort,
+    AbortReason,
+    AbortSource,
+    AssociateReject,
+    AssociateRequest,
+    PduError,
+    title_text,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Admission(Enum):
+    """What the application says to a called title, a calling title and an address."""
+
+    ACCEPTED = "accepted"
+    CALLED_UNKNOWN = "called title unknown"
+    CALLING_UNKNOWN = "calling title unknown"
+    BUSY = "busy"
+
+
+_REFUSALS = {
+    Admission.CALLED_UNKNOWN: negotiation.CALLED_TITLE_NOT_RECOGNIZED,
+    Admission.CALLING_UNKNOWN: negotiation.CALLING_TITLE_NOT_RECOGNIZED,
+    Admission.BUSY: negotiation.TEMPORARY_CONGESTION,
+}
+
+Admit = Callable[[str, str, str], Admission]  # (called, calling, address)
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One peer's connection and what has become of it.
+
+    `over_limit`: it is heard only to be refused. `association` is there once accepted.
+    """
+
+    transport: Transport
+    address: str
+    since: datetime
+    over_limit: bool = False
+    association: Association | None = None
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Make its thread abort the association as soon as it listens to the peer again."""
+        self.stopped = True
+        self.transport.interrupt()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """Take connections through their life, each in the thread that calls."""
+
+    services: Mapping[str, Service]  # by abstract syntax
+    supported: Mapping[str, Supported]
+    admit: Admit
+    limits: Limits
+
+    def serve(self, connection: Connection) -> None:
+        """Serve one connection until it is closed. Raises nothing, whatever happens."""
+        transport = connection.transport
+        try:
+            self._converse(connection)
+        except Exception as error:
+            _report(connection, error)
+            last_word = _last_word(connection, error)
+            if last_word is None:
+                transport.close()
+                return
+            with suppress(ConnectionLost):
+                transport.send(encode(last_word))
+        transport.finish()
+
+    def _converse(self, connection: Connection) -> None:
+        transport, limits = connection.transport, self.limits
+        request = _read_request(transport, limits.associate_timeout_s)
+        called, calling = title_text(request.called_title), title_text(request.calling_title)
+        about = {"address": connection.address, "called": called, "calling": calling}
+        if connection.over_limit:
+            agreed: Agreement | AssociateReject = negotiation.LOCAL_LIMIT_EXCEEDED
+        else:
+            agreed = self._admitted(called, calling, connection.address) or negotiate(
+                request, self.supported, limits
+            )
+        if isinstance(agreed, AssociateReject):
+            log.warning("association.rejected", **asdict(agreed), **about)
+            transport.send(encode(agreed))
+            return
+        association = Association(transport, agreed, self.services, connection.address, limits)
+        connection.association = association
+        transport.send(encode(agreed.accept))
+        association.run()
+        log.info("association.released", operations=association.operations_done, **about)
+
+    def _admitted(self, called: str, calling: str, address: str) -> AssociateReject | None:
+        try:
+            return _REFUSALS.get(self.admit(called, calling, address))
+        except Outage as error:
+            # Our own trouble: the peer may come back.
+            log.warning("association.admission_failed", error=type(error).__name__)
+            return negotiation.TEMPORARY_CONGESTION
+
+
+def _read_request(transport: Transport, timeout_s: float) -> AssociateRequest:
+    kind, body = transport.read(timeout_s)
+    pdu = decode(kind, body)
+    if isinstance(pdu, AssociateRequest):
+        return pdu
+    if isinstance(pdu, Abort):
+        raise PeerAborted("the peer aborted")
+    raise PduError(f"PDU of type {kind} before A-ASSOCIATE-RQ", AbortReason.UNEXPECTED_PDU)
+
+
+def _last_word(connection: Connection, error: Exception) -> Abort | None:
+    """Choose the A-ABORT that an ending needs; None where nothing is to be said."""
+    established = connection.association is not None
+    source, reason = AbortSource.SERVICE_PROVIDER, AbortReason.NOT_SPECIFIED
+    match error:
+        case PeerAborted():
+            return None  # PS3.8 AA-3
+        case WriteTimeout():
+            return None  # it wouldn't read that either
+        case ConnectionLost() if not connection.stopped:
+            return None  # AA-4
+        case ReadTimeout() if not established:
+            return None  # AA-2: the ARTIM timer closes without a word
+        case ConnectionLost():
+            source = AbortSource.SERVICE_USER  # AA-1, we stop
+        case PduError() if established:
+            reason = error.reason  # AA-8
+        case ReadTimeout():
+            pass
+        case ProtocolError():
+            # AA-1 before the association. On it: the upper layer did its part, and what it
+            # carried is refused by its user. PS3.8 9.3.8: the reason is then not significant.
+            source = AbortSource.SERVICE_USER
+    return Abort(source, reason)
+
+
+def _report(connection: Connection, error: Exception) -> None:
+    about = {"address": connection.address}
+    if connection.association is not None:
+        about["called"] = connection.association.called_title
+        about["calling"] = connection.association.calling_title
+    if connection.stopped:
+        log.warning("association.stopped", **about)
+    elif isinstance(error, PeerAborted | ConnectionLost):
+        log.info("association.lost", error=str(error), **about)
+    elif isinstance(error, ProtocolError):
+        log.warning("association.aborted", error=str(error), **about)
+    else:
+        # Without the exception's text, which may hold a patient: what a driver complains of.
+        log.error("association.failed", error=type(error).__name__, at=_where(error), **about)
+
+
+def _where(error: Exception) -> str:
+    """Name the last places that an exception came through."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return " > ".join(f"{frame.name}:{frame.lineno}" for frame in frames)

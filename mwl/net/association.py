@@ -1,0 +1,249 @@
+"""One established association, on the acceptor's side: PS3.8 state 6 and what ends it.
+
+A thread blocks here for as long as the association lives. It reads a message, hands it to
+the service of its presentation context, and reads again; it costs nothing while it waits.
+
+- Only this thread writes to the peer.
+- Operations are synchronous. What arrives while one is under way is looked at only when
+  its service asks `cancelled` or streams with `send_responses`: a C-CANCEL-RQ marks its
+  operation, an A-RELEASE-RQ waits for the operation to end, an A-ABORT ends it by
+  `PeerAborted` at that place, and another request waits for its turn.
+- A service that raises ends this association and no other, by A-ABORT.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from struct import Struct
+from typing import Protocol
+
+from mwl.errors import ProtocolError
+from mwl.net.codec import COMMAND, LAST, VALUE, data_values, decode, encode
+from mwl.net.dimse import (
+    NO_DATA_SET,
+    RESPONSE,
+    Command,
+    CommandField,
+    Element,
+    Message,
+    MessageAssembler,
+    encode_command,
+    fragments,
+)
+from mwl.net.framing import Transport
+from mwl.net.limits import Limits
+from mwl.net.negotiation import Agreement
+from mwl.net.pdu import Abort, AbortReason, PduError, PduType, ReleaseResponse, title_text
+from mwl.net.status import (
+    NO_SUCH_SOP_CLASS,
+    PENDING,
+    REFUSED_SOP_CLASS_NOT_SUPPORTED,
+    UNRECOGNIZED_OPERATION,
+)
+
+_DATA_SET_FOLLOWS = 0x0001
+# A P-DATA-TF header and a value header at one go.
+_WHOLE_VALUE = Struct(">BxIIBB")
+
+
+class PeerAborted(ProtocolError):
+    """The peer sent A-ABORT."""
+
+
+class Service(Protocol):
+    """A DICOM service class as SCP.
+
+    `abstract_syntaxes` are the SOP classes that it serves; `transfer_syntaxes` what it
+    reads and writes, the best first; `operations` the requests that it knows.
+    """
+
+    @property
+    def abstract_syntaxes(self) -> tuple[str, ...]: ...
+
+    @property
+    def transfer_syntaxes(self) -> tuple[str, ...]: ...
+
+    @property
+    def operations(self) -> frozenset[CommandField]: ...
+
+    def handle(self, association: "Association", message: Message) -> None:
+        """Perform one request, up to its final response."""
+
+
+class Association:
+    """An association that was accepted; services answer through it.
+
+    `calling_title` and `called_title` are as the peer sent them, without padding;
+    `address` is the peer's IP address.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        agreement: Agreement,
+        services: Mapping[str, Service],
+        address: str,
+        limits: Limits,
+    ) -> None:
+        self.calling_title = title_text(agreement.accept.calling_title)
+        self.called_title = title_text(agreement.accept.called_title)
+        self.address = address
+        self.contexts = agreement.contexts
+        self.operations_done = 0
+        self._transport = transport
+        self._max_pdu_bytes = agreement.max_send_pdu_bytes
+        self._services = services
+        self._limits = limits
+        self._assembler = MessageAssembler(agreement.contexts, limits)
+        self._waiting: deque[Message] = deque()  # read, not yet performed
+        self._performing: int | None = None  # message ID
+        self._cancelled = False  # the operation that is being performed
+        self._release_requested = False
+
+    # --- what the acceptor calls
+
+    def run(self) -> None:
+        """Serve until the peer releases, and answer its release.
+
+        PeerAborted, PduError, ProtocolError, ReadTimeout, ConnectionLost, and whatever a
+        service raises.
+        """
+        limits = self._limits
+        while self._waiting or not self._release_requested:
+            if self._waiting:
+                self._perform(self._waiting.popleft())
+                continue
+            # Inside a message the rest is due; between messages a peer may rest.
+            wait_s = limits.pdu_timeout_s if self._assembler.is_open else limits.idle_timeout_s
+            self._take(*self._transport.read(wait_s, limits.pdu_timeout_s))
+        self._transport.send(encode(ReleaseResponse()))  # PS3.8 AR-4
+
+    # --- what services call
+
+    def send_response(
+        self,
+        request: Message,
+        status: int,
+        *,
+        data_set: bytes | None = None,
+        elements: Mapping[int, int | str | bytes] | None = None,
+    ) -> None:
+        """Answer a request; `elements` adds to the command set, by `dimse.Element`."""
+        command = self._response(request.command, status, data_set is not None, elements)
+        pdus = list(fragments(request.context.id, COMMAND, command, self._max_pdu_bytes))
+        if data_set is not None:
+            pdus += fragments(request.context.id, 0, data_set, self._max_pdu_bytes)
+        self._transport.send(b"".join(pdus))
+
+    def send_responses(
+        self, request: Message, data_sets: Iterable[bytes], status: int = PENDING
+    ) -> bool:
+        """Stream one response for each data set; say whether all went (else: cancelled).
+
+        Many responses share one write. The peer is listened to for C-CANCEL-RQ after each
+        buffer and after `max_answers_between_looks`. The final response is the caller's.
+        """
+        limits, message_id = self._limits, request.command.message_id
+        context_id, max_pdu_bytes = request.context.id, self._max_pdu_bytes
+        command = self._response(request.command, status, True, None)
+        head = b"".join(fragments(context_id, COMMAND, command, max_pdu_bytes))
+        room = max_pdu_bytes - VALUE.size
+        header = _WHOLE_VALUE.pack
+        kind: int = PduType.DATA_TF
+        parts: list[bytes] = []
+        gathered = answers = 0
+        for data_set in data_sets:
+            size = len(data_set)
+            if size <= room:
+                parts += (head, header(kind, size + 6, size + 2, context_id, LAST), data_set)
+            else:
+                parts.append(head)
+                parts += fragments(context_id, 0, data_set, max_pdu_bytes)
+            gathered += size + len(head)
+            answers += 1
+            if gathered >= limits.send_buffer_bytes:
+                self._transport.send(b"".join(parts))
+                parts, gathered = [], 0
+            elif answers % limits.max_answers_between_looks:
+                continue
+            if self.cancelled(message_id):
+                break
+        if parts:
+            self._transport.send(b"".join(parts))
+        return not self._cancelled
+
+    def cancelled(self, message_id: int) -> bool:
+        """Look, without waiting, whether the peer gave up the operation under way."""
+        if message_id != self._performing:
+            return False
+        # One request that waits is more than PS3.7 D.3.3.3 allows after 1, 1: no further.
+        while not (self._cancelled or self._waiting or self._release_requested):
+            frame = self._transport.poll()
+            if frame is None:
+                break
+            self._take(*frame)
+        return self._cancelled
+
+    # --- reading
+
+    def _take(self, kind: int, body: memoryview) -> None:
+        if kind == PduType.DATA_TF:
+            for context_id, control, fragment in data_values(body):
+                message = self._assembler.feed(context_id, control, fragment)
+                if message is not None:
+                    self._arrived(message)
+            return
+        pdu = decode(kind, body)
+        if kind == PduType.RELEASE_RQ:
+            self._release_requested = True
+        elif isinstance(pdu, Abort):
+            raise PeerAborted("the peer aborted")
+        else:
+            # PS3.8 table 9-10, state 6, AA-8.
+            raise PduError(f"PDU of type {kind} on an association", AbortReason.UNEXPECTED_PDU)
+
+    def _arrived(self, message: Message) -> None:
+        if message.command.field != CommandField.C_CANCEL:
+            self._waiting.append(message)
+        elif message.command.message_id == self._performing:
+            self._cancelled = True
+        # PS3.7 9.3.2.3: a cancel that finds its operation over is no error.
+
+    # --- performing
+
+    def _perform(self, message: Message) -> None:
+        command, context = message.command, message.context
+        if command.field & RESPONSE:
+            raise ProtocolError("a response that nobody asked for")
+        service = self._services[context.abstract_syntax]
+        if command.field not in service.operations:
+            self.send_response(message, UNRECOGNIZED_OPERATION)
+        elif command.sop_class not in {"", context.abstract_syntax}:
+            # PS3.7 C.5: DIMSE-N and DIMSE-C say it with different codes.
+            dimse_n = command.field & 0x0100
+            self.send_response(
+                message, NO_SUCH_SOP_CLASS if dimse_n else REFUSED_SOP_CLASS_NOT_SUPPORTED
+            )
+        else:
+            self._performing, self._cancelled = command.message_id, False
+            service.handle(self, message)
+        self._performing = None
+        self.operations_done += 1
+
+    def _response(
+        self,
+        request: Command,
+        status: int,
+        has_data_set: bool,
+        more: Mapping[int, int | str | bytes] | None,
+    ) -> bytes:
+        elements: dict[int, int | str | bytes] = {
+            Element.COMMAND_FIELD: request.field | RESPONSE,
+            Element.MESSAGE_ID_BEING_RESPONDED_TO: request.message_id,
+            Element.DATA_SET_TYPE: _DATA_SET_FOLLOWS if has_data_set else NO_DATA_SET,
+            Element.STATUS: status,
+        }
+        if request.sop_class:
+            elements[Element.AFFECTED_SOP_CLASS_UID] = request.sop_class
+        if request.sop_instance:
+            elements[Element.AFFECTED_SOP_INSTANCE_UID] = request.sop_instance
+        return encode_command({**elements, **(more or {})})

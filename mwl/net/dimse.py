@@ -1,0 +1,248 @@
+"""DIMSE: command sets (PS3.7 section 6.3 and annex E) and messages made of fragments.
+
+A command set is Implicit VR Little Endian whatever was negotiated, and holds only group
+0000. Lengths are checked to the byte; an element that we don't know is kept as it came.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+from mwl.errors import ProtocolError
+from mwl.net.codec import COMMAND, LAST, VALUE, encode_value
+from mwl.net.limits import Limits
+from mwl.net.pdu import PduError
+
+_ELEMENT = Struct("<HHI")
+_US = Struct("<H")
+_UL = Struct("<I")
+
+
+class CommandField(IntEnum):
+    """PS3.7 table E.1-1, (0000,0100), the requests; a response has the highest bit set."""
+
+    C_STORE = 0x0001
+    C_GET = 0x0010
+    C_FIND = 0x0020
+    C_MOVE = 0x0021
+    C_ECHO = 0x0030
+    C_CANCEL = 0x0FFF
+    N_EVENT_REPORT = 0x0100
+    N_GET = 0x0110
+    N_SET = 0x0120
+    N_ACTION = 0x0130
+    N_CREATE = 0x0140
+    N_DELETE = 0x0150
+
+
+RESPONSE = 0x8000
+NO_DATA_SET = 0x0101  # PS3.7 E.1, (0000,0800); any other value: a data set follows
+
+
+class Element(IntEnum):
+    """Element numbers of group 0000 (PS3.7 table E.1-1)."""
+
+    GROUP_LENGTH = 0x0000
+    AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
+    PRIORITY = 0x0700
+    DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    OFFENDING_ELEMENT = 0x0901
+    ERROR_COMMENT = 0x0902
+    ERROR_ID = 0x0903
+    AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
+
+
+_UIDS = frozenset(
+    {
+        Element.AFFECTED_SOP_CLASS_UID,
+        Element.REQUESTED_SOP_CLASS_UID,
+        Element.AFFECTED_SOP_INSTANCE_UID,
+        Element.REQUESTED_SOP_INSTANCE_UID,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context."""
+
+    id: int
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command set; `elements` holds every value by element number, as it came.
+
+    `message_id` is (0000,0110) of a request and (0000,0120) of a response or C-CANCEL.
+    """
+
+    field: int
+    message_id: int
+    has_data_set: bool
+    elements: Mapping[int, bytes]
+
+    def text(self, *numbers: int) -> str:
+        """Read the first of these elements that is there, without padding; "" if none."""
+        for number in numbers:
+            if value := self.elements.get(number):
+                return value.decode("latin-1").rstrip("\0 ")
+        return ""
+
+    def number(self, number: int) -> int | None:
+        """Read an element of VR US. ProtocolError: it has another length."""
+        value = self.elements.get(number)
+        if not value:
+            return None
+        if len(value) != 2:
+            raise ProtocolError(f"command element (0000,{number:04X}) has a wrong length")
+        return int(_US.unpack(value)[0])
+
+    @property
+    def sop_class(self) -> str:
+        return self.text(Element.AFFECTED_SOP_CLASS_UID, Element.REQUESTED_SOP_CLASS_UID)
+
+    @property
+    def sop_instance(self) -> str:
+        return self.text(Element.AFFECTED_SOP_INSTANCE_UID, Element.REQUESTED_SOP_INSTANCE_UID)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A whole DIMSE message; `data_set` is encoded in the context's transfer syntax."""
+
+    context: Context
+    command: Command
+    data_set: bytes | None
+
+
+def decode_command(data: bytes) -> Command:
+    """Read a command set. ProtocolError: not one, or without what every command has."""
+    elements: dict[int, bytes] = {}
+    offset, end = 0, len(data)
+    while offset < end:
+        if end - offset < _ELEMENT.size:
+            raise ProtocolError("command element cut short")
+        group, number, length = _ELEMENT.unpack_from(data, offset)
+        offset += _ELEMENT.size
+        if group or length > end - offset:
+            raise ProtocolError("command set with a foreign group or a wrong length")
+        elements[number] = data[offset : offset + length]
+        offset += length
+    command = Command(0, 0, False, elements)
+    field = command.number(Element.COMMAND_FIELD)
+    data_set_type = command.number(Element.DATA_SET_TYPE)
+    if field is None or data_set_type is None:
+        raise ProtocolError("command set without command field or data set type")
+    answers = field & RESPONSE or field == CommandField.C_CANCEL
+    message_id = command.number(
+        Element.MESSAGE_ID_BEING_RESPONDED_TO if answers else Element.MESSAGE_ID
+    )
+    if message_id is None:
+        raise ProtocolError("command set without a message ID")
+    return Command(field, message_id, data_set_type != NO_DATA_SET, elements)
+
+
+def encode_command(elements: Mapping[int, int | str | bytes]) -> bytes:
+    """Write a command set: int as US, text padded to even length, bytes as they are."""
+    parts = []
+    for number, value in sorted(elements.items()):
+        if isinstance(value, int):
+            data = _US.pack(value)
+        elif isinstance(value, str):
+            data = value.encode("latin-1", "replace")
+            data += (b"\0" if number in _UIDS else b" ") * (len(data) % 2)
+        else:
+            data = value
+        parts.append(_ELEMENT.pack(0, number, len(data)) + data)
+    body = b"".join(parts)
+    return _ELEMENT.pack(0, Element.GROUP_LENGTH, _UL.size) + _UL.pack(len(body)) + body
+
+
+def fragments(context_id: int, kind: int, data: bytes, max_pdu_bytes: int) -> Iterator[bytes]:
+    """Yield the P-DATA-TF PDUs that carry `data`: a command (`kind` COMMAND) or a data set (0).
+
+    One presentation data value each: older peers don't look for a second one.
+    """
+    # PS3.8 D.1: the maximum counts the PDU's variable field, value header included.
+    room = (max_pdu_bytes - VALUE.size) & ~1
+    whole = len(data)
+    for start in range(0, whole, room):
+        last = LAST if start + room >= whole else 0
+        yield encode_value(context_id, kind | last, data[start : start + room])
+    if not whole:
+        yield encode_value(context_id, kind | LAST, b"")
+
+
+class MessageAssembler:
+    """Put messages together from presentation data values, one after another.
+
+    PS3.7 6.3.1: the command's fragments first, then the data set's, all on one
+    presentation context, none of another message in between.
+    """
+
+    def __init__(self, contexts: Mapping[int, Context], limits: Limits) -> None:
+        self._contexts = contexts
+        self._limits = limits
+        self._context: Context | None = None  # of the message that is open
+        self._command: Command | None = None  # once it is whole
+        self._fragments = bytearray()  # of the command, then of the data set
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the rest of a message is still to come."""
+        return self._context is not None
+
+    def feed(self, context_id: int, control: int, fragment: memoryview) -> Message | None:
+        """Take one value; return the message that it completes.
+
+        PduError: a value that can't stand here. ProtocolError: the message is broken or
+        over a limit.
+        """
+        if self._context is None:
+            self._context = self._contexts.get(context_id)
+            if self._context is None:
+                raise PduError("data on a presentation context that was not accepted")
+        elif context_id != self._context.id:
+            raise PduError("a message changes its presentation context")
+        if bool(control & COMMAND) != (self._command is None):
+            raise PduError("command and data set fragments out of order")
+        self._keep(fragment)
+        if not control & LAST:
+            return None
+        return self._end_of_command() if self._command is None else self._end_of_data_set()
+
+    def _keep(self, fragment: memoryview) -> None:
+        limits = self._limits
+        limit = limits.max_command_bytes if self._command is None else limits.max_data_set_bytes
+        if len(self._fragments) + len(fragment) > limit:
+            raise ProtocolError("command set or data set over its limit")
+        self._fragments += fragment
+
+    def _end_of_command(self) -> Message | None:
+        self._command = decode_command(bytes(self._fragments))
+        self._fragments.clear()
+        return None if self._command.has_data_set else self._whole(None)
+
+    def _end_of_data_set(self) -> Message:
+        data_set = bytes(self._fragments)
+        self._fragments = bytearray()  # clear() would keep the memory of the longest
+        return self._whole(data_set)
+
+    def _whole(self, data_set: bytes | None) -> Message:
+        assert self._context is not None
+        assert self._command is not None
+        message = Message(self._context, self._command, data_set)
+        self._context = self._command = None
+        return message

@@ -1,0 +1,183 @@
+"""A socket as a stream of PDUs, each bounded in length and in time.
+
+One byte and silence holds a slot no longer than `pdu_timeout_s`: once a PDU's first byte
+has come, the rest has one deadline that no further byte extends. A length is judged as
+soon as the six bytes of the header are there, before anything is allocated for it.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from time import monotonic
+
+from mwl.errors import ProtocolError
+from mwl.net.codec import HEADER
+from mwl.net.limits import Limits
+from mwl.net.pdu import AbortReason, PduError, PduType
+
+Frame = tuple[int, memoryview]  # PDU type, variable field; the view holds until the next read
+
+_FIRST_BUFFER_BYTES = 16 * 1024
+_FIXED_BODY_BYTES = 4  # PS3.8 9.3.4, 9.3.6 to 9.3.8
+
+
+class ConnectionLost(ProtocolError):
+    """The peer closed or reset the connection: nothing more can be said to it."""
+
+
+class ReadTimeout(ProtocolError):
+    """The peer kept silent for too long."""
+
+
+class WriteTimeout(ConnectionLost):
+    """The peer doesn't take what we send; half a PDU may be on its way."""
+
+
+class Transport:
+    """One transport connection. Not for several threads, but for `interrupt`."""
+
+    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+        self._socket = sock
+        self._limits = limits
+        self._timeout = -1.0  # as last set; -1: not yet
+        self._buffer = memoryview(bytearray(_FIRST_BUFFER_BYTES))
+        self._start = self._end = 0  # what was received and not yet handed out
+        self._bounds: dict[int, int] = {
+            PduType.ASSOCIATE_RQ: limits.max_associate_bytes,
+            PduType.ASSOCIATE_AC: limits.max_associate_bytes,
+            PduType.ASSOCIATE_RJ: _FIXED_BODY_BYTES,
+            PduType.DATA_TF: limits.max_receive_pdu_bytes,
+            PduType.RELEASE_RQ: _FIXED_BODY_BYTES,
+            PduType.RELEASE_RP: _FIXED_BODY_BYTES,
+            PduType.ABORT: _FIXED_BODY_BYTES,
+        }
+
+    def read(self, wait_s: float, pdu_s: float | None = None) -> Frame:
+        """Wait for the next PDU.
+
+        Its first byte must come within `wait_s`, its last within `pdu_s` of the first;
+        without `pdu_s` the whole within `wait_s`. ReadTimeout, ConnectionLost, PduError.
+        """
+        begun = self._start != self._end
+        deadline = monotonic() + (pdu_s if begun and pdu_s is not None else wait_s)
+        while (frame := self._next()) is None:
+            self._receive(deadline - monotonic())
+            if not begun:
+                begun = True
+                if pdu_s is not None:
+                    deadline = monotonic() + pdu_s
+        return frame
+
+    def poll(self) -> Frame | None:
+        """Return a PDU that is already here, or None at once."""
+        frame = self._next()
+        if frame is None and self._receive_waiting():
+            frame = self._next()
+        return frame
+
+    def send(self, data: bytes) -> None:
+        """Write it all within `write_timeout_s`. WriteTimeout, ConnectionLost."""
+        self._set_timeout(self._limits.write_timeout_s)
+        try:
+            self._socket.sendall(data)
+        except TimeoutError:
+            raise WriteTimeout("the peer doesn't take what we send") from None
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke: {error.strerror}") from None
+
+    def finish(self) -> None:
+        """Wait for the peer to close, then close (PS3.8 state 13, with its timer).
+
+        What it still sends is thrown away: closing on unread bytes would reset the
+        connection, and the peer might lose our last PDU.
+        """
+        deadline = monotonic() + self._limits.close_timeout_s
+        sink = self._buffer
+        with suppress(OSError):  # reset or time-out: closed all the same
+            while (left := deadline - monotonic()) > 0:
+                self._set_timeout(left)
+                if not self._socket.recv_into(sink):
+                    break
+        self.close()
+
+    def interrupt(self) -> None:
+        """Let a read that waits in another thread end as if the peer had closed."""
+        with suppress(OSError):  # already gone
+            self._socket.shutdown(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """End both directions at once, from whatever thread."""
+        with suppress(OSError):  # already gone
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _next(self) -> Frame | None:
+        """Take the PDU at the front of the buffer, if it is whole."""
+        have = self._end - self._start
+        if not have:
+            self._start = self._end = 0
+            return None
+        kind = self._buffer[self._start]
+        bound = self._bounds.get(kind)
+        if bound is None:
+            raise PduError(f"PDU of unknown type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU)
+        if have < HEADER.size:
+            self._make_room(HEADER.size)
+            return None
+        _, length = HEADER.unpack_from(self._buffer, self._start)
+        if length > bound:
+            raise PduError(f"PDU of type {kind} with {length} bytes, over its limit")
+        whole = HEADER.size + length
+        if have < whole:
+            self._make_room(whole)
+            return None
+        body = self._buffer[self._start + HEADER.size : self._start + whole]
+        self._start += whole
+        return kind, body
+
+    def _make_room(self, size: int) -> None:
+        """Let `size` bytes from the start fit: move what is there to the front, or grow."""
+        if self._start + size <= len(self._buffer):
+            return
+        kept = self._end - self._start
+        front = self._buffer
+        if size > len(front):
+            front = memoryview(bytearray(size))
+        front[:kept] = self._buffer[self._start : self._end]
+        self._buffer, self._start, self._end = front, 0, kept
+
+    def _receive(self, timeout_s: float) -> None:
+        if timeout_s <= 0:
+            raise ReadTimeout("the peer kept silent for too long")
+        self._set_timeout(timeout_s)
+        try:
+            count = self._socket.recv_into(self._buffer[self._end :])
+        except TimeoutError:
+            raise ReadTimeout("the peer kept silent for too long") from None
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke: {error.strerror}") from None
+        if not count:
+            raise ConnectionLost("the peer closed the connection")
+        self._end += count
+
+    def _receive_waiting(self) -> bool:
+        """Take what the peer has already sent; say whether there was any."""
+        self._set_timeout(0)
+        try:
+            count = self._socket.recv_into(self._buffer[self._end :])
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke: {error.strerror}") from None
+        if not count:
+            raise ConnectionLost("the peer closed the connection")
+        self._end += count
+        return True
+
+    def _set_timeout(self, timeout_s: float) -> None:
+        if timeout_s != self._timeout:
+            self._socket.settimeout(timeout_s)
+            self._timeout = timeout_s

@@ -1,0 +1,40 @@
+"""Every bound that a DICOM peer meets, in one value."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one listening port; times in seconds, lengths in bytes.
+
+    A PDU's length is that of its variable field, as PS3.8 D.1 counts it.
+    """
+
+    # How many at once. Over these, an A-ASSOCIATE-RQ is still read, to be refused as
+    # transient; over max_refusals of those, the connection is closed unheard.
+    max_associations: int = 200
+    max_associations_per_address: int = 100
+    max_refusals: int = 32
+    max_backlog_connections: int = 128
+    max_parked_threads: int = 8
+
+    # How long. PS3.8 calls the first and the last of these the ARTIM timer.
+    associate_timeout_s: float = 30.0  # from the connection to a whole A-ASSOCIATE-RQ
+    idle_timeout_s: float = 600.0  # between messages
+    pdu_timeout_s: float = 30.0  # from a PDU's first byte to its last; between PDUs of a message
+    write_timeout_s: float = 30.0  # for the peer to take one buffer
+    close_timeout_s: float = 5.0  # for the peer to close after the last PDU
+
+    # How much.
+    max_associate_bytes: int = 256 * 1024
+    max_receive_pdu_bytes: int = 128 * 1024  # announced to the peer; DCMTK's PDUs end here too
+    max_send_pdu_bytes: int = 128 * 1024  # whatever more the peer would take
+    min_peer_pdu_bytes: int = 128  # below, an answer would be nothing but headers
+    max_contexts: int = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
+    max_command_bytes: int = 16 * 1024
+    max_data_set_bytes: int = 16 * 1024 * 1024  # of a data set that is kept in memory
+    send_buffer_bytes: int = 64 * 1024  # answers are gathered up to this, then written at once
+    max_answers_between_looks: int = 16  # for C-CANCEL-RQ
+
+
+DEFAULTS = Limits()

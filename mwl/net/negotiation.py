@@ -1,0 +1,177 @@
+"""From a proposed association to the answer; pure.
+
+The rules, all of the acceptor (PS3.8 7.1.1, PS3.7 annex D.3):
+
+- A wrong application context, title or limit refuses the association; a presentation
+  context that we can't serve is only a result in the accept.
+- Of the transfer syntaxes that a context offers, ours that comes first is taken.
+- An identifier used twice means nothing to either side: both contexts are refused, with
+  one answer. Contexts over the limit are refused. Even identifiers are let pass.
+- Without role selection the requestor is SCU. With it, it gets of what it asked for what
+  the service allows; if that is nothing, its contexts of that SOP class are refused.
+- Operations stay synchronous: a window is answered with 1, 1 (PS3.7 D.3.3.3).
+- Extended negotiation is turned down, each sub-field with 0 (PS3.4 K.5.1).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from mwl.net.dimse import Context
+from mwl.net.limits import Limits
+from mwl.net.pdu import (
+    APPLICATION_CONTEXT,
+    AssociateAccept,
+    AssociateReject,
+    AssociateRequest,
+    ContextAnswer,
+    ExtendedItem,
+    ProposedContext,
+    Role,
+    UserInformation,
+)
+
+# PS3.5 B.2: a UUID of this project's own as a UID.
+IMPLEMENTATION_UID = "2.25.27040653439137975742817692594336045118"
+IMPLEMENTATION_VERSION = "MWL_BRIDGE"
+
+# PS3.8 table 9-21: result (1 permanent, 2 transient), source, reason.
+NO_REASON_GIVEN = AssociateReject(1, 1, 1)
+APPLICATION_CONTEXT_NOT_SUPPORTED = AssociateReject(1, 1, 2)
+CALLING_TITLE_NOT_RECOGNIZED = AssociateReject(1, 1, 3)
+CALLED_TITLE_NOT_RECOGNIZED = AssociateReject(1, 1, 7)
+TEMPORARY_CONGESTION = AssociateReject(2, 3, 1)
+LOCAL_LIMIT_EXCEEDED = AssociateReject(2, 3, 2)
+
+# PS3.8 D.1 wants a maximum length; a peer that leaves it out gets the smallest in use.
+_UNTOLD_PDU_BYTES = 16 * 1024
+_MAX_EXTENDED_BYTES = 64
+
+
+class Result(IntEnum):
+    """PS3.8 table 9-18."""
+
+    ACCEPTANCE = 0
+    USER_REJECTION = 1
+    NO_REASON = 2
+    ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+    TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Supported:
+    """What we offer for an abstract syntax: transfer syntaxes, the best first, and roles."""
+
+    transfer_syntaxes: tuple[str, ...]
+    requestor_may_be_scu: bool = True
+    requestor_may_be_scp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What holds on an association: its contexts by identifier and how long a PDU may be."""
+
+    accept: AssociateAccept
+    contexts: Mapping[int, Context]
+    max_send_pdu_bytes: int
+
+
+def negotiate(
+    request: AssociateRequest, supported: Mapping[str, Supported], limits: Limits
+) -> Agreement | AssociateReject:
+    """Answer a proposal whose titles were already admitted."""
+    if request.application_context != APPLICATION_CONTEXT:
+        return APPLICATION_CONTEXT_NOT_SUPPORTED
+    max_send_pdu_bytes = _send_limit(request.user.max_pdu_bytes, limits)
+    if max_send_pdu_bytes < limits.min_peer_pdu_bytes:
+        return NO_REASON_GIVEN
+    roles = _roles(request, supported)
+    answers, contexts = _answers(request, supported, roles, limits)
+    spoken = {context.abstract_syntax for context in contexts.values()}
+    user = UserInformation(
+        max_pdu_bytes=limits.max_receive_pdu_bytes,
+        implementation_uid=IMPLEMENTATION_UID,
+        implementation_version=IMPLEMENTATION_VERSION,
+        asynchronous=None if request.user.asynchronous is None else (1, 1),
+        roles=tuple(role for uid, role in roles.items() if uid in spoken),
+        extended=_extended(request, spoken),
+    )
+    accept = AssociateAccept(
+        called_title=request.called_title,
+        calling_title=request.calling_title,
+        contexts=answers,
+        user=user,
+        reserved=request.reserved,
+    )
+    return Agreement(accept, contexts, max_send_pdu_bytes)
+
+
+def _send_limit(peer: int | None, limits: Limits) -> int:
+    if peer is None:
+        return min(_UNTOLD_PDU_BYTES, limits.max_send_pdu_bytes)
+    # PS3.8 D.1.1: 0 sets no limit.
+    return min(peer, limits.max_send_pdu_bytes) if peer else limits.max_send_pdu_bytes
+
+
+def _roles(request: AssociateRequest, supported: Mapping[str, Supported]) -> dict[str, Role]:
+    """Answer role selection per SOP class; the first item for a class counts."""
+    # PS3.7 D.3.3.4: a role that was not proposed can't be accepted.
+    roles: dict[str, Role] = {}
+    for proposed in request.user.roles:
+        ours = supported.get(proposed.sop_class)
+        if ours is not None and proposed.sop_class not in roles:
+            roles[proposed.sop_class] = Role(
+                proposed.sop_class,
+                proposed.scu and ours.requestor_may_be_scu,
+                proposed.scp and ours.requestor_may_be_scp,
+            )
+    return roles
+
+
+def _answers(
+    request: AssociateRequest,
+    supported: Mapping[str, Supported],
+    roles: Mapping[str, Role],
+    limits: Limits,
+) -> tuple[tuple[ContextAnswer, ...], dict[int, Context]]:
+    uses = Counter(proposed.id for proposed in request.contexts)
+    answers: dict[int, ContextAnswer] = {}
+    contexts: dict[int, Context] = {}
+    for position, proposed in enumerate(request.contexts):
+        if uses[proposed.id] > 1 or position >= limits.max_contexts:
+            result, transfer_syntax = Result.NO_REASON, ""
+        else:
+            result, transfer_syntax = _answer(proposed, supported, roles)
+        if result is Result.ACCEPTANCE:
+            contexts[proposed.id] = Context(proposed.id, proposed.abstract_syntax, transfer_syntax)
+        # PS3.8 9.3.3.2: not significant unless accepted; some peers want to see a UID.
+        offered = transfer_syntax or next(iter(proposed.transfer_syntaxes), "")
+        answers.setdefault(proposed.id, ContextAnswer(proposed.id, result, offered))
+    return tuple(answers.values()), contexts
+
+
+def _answer(
+    proposed: ProposedContext, supported: Mapping[str, Supported], roles: Mapping[str, Role]
+) -> tuple[Result, str]:
+    ours = supported.get(proposed.abstract_syntax)
+    if ours is None:
+        return Result.ABSTRACT_SYNTAX_NOT_SUPPORTED, ""
+    role = roles.get(proposed.abstract_syntax)
+    # PS3.7 D.3.3.4: without an item the requestor is SCU and nothing else.
+    if not (role.scu or role.scp if role else ours.requestor_may_be_scu):
+        return Result.USER_REJECTION, ""
+    for transfer_syntax in ours.transfer_syntaxes:
+        if transfer_syntax in proposed.transfer_syntaxes:
+            return Result.ACCEPTANCE, transfer_syntax
+    return Result.TRANSFER_SYNTAXES_NOT_SUPPORTED, ""
+
+
+def _extended(request: AssociateRequest, spoken: set[str]) -> tuple[ExtendedItem, ...]:
+    """Turn down every option, in an answer as long as the question (PS3.4 K.5.1)."""
+    answers: dict[str, ExtendedItem] = {}
+    for item in request.user.extended:
+        size = len(item.information)
+        if item.sop_class in spoken and size <= _MAX_EXTENDED_BYTES:
+            answers.setdefault(item.sop_class, ExtendedItem(item.sop_class, bytes(size)))
+    return tuple(answers.values())

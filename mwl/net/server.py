@@ -1,0 +1,204 @@
+"""The listening side: one thread that accepts, one thread for each association.
+
+Several processes may share a port, each with a server of its own: over one listening
+socket made before the fork, or each over one with `reuse_port`.
+"""
+
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from selectors import EVENT_READ, DefaultSelector
+from threading import Condition, Event, Thread
+
+import structlog
+
+from mwl.net.acceptor import Acceptor, Admit, Connection
+from mwl.net.association import Service
+from mwl.net.framing import Transport
+from mwl.net.limits import DEFAULTS, Limits
+from mwl.net.negotiation import Supported
+from mwl.net.threads import ParkedThreads
+
+log = structlog.get_logger(__name__)
+
+_ACCEPT_PAUSE_S = 0.1  # when the system has no descriptor left for a connection
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """One connection that is being served; titles are empty until its request was read."""
+
+    address: str
+    calling: str
+    called: str
+    since: datetime
+
+
+def listen(
+    host: str, port: int, *, limits: Limits = DEFAULTS, reuse_port: bool = False
+) -> socket.socket:
+    """Open a listening socket; port 0 takes a free one. OSError: it can't be had."""
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    # create_server sets SO_REUSEADDR where that doesn't mean to steal a port in use.
+    return socket.create_server(
+        address, family=family, backlog=limits.max_backlog_connections, reuse_port=reuse_port
+    )
+
+
+class AssociationServer:
+    """Accept associations on a listening socket and serve them, a thread each.
+
+    `services` are asked by the SOP class of a presentation context. `admit` decides on
+    (called title, calling title, IP address) in the connection's thread; titles come
+    without padding, blank ones as "". An `Outage` that it raises is a transient refusal.
+    `address` is the host and port that are listened on.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        services: Iterable[Service],
+        *,
+        admit: Admit,
+        limits: Limits = DEFAULTS,
+    ) -> None:
+        self.address: tuple[str, int] = listener.getsockname()[:2]
+        self._listener = listener
+        self._limits = limits
+        by_class = _by_sop_class(services)
+        supported = {uid: Supported(it.transfer_syntaxes) for uid, it in by_class.items()}
+        self._acceptor = Acceptor(by_class, supported, admit, limits)
+        self._threads = ParkedThreads(self._serve, limits.max_parked_threads, "association")
+        self._accepting = Thread(target=self._accept_all, name="accept", daemon=True)
+        self._changed = Condition()  # guards the two below
+        self._connections: set[Connection] = set()
+        self._per_address: Counter[str] = Counter()
+        self._stopping = Event()
+        self._wake, self._waker = socket.socketpair()
+
+    def start(self) -> None:
+        """Begin to accept, in a thread. After any fork."""
+        self._accepting.start()
+
+    def live(self) -> tuple[Live, ...]:
+        """List what is being served, the oldest first."""
+        with self._changed:
+            connections = sorted(self._connections, key=lambda each: each.since)
+        return tuple(map(_live, connections))
+
+    def stop(self, drain_s: float) -> None:
+        """Accept no more, give associations `drain_s` to end, abort the rest. Once is enough."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._waker.send(b"\0")
+        self._accepting.join()
+        self._listener.close()
+        self._threads.close()
+        if not self._drained(drain_s):
+            for connection in self._snapshot():
+                connection.stop()
+            if not self._drained(self._limits.close_timeout_s):
+                # Busy in a service, or stuck on a peer that doesn't read.
+                for connection in self._snapshot():
+                    connection.transport.cut()
+        self._wake.close()
+        self._waker.close()
+
+    def _snapshot(self) -> tuple[Connection, ...]:
+        with self._changed:
+            return tuple(self._connections)
+
+    def _drained(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._connections, timeout_s)
+
+    # --- accepting
+
+    def _accept_all(self) -> None:
+        # Another process may be quicker to accept what woke this one.
+        self._listener.setblocking(False)
+        with DefaultSelector() as selector:
+            selector.register(self._listener, EVENT_READ)
+            selector.register(self._wake, EVENT_READ)
+            while not self._stopping.is_set():
+                selector.select()
+                self._accept_one()
+
+    def _accept_one(self) -> None:
+        try:
+            sock, peer = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # EMFILE and its like: the connection stays in the backlog, so don't spin.
+            log.critical("association.accept_failed", error=error.strerror)
+            self._stopping.wait(_ACCEPT_PAUSE_S)
+            return
+        connection = self._admit(sock, peer[0])
+        if connection is None:
+            sock.close()
+            return
+        try:
+            self._threads.run(connection)
+        except RuntimeError:
+            log.critical("association.no_thread")
+            connection.transport.close()
+            self._forget(connection)
+
+    def _admit(self, sock: socket.socket, address: str) -> Connection | None:
+        """Register a connection; None: there are too many even to refuse it politely."""
+        limits = self._limits
+        with self._changed:
+            refused = sum(each.over_limit for each in self._connections)
+            over_limit = (
+                len(self._connections) - refused >= limits.max_associations
+                or self._per_address[address] >= limits.max_associations_per_address
+            )
+            if over_limit and refused >= limits.max_refusals:
+                log.warning("association.refused_unheard", address=address)
+                return None
+            # An answer must not wait for the peer's delayed acknowledgement (Nagle).
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = Connection(Transport(sock, limits), address, datetime.now(UTC), over_limit)
+            self._connections.add(connection)
+            self._per_address[address] += not over_limit
+            return connection
+
+    def _serve(self, connection: Connection) -> None:
+        try:
+            self._acceptor.serve(connection)
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        with self._changed:
+            self._connections.discard(connection)
+            self._per_address[connection.address] -= not connection.over_limit
+            if not self._per_address[connection.address]:
+                del self._per_address[connection.address]
+            self._changed.notify_all()
+
+
+def _live(connection: Connection) -> Live:
+    association = connection.association
+    return Live(
+        connection.address,
+        association.calling_title if association else "",
+        association.called_title if association else "",
+        connection.since,
+    )
+
+
+def _by_sop_class(services: Iterable[Service]) -> dict[str, Service]:
+    by_class: dict[str, Service] = {}
+    for service in services:
+        for uid in service.abstract_syntaxes:
+            if uid in by_class:
+                raise ValueError(f"two services for SOP class {uid}")
+            by_class[uid] = service
+    return by_class

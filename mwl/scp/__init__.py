@@ -1,0 +1,1 @@
+"""What we provide: one module for each DICOM service class."""
