@@ -160,13 +160,11 @@ def _msh(writer: _Writer, request: er7.Message | None, now: datetime, control_id
 
 
 def _message_type(writer: _Writer, request: er7.Message | None) -> str:
-    # MSH-9: the event came with v2.3, the message structure with v2.3.1.
-    version = _version(request) if request else (2, 5, 1)
-    event = request.text("MSH-9.2")[:3] if request else ""
-    if version < (2, 3):
+    # MSH-9: before v2.3.1, which brought the message structure, an ACK names no event.
+    if request is None or _version(request) < (2, 3, 1):
         return "ACK"
-    event = er7.escape(event, writer.delimiters)
-    return writer.components("ACK", event, "" if version < (2, 3, 1) else "ACK")
+    event = writer.text(request.text("MSH-9.2"), 3)
+    return writer.components("ACK", event, "ACK")
 
 
 def _err(writer: _Writer, faults: Sequence[Fault], severity: str) -> list[str]:
