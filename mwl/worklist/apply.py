@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlmodel import Session
 
+from mwl.db import Prepared
 from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import Action, OrderChange, OrderState
@@ -21,18 +22,20 @@ from mwl.worklist.outcome import Applied, Outcome
 from mwl.worklist.procedures import Procedures
 
 _TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
-_BY_NUMBER = select(_TABLE).where(
-    _TABLE.c.source == bindparam("source"),
-    _TABLE.c.order_number == bindparam("order_number"),
-    _TABLE.c.order_namespace == bindparam("order_namespace"),
+_BY_NUMBER = Prepared(
+    select(_TABLE).where(
+        _TABLE.c.source == bindparam("source"),
+        _TABLE.c.order_number == bindparam("order_number"),
+        _TABLE.c.order_namespace == bindparam("order_namespace"),
+    )
 )
 _WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
-_INSERT = (
+_INSERT = Prepared(
     insert(_TABLE)
     .values({name: bindparam(name) for name in [*_WRITABLE, "created_at"]})
     .returning(_TABLE.c.id)
 )
-_UPDATE = (
+_UPDATE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in _WRITABLE})
@@ -57,10 +60,10 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
     """
     conn = session.connection()
     take(conn, order_key(change.source, change.number), patient_key(change.patient.id))
-    found = conn.execute(_BY_NUMBER, _identity(change)).mappings().first()
+    found = _BY_NUMBER.first(conn, _identity(change))
     if found is None:
         return _first(conn, change, now, zone)
-    order = dict(found)
+    order = found._asdict()
     if _is_older(change.at, order["applied_at"]):
         flags = [*change.flags, "older than the order's last message: not applied"]
         return Applied(Outcome.STALE, order["id"], order["patient"], flags)
@@ -95,7 +98,7 @@ def _first(conn: Connection, change: OrderChange, now: datetime, zone: ZoneInfo)
     if flags or status is not OrderState.SCHEDULED:
         # Most orders need no second statement: they are what they were inserted as.
         noted = _remember([], flags)
-        conn.execute(_SETTLE, {"row": row, "new_status": status, "new_flags": noted})
+        _SETTLE.run(conn, {"row": row, "new_status": status, "new_flags": noted})
     return Applied(Outcome.APPLIED, row, patient.row, flags)
 
 
@@ -130,7 +133,7 @@ def _next(
         "flags": _remember(order["flags"], flags),
         "updated_at": now,
     }
-    conn.execute(_UPDATE, {**values, "row": order["id"]})
+    _UPDATE.run(conn, {**values, "row": order["id"]})
     outcome = Outcome.NOTED if change.action is Action.NOTE else Outcome.APPLIED
     return Applied(outcome, order["id"], order["patient"], flags)
 
@@ -153,11 +156,11 @@ def _insert(
         "created_at": now,
         "updated_at": now,
     }
-    row: int = conn.execute(_INSERT, values).scalar_one()
+    row: int = _INSERT.scalar(conn, values)
     return row
 
 
-_SETTLE = (
+_SETTLE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("row"))
     .values(status=bindparam("new_status"), flags=bindparam("new_flags"))

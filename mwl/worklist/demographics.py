@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlmodel import Session
 
+from mwl.db import Prepared
 from mwl.db.tables import ImagingOrder, Patient
 from mwl.errors import Fault, Reason, Rejected
 from mwl.patients import (
@@ -29,22 +30,25 @@ Row = dict[str, Any]
 
 _TABLE = Patient.__table__  # type: ignore[attr-defined]
 _ORDERS = ImagingOrder.__table__  # type: ignore[attr-defined]
-_BY_ID = select(_TABLE).where(
-    _TABLE.c.patient_id == bindparam("patient_id"), _TABLE.c.issuer_key == bindparam("issuer_key")
+_BY_ID = Prepared(
+    select(_TABLE).where(
+        _TABLE.c.patient_id == bindparam("patient_id"),
+        _TABLE.c.issuer_key == bindparam("issuer_key"),
+    )
 )
-_BY_ROW = select(_TABLE).where(_TABLE.c.id == bindparam("row"))
+_BY_ROW = Prepared(select(_TABLE).where(_TABLE.c.id == bindparam("row")))
 _WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
-_INSERT = (
+_INSERT = Prepared(
     insert(_TABLE)
     .values({name: bindparam(name) for name in [*_WRITABLE, "created_at"]})
     .returning(_TABLE.c.id)
 )
-_UPDATE = (
+_UPDATE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in _WRITABLE})
 )
-_MOVE_ORDERS = (
+_MOVE_ORDERS = Prepared(
     update(_ORDERS)
     .where(_ORDERS.c.patient == bindparam("loser"))
     .values(patient=bindparam("survivor"), updated_at=bindparam("now"))
@@ -103,7 +107,8 @@ def update_patient(session: Session, change: PatientUpdate, *, now: datetime) ->
     Raises Rejected: UNKNOWN_KEY for an identifier that was merged away, OTHER_PATIENT.
     """
     conn = session.connection()
-    take(conn, patient_key(change.patient.id))
+    key = patient_key(change.patient.id)
+    take(conn, key, key)
     found = resolve(conn, change.source, change.patient, change.at, now)
     if found.alias:
         raise Rejected(
@@ -141,21 +146,21 @@ def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> A
             Outcome.NOTED, patient=survivor, flags=[*merge.flags, "these were merged before"]
         )
     _save(conn, loser, {"merged_into": survivor}, now)
-    conn.execute(_MOVE_ORDERS, {"loser": loser["id"], "survivor": survivor, "now": now})
+    _MOVE_ORDERS.run(conn, {"loser": loser["id"], "survivor": survivor, "now": now})
     return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags)
 
 
 def _find(conn: Connection, identifier: Identifier) -> Row | None:
     key = {"patient_id": identifier.id, "issuer_key": identifier.issuer_key}
-    row = conn.execute(_BY_ID, key).mappings().first()
-    return None if row is None else dict(row)
+    row = _BY_ID.first(conn, key)
+    return None if row is None else row._asdict()
 
 
 def _survivor(conn: Connection, row: Row) -> Row:
     for _ in range(_LONGEST_TRAIL):
         if row["merged_into"] is None:
             return row
-        row = dict(conn.execute(_BY_ROW, {"row": row["merged_into"]}).mappings().one())
+        row = _BY_ROW.first(conn, {"row": row["merged_into"]})._asdict()
     raise Rejected(Fault(Reason.INTERNAL, "PID-3", "the merges of this patient form a loop"))
 
 
@@ -180,7 +185,7 @@ def _create(  # noqa: PLR0913 - one row, and where it came from
         "created_at": now,
         "updated_at": now,
     }
-    row: int = conn.execute(_INSERT, values).scalar_one()
+    row: int = _INSERT.scalar(conn, values)
     return row
 
 
@@ -188,7 +193,7 @@ def _save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
     if all(row[name] == value for name, value in stated.items()):
         return
     values = {name: row[name] for name in _WRITABLE} | dict(stated)
-    conn.execute(_UPDATE, {**values, "updated_at": now, "row": row["id"]})
+    _UPDATE.run(conn, {**values, "updated_at": now, "row": row["id"]})
 
 
 def _stated(change: PatientChange) -> dict[str, Any]:

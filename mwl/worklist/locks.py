@@ -7,19 +7,25 @@ exist yet.
 
 from hashlib import blake2b
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, bindparam, func, select
 
+from mwl.db import Prepared
 from mwl.patients import Identifier
 
-_TAKE = text("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k")
+_TAKE = Prepared(
+    select(
+        func.pg_advisory_xact_lock(bindparam("first", type_=BigInteger)).label("first_taken"),
+        func.pg_advisory_xact_lock(bindparam("second", type_=BigInteger)).label("second_taken"),
+    )
+)
 
 
-def take(conn: Connection, *keys: str) -> None:
-    """Wait for and hold the locks of `keys` until the transaction ends."""
-    if conn.dialect.name != "postgresql":
-        return
-    # Sorted, so that two transactions never wait for each other within one call.
-    conn.execute(_TAKE, {"keys": sorted(_number(key) for key in keys)})
+def take(conn: Connection, one: str, other: str) -> None:
+    """Wait for and hold the locks of two keys until the transaction ends."""
+    if conn.dialect.name == "postgresql":
+        # In one order, so that two transactions never wait for each other within one call.
+        first, second = sorted((_number(one), _number(other)))
+        _TAKE.first(conn, {"first": first, "second": second})
 
 
 def order_key(source: str, number: Identifier) -> str:

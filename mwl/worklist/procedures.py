@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from mwl.db import Prepared
 from mwl.db.tables import RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import (
@@ -38,8 +39,10 @@ Row = dict[str, Any]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 
-_PROCEDURES_OF = select(_PROCEDURE).where(_PROCEDURE.c.imaging_order == bindparam("order_row"))
-_STEPS_OF = (
+_PROCEDURES_OF = Prepared(
+    select(_PROCEDURE).where(_PROCEDURE.c.imaging_order == bindparam("order_row"))
+)
+_STEPS_OF = Prepared(
     select(_STEP)
     .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
     .where(_PROCEDURE.c.imaging_order == bindparam("order_row"))
@@ -51,14 +54,14 @@ def _columns(table: Any) -> list[str]:
     return [c.name for c in table.c if c.name != "id"]
 
 
-def _inserting(table: Any) -> Any:
+def _inserting(table: Any) -> Prepared:
     values: Row = {name: bindparam(name) for name in _columns(table)}
-    return insert(table).values(values).returning(table.c.id)
+    return Prepared(insert(table).values(values).returning(table.c.id))
 
 
-def _updating(table: Any) -> Any:
+def _updating(table: Any) -> Prepared:
     values: Row = {name: bindparam(name) for name in _columns(table)}
-    return update(table).where(table.c.id == bindparam("row")).values(values)
+    return Prepared(update(table).where(table.c.id == bindparam("row")).values(values))
 
 
 _INSERT_PROCEDURE, _UPDATE_PROCEDURE = _inserting(_PROCEDURE), _updating(_PROCEDURE)
@@ -81,8 +84,8 @@ class Procedures:
         """Read what the order has."""
         it = cls(conn, order, now, zone)
         key = {"order_row": order}
-        it.rows = [dict(row) for row in conn.execute(_PROCEDURES_OF, key).mappings()]
-        it.steps = [dict(row) for row in conn.execute(_STEPS_OF, key).mappings()]
+        it.rows = [row._asdict() for row in _PROCEDURES_OF.all(conn, key)]
+        it.steps = [row._asdict() for row in _STEPS_OF.all(conn, key)]
         return it
 
     def status(self) -> OrderState:
@@ -126,7 +129,7 @@ class Procedures:
             "requested_procedure_id": stated.requested_procedure_id or new_id(),
         }
         values["study_instance_uid"] = stated.study_uid or _new_study_uid(change, values)
-        values["id"] = self._conn.execute(_INSERT_PROCEDURE, values).scalar_one()
+        values["id"] = _INSERT_PROCEDURE.scalar(self._conn, values)
         self.rows.append(values)
         for step in stated.steps or [StepChange()]:
             self._create_step(values, step)
@@ -147,7 +150,7 @@ class Procedures:
                 for step in steps:
                     self._save_step(step, {"study_instance_uid": stated.study_uid})
         if new != row:
-            self._conn.execute(_UPDATE_PROCEDURE, {**new, "row": row["id"]})
+            _UPDATE_PROCEDURE.run(self._conn, {**new, "row": row["id"]})
             row.update(new)
         self._state_steps(row, steps, stated)
 
@@ -181,7 +184,7 @@ class Procedures:
         titles = self._stations(change.stations, values["modality"])
         values["station_ae_titles"] = "\\".join(titles)
         try:
-            values["id"] = self._conn.execute(_INSERT_STEP, values).scalar_one()
+            values["id"] = _INSERT_STEP.scalar(self._conn, values)
         except IntegrityError as error:
             raise _collision() from error
         stations.assign(self._conn, values["id"], titles)
@@ -225,7 +228,7 @@ class Procedures:
         if new == step:
             return
         try:
-            self._conn.execute(_UPDATE_STEP, {**new, "row": step["id"]})
+            _UPDATE_STEP.run(self._conn, {**new, "row": step["id"]})
         except IntegrityError as error:
             raise _collision() from error
         step.update(new)

@@ -1,0 +1,319 @@
+"""Find worklist items: what a scanner's C-FIND asks of the rows (PS3.4 K.6.1).
+
+The rules that this module bears:
+
+1. What is over or held is hidden: CANCELED, DISCONTINUED, COMPLETED, HELD. STARTED stays
+   for `STARTED_VISIBLE` (a crash, a second room, an appended series). A key on the step's
+   status overrides this; HELD is ours, and never shown.
+2. A step that no station is given to is *unassigned*: any station key finds it, if the
+   asking device is of the step's modality. Hiding it would hide the patient from everyone.
+3. Items come in the order of their start. A page is one short read; the next one opens
+   another and goes on after the last item, so that no read waits for a network.
+
+A statement is built once for each shape of query and kept; it selects what was asked for.
+An inner select finds one page of steps from indexes, the outer one reads their columns.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlmodel import Session
+
+from mwl.db import Database, Prepared
+from mwl.db.matching import Shape, condition, parameters, shape
+from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, StepStation
+from mwl.matching import UNIVERSAL, Matcher
+from mwl.orders import StepState
+
+STARTED_VISIBLE = timedelta(hours=12)
+PAGE_ROWS = 500
+# Between the parts of a composite column: no DICOM text holds it.
+UNIT_SEPARATOR = "\x1f"
+
+_VISIBLE = (
+    StepState.SCHEDULED,
+    StepState.ARRIVED,
+    StepState.READY,
+    StepState.STARTED,
+    StepState.DEPARTED,
+)
+_STATEMENTS_KEPT = 256
+
+_PATIENT = Patient.__table__  # type: ignore[attr-defined]
+_ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_STATION = StepStation.__table__  # type: ignore[attr-defined]
+
+Column = ColumnElement[str]
+Row = Sequence[Any]
+Cursor = tuple[str, int]
+
+
+def _first_known(*columns: Column) -> Column:
+    return func.coalesce(*(func.nullif(column, "") for column in columns), "")
+
+
+def _code(value: Column, scheme: Column, meaning: Column) -> Column:
+    return value + literal(UNIT_SEPARATOR) + scheme + literal(UNIT_SEPARATOR) + meaning
+
+
+_p, _o, _r, _s = _PATIENT.c, _ORDER.c, _PROCEDURE.c, _STEP.c
+
+# What an item can tell, all of it text. K.6.1.2.2 wants a description or a code of both the
+# procedure and the step: where the RIS named one, it stands for the other.
+COLUMNS: Mapping[str, Column] = {
+    "patient_name": _p.patient_name,
+    "patient_id": _p.patient_id,
+    "issuer": _p.issuer,
+    "birth_date": _p.birth_date,
+    "sex": _p.sex,
+    "mother_name": _p.mother_name,
+    "address": _p.address,
+    "phone": _p.phone,
+    "language": _p.language,
+    "medical_alerts": _p.medical_alerts,
+    "allergies": _p.allergies,
+    "patient_comments": _p.comments,
+    "other_ids": cast(_p.other_ids, Text),  # JSON
+    "placer_number": _o.placer_number,
+    "placer_issuer": _o.placer_issuer,
+    "filler_number": _o.filler_number,
+    "filler_issuer": _o.filler_issuer,
+    "admission_id": _o.admission_id,
+    "admission_issuer": _o.admission_issuer,
+    "current_patient_location": _o.current_patient_location,
+    "route_of_admissions": _o.route_of_admissions,
+    "referring_physician": _o.referring_physician,
+    "requesting_physician": _o.requesting_physician,
+    "requesting_service": _o.requesting_service,
+    "pregnancy_status": _o.pregnancy_status,
+    "patient_state": _o.patient_state,
+    "patient_weight": _o.patient_weight,
+    "patient_size": _o.patient_size,
+    "confidentiality": _o.confidentiality,
+    "order_comments": _o.comments,
+    "order_status": _o.status,
+    "accession_number": _r.accession_number,
+    "accession_issuer": _r.accession_issuer,
+    "requested_procedure_id": _r.requested_procedure_id,
+    "study_instance_uid": _s.study_instance_uid,
+    "procedure_description": _first_known(_r.description, _r.code_meaning, _r.code_value, _r.key),
+    "procedure_code": _code(_r.code_value, _r.code_scheme, _r.code_meaning),
+    "priority": _r.priority,
+    "reason": _r.reason,
+    "transport": _r.transport,
+    "procedure_comments": _r.comments,
+    "sps_id": _s.sps_id,
+    "status": _s.state,
+    "modality": _s.modality,
+    "station_ae_titles": _s.station_ae_titles,
+    "station_name": _s.station_name,
+    "location": _s.location,
+    "start_local": _s.start_local,
+    "performing_physician": _s.performing_physician,
+    "step_description": _first_known(
+        _s.description,
+        _s.protocol_meaning,
+        _s.protocol_value,
+        _r.description,
+        _r.code_meaning,
+        _r.code_value,
+        _r.key,
+    ),
+    "protocol_code": _code(_s.protocol_value, _s.protocol_scheme, _s.protocol_meaning),
+    "pre_medication": _s.pre_medication,
+    "contrast_agent": _s.contrast_agent,
+    "step_comments": _s.comments,
+    "attributes": cast(_s.attributes, Text),  # JSON: {keyword: value}
+}
+
+_STATUS, _STATION_AE = "status", "station_ae_titles"
+# What an item can be matched by; a name by its folded key.
+_KEYS: Mapping[str, Column] = {
+    "patient_name": _p.name_key,
+    "patient_id": _p.patient_id,
+    "issuer": _p.issuer_key,
+    "birth_date": _p.birth_date,
+    "sex": _p.sex,
+    "placer_number": _o.placer_number,
+    "filler_number": _o.filler_number,
+    "admission_id": _o.admission_id,
+    "accession_number": _r.accession_number,
+    "requested_procedure_id": _r.requested_procedure_id,
+    "study_instance_uid": _s.study_instance_uid,
+    "sps_id": _s.sps_id,
+    "modality": _s.modality,
+    "performing_physician": _s.performing_physician_key,
+    "start": _s.start_local,  # YYYYMMDDHHMMSS
+    "time_of_day": func.substr(_s.start_local, 9),  # HHMMSS
+    _STATUS: _s.state,
+    _STATION_AE: _STATION.c.ae_title,
+}
+KEYS = frozenset(_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The device that asks; `modality` is its own, None if it may see any unassigned step."""
+
+    ae_title: str = ""
+    modality: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: matchers by the names of `KEYS`, all of which must match.
+
+    `columns` are the names of `COLUMNS` that are wanted, in their order.
+    """
+
+    columns: tuple[str, ...] = ()
+    keys: Mapping[str, Matcher] = field(default_factory=dict)
+    caller: Caller = Caller()
+
+
+def find(
+    session: Session,
+    query: Query,
+    *,
+    now: datetime,
+    after: Cursor | None = None,
+    limit: int = PAGE_ROWS,
+) -> Sequence[Row]:
+    """Read the first `limit` items after `after`, in the order of (start, row).
+
+    A row holds the query's columns, then the start (YYYYMMDDHHMMSS) and the id of its step:
+    together the `after` of the next page.
+    """
+    conn = session.connection()
+    dialect = conn.dialect.name
+    keys = {name: key for name, key in query.keys.items() if key != UNIVERSAL}
+    statement = _statement(
+        dialect,
+        query.columns,
+        tuple((name, shape(key)) for name, key in keys.items()),
+        query.caller.modality is not None,
+        after is not None,
+    )
+    values: dict[str, Any] = {"limit": limit}
+    for name, key in keys.items():
+        values |= parameters(name, key, dialect)
+    if _STATUS not in keys:
+        values["started_since"] = now - STARTED_VISIBLE
+    if _STATION_AE in keys and query.caller.modality is not None:
+        values["caller_modality"] = query.caller.modality
+    if after is not None:
+        values |= {"after_start": after[0], "after_id": after[1]}
+    return statement.all(conn, values)
+
+
+def pages(database: Database, query: Query, *, now: datetime) -> Iterator[Sequence[Row]]:
+    """Read page after page; between them no read is open. Outage."""
+    after: Cursor | None = None
+    while True:
+        with database.read() as session:
+            rows = find(session, query, now=now, after=after)
+        yield rows
+        if len(rows) < PAGE_ROWS:
+            return
+        *_, start, row = rows[-1]
+        after = start, row
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _statement(
+    dialect: str,
+    columns: tuple[str, ...],
+    shapes: tuple[tuple[str, Shape], ...],
+    one_modality: bool,
+    is_next: bool,
+) -> Prepared:
+    page = _page(dialect, dict(shapes), one_modality, is_next).subquery("page")
+    rows: FromClause = (
+        page.join(_STEP, _s.id == page.c.id)
+        .join(_PROCEDURE, _r.id == _s.procedure)
+        .join(_ORDER, _o.id == _r.imaging_order)
+        .join(_PATIENT, _p.id == _o.patient)
+    )
+    # Positions count, not names: one column may be asked for twice.
+    wanted: list[ColumnElement[Any]] = [
+        COLUMNS[name].label(f"c{i}") for i, name in enumerate(columns)
+    ]
+    wanted += [_s.start_local.label("start"), _s.id.label("row")]
+    return Prepared(select(*wanted).select_from(rows).order_by(_s.start_local, _s.id))
+
+
+def _page(
+    dialect: str, shapes: Mapping[str, Shape], one_modality: bool, is_next: bool
+) -> Select[Any]:
+    conditions = [
+        condition(_KEYS[name], name, of, dialect)
+        for name, of in shapes.items()
+        if name not in (_STATUS, _STATION_AE)
+    ]
+    conditions.append(_visible(shapes.get(_STATUS), dialect))
+    if _STATION_AE in shapes:
+        conditions.append(_stationed(shapes[_STATION_AE], dialect, one_modality))
+    if is_next:
+        start: Column = bindparam("after_start")
+        row: ColumnElement[int] = bindparam("after_id")
+        # The first of these is for the index.
+        conditions += [_s.start_local >= start, or_(_s.start_local > start, _s.id > row)]
+    return (
+        select(_s.id)
+        .select_from(_matched_tables(shapes))
+        .where(*conditions)
+        .order_by(_s.start_local, _s.id)
+        .limit(bindparam("limit"))
+    )
+
+
+def _matched_tables(shapes: Mapping[str, Shape]) -> FromClause:
+    """Join what the keys need, and no more."""
+    tables = {getattr(_KEYS[name], "table", _STEP) for name in shapes}
+    rows: FromClause = _STEP
+    if tables & {_PROCEDURE, _ORDER, _PATIENT}:
+        rows = rows.join(_PROCEDURE, _r.id == _s.procedure)
+    if tables & {_ORDER, _PATIENT}:
+        rows = rows.join(_ORDER, _o.id == _r.imaging_order)
+    if _PATIENT in tables:
+        rows = rows.join(_PATIENT, _p.id == _o.patient)
+    return rows
+
+
+def _visible(status: Shape | None, dialect: str) -> ColumnElement[bool]:
+    if status is not None:
+        asked = condition(_s.state, _STATUS, status, dialect)
+        return and_(asked, _s.state != StepState.HELD.value)
+    fresh = or_(
+        _s.state != StepState.STARTED.value,
+        _s.state_at >= bindparam("started_since", type_=_s.state_at.type),
+    )
+    return and_(_s.state.in_([literal(state.value) for state in _VISIBLE]), fresh)
+
+
+def _stationed(station: Shape, dialect: str, one_modality: bool) -> ColumnElement[bool]:
+    title = condition(_STATION.c.ae_title, _STATION_AE, station, dialect)
+    assigned = exists().where(_STATION.c.step == _s.id, title)
+    unassigned = _s.station_ae_titles == ""
+    if one_modality:
+        unassigned &= _s.modality == bindparam("caller_modality")
+    return or_(assigned, unassigned)
