@@ -28,6 +28,8 @@ from mwl.patients import name_key
 MAX_VALUE = 256
 # A list of UIDs is the longest that is ever meant.
 MAX_VALUES = 256
+# A name takes a dozen comparisons where a UID takes one.
+MAX_NAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def uids(key: str, where: str) -> Matcher:
 def name(key: str, where: str) -> Matcher:
     """Read a key of VR PN."""
     choices: list[Single | Wildcard] = []
-    for value in _values(key, where):
+    for value in _values(key, where, MAX_NAMES):
         # An empty group of several says nothing about that group.
         groups = [group for group in value.split("=") if group.rstrip("^ ")]
         if not groups or any(not group.strip("*^ ") for group in groups if "*" in group):
@@ -178,10 +180,10 @@ def _instants(date: Range, low: str, high: str) -> Range:
     )
 
 
-def _values(key: str, where: str) -> list[str]:
-    values = [value.strip(" \0") for value in key.split("\\", MAX_VALUES)]
-    if len(values) > MAX_VALUES:
-        raise Rejected(Fault(Reason.TOO_LONG, where, f"more than {MAX_VALUES} values"))
+def _values(key: str, where: str, most: int = MAX_VALUES) -> list[str]:
+    values = [value.strip(" \0") for value in key.split("\\", most)]
+    if len(values) > most:
+        raise Rejected(Fault(Reason.TOO_LONG, where, f"more than {most} values"))
     if any(len(value) > MAX_VALUE for value in values):
         raise Rejected(Fault(Reason.TOO_LONG, where, f"more than {MAX_VALUE} characters"))
     if any("\0" in value for value in values):

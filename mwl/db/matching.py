@@ -8,7 +8,7 @@ a leading literal; they are LIKE … ESCAPE elsewhere.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Text, bindparam, func, or_, true
 
@@ -24,8 +24,6 @@ def shape(matcher: Matcher) -> Shape:
     match matcher:
         case Range(low, high):
             return (Range, bool(low), bool(high))
-        case AnyOf(choices) if _is_list(choices):
-            return (AnyOf,)
         case Name(choices) | AnyOf(choices):
             return (type(matcher), *(shape(choice) for choice in choices))
         case _:
@@ -33,7 +31,10 @@ def shape(matcher: Matcher) -> Shape:
 
 
 def parameters(name: str, matcher: Matcher, dialect: str) -> Parameters:
-    """Give the values for the parameters that `condition` names after `name`."""
+    """Give the values for the parameters that `condition` names after `name`.
+
+    Two underscores: one and a number are how SQLAlchemy names parameters of its own.
+    """
     match matcher:
         case Universal():
             return {}
@@ -42,14 +43,12 @@ def parameters(name: str, matcher: Matcher, dialect: str) -> Parameters:
         case Wildcard(pattern):
             return {name: _glob(pattern) if dialect == "sqlite" else _like(pattern)}
         case Range(low, high):
-            return {f"{name}_low": low, f"{name}_high": high}
-        case AnyOf(choices) if _is_list(choices):
-            return {name: [cast(Single, choice).value for choice in choices]}
+            return {f"{name}__low": low, f"{name}__high": high}
         case Name(choices) | AnyOf(choices):
             return {
                 key: value
                 for i, choice in enumerate(choices)
-                for key, value in parameters(f"{name}_{i}", choice, dialect).items()
+                for key, value in parameters(f"{name}__{i}", choice, dialect).items()
             }
 
 
@@ -71,24 +70,18 @@ def condition(
     return true()
 
 
-def _is_list(choices: tuple[Single | Wildcard, ...]) -> bool:
-    return all(isinstance(choice, Single) for choice in choices)
-
-
 def _any(
     column: ColumnElement[str], name: str, shapes: Sequence[Shape], dialect: str
 ) -> ColumnElement[bool]:
-    if not shapes:
-        return column.in_(bindparam(name, expanding=True))
-    return or_(*(condition(column, f"{name}_{i}", s, dialect) for i, s in enumerate(shapes)))
+    return or_(*(condition(column, f"{name}__{i}", s, dialect) for i, s in enumerate(shapes)))
 
 
 def _range(
     column: ColumnElement[str], name: str, has_low: bool, has_high: bool
 ) -> ColumnElement[bool]:
     # Unknown, the empty text, is in no range: it sorts before every low end.
-    known = column >= bindparam(f"{name}_low") if has_low else column != ""
-    return known & (column <= bindparam(f"{name}_high")) if has_high else known
+    known = column >= bindparam(f"{name}__low") if has_low else column != ""
+    return known & (column <= bindparam(f"{name}__high")) if has_high else known
 
 
 def _wildcard(
