@@ -1,0 +1,147 @@
+"""Rows of `device` and `knock`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session
+
+from mwl.config import DeviceTable
+from mwl.db.tables import Device, Knock
+from mwl.errors import Fault, Reason, Rejected
+
+_DEVICE = Device.__table__  # type: ignore[attr-defined]
+_KNOCK = Knock.__table__  # type: ignore[attr-defined]
+_MOST_KNOCKS = 1_000  # rows; a port scan must not fill a disk
+
+
+def fold(ae_title: str) -> str:
+    """Make AE titles comparable: no spaces or NULs around, case ignored.
+
+    PS3.5 6.2 calls other case another title, but people type what they read off a screen.
+    """
+    return ae_title.strip(" \0").upper()
+
+
+def lookup(session: Session, ae_title: str) -> Device | None:
+    """Find a device by its AE title."""
+    found = select(Device).where(func.upper(_DEVICE.c.ae_title) == fold(ae_title))
+    return session.execute(found).scalars().first()
+
+
+def listing(session: Session) -> list[Device]:
+    """List the devices, by AE title."""
+    return list(session.execute(select(Device).order_by(_DEVICE.c.ae_title)).scalars())
+
+
+def add(session: Session, device: DeviceTable, *, now: datetime, replace: bool = False) -> None:
+    """Register a device by hand. Rejected: it is registered and not to be replaced."""
+    known = lookup(session, device.ae_title)
+    if known is not None and known.origin == "config":
+        raise Rejected(
+            Fault(Reason.DUPLICATE_KEY, "AE title", "comes from the settings: change it there")
+        )
+    if known is not None and not replace:
+        raise Rejected(
+            Fault(Reason.DUPLICATE_KEY, "AE title", "is registered already; --replace changes it")
+        )
+    _put(session, device, known.id if known else None, "manual", now)
+
+
+def sync(session: Session, devices: Iterable[DeviceTable], *, now: datetime) -> None:
+    """Make the devices of origin "config" those of the settings.
+
+    A device that was added by hand and stands in the settings belongs to the settings from
+    then on; one that left the settings is gone.
+    """
+    known = {fold(each.ae_title): each for each in listing(session)}
+    stated = {fold(each.ae_title): each for each in devices}
+    gone = [
+        each.id for title, each in known.items() if title not in stated and each.origin == "config"
+    ]
+    if gone:
+        session.connection().execute(delete(_DEVICE).where(_DEVICE.c.id.in_(gone)))
+    for title, device in stated.items():
+        before = known.get(title)
+        if before is None or _values(device, "config") != _kept(before):
+            _put(session, device, before.id if before else None, "config", now)
+
+
+def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
+    return {
+        "ae_title": device.ae_title,
+        "host": device.host or "",
+        "port": device.port or 0,
+        "modality": device.modality,
+        "station_name": device.station_name,
+        "location": device.location,
+        "may": list(device.may),
+        "origin": origin,
+    }
+
+
+def _kept(row: Device) -> dict[str, Any]:
+    return row.model_dump(exclude={"id", "created_at", "updated_at"})
+
+
+def _put(
+    session: Session, device: DeviceTable, row: int | None, origin: str, now: datetime
+) -> None:
+    values = {**_values(device, origin), "updated_at": now}
+    conn = session.connection()
+    if row is None:
+        conn.execute(insert(_DEVICE).values(**values, created_at=now))
+    else:
+        conn.execute(update(_DEVICE).where(_DEVICE.c.id == row).values(**values))
+    # It is no stranger any more.
+    conn.execute(
+        delete(_KNOCK).where(func.upper(_KNOCK.c.calling_ae_title) == fold(device.ae_title))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who asked for an association, whom, from where, and whether it was granted."""
+
+    calling: str
+    called: str
+    address: str
+    admitted: bool
+
+
+def knocked(session: Session, visits: Mapping[Visit, int], *, now: datetime) -> None:
+    """Count visits of strangers, a row for each title and address; the oldest give way."""
+    conn = session.connection()
+    dialect_insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[conn.dialect.name]
+    for visit, count in visits.items():
+        statement: Any = dialect_insert(_KNOCK).values(
+            calling_ae_title=visit.calling,
+            called_ae_title=visit.called,
+            address=visit.address,
+            admitted=visit.admitted,
+            count=count,
+            first_at=now,
+            last_at=now,
+        )
+        conn.execute(
+            statement.on_conflict_do_update(
+                index_elements=["calling_ae_title", "called_ae_title", "address"],
+                set_={
+                    "count": _KNOCK.c.count + count,
+                    "admitted": statement.excluded.admitted,
+                    "last_at": statement.excluded.last_at,
+                },
+            )
+        )
+    oldest = select(_KNOCK.c.id).order_by(_KNOCK.c.last_at.desc(), _KNOCK.c.id.desc())
+    conn.execute(
+        delete(_KNOCK).where(_KNOCK.c.id.not_in(oldest.limit(_MOST_KNOCKS).scalar_subquery()))
+    )
+
+
+def knocks(session: Session) -> list[Knock]:
+    """List who knocked without being known, the latest first."""
+    return list(session.execute(select(Knock).order_by(_KNOCK.c.last_at.desc())).scalars())

@@ -1,0 +1,214 @@
+"""Who is known, who may associate, and who knocked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mwl import devices
+from mwl.config import DeviceTable
+from mwl.db import Database
+from mwl.devices import Verdict, Visit, admission, rows
+from mwl.errors import Outage, Rejected
+
+NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+def device(ae_title: str, **more: object) -> DeviceTable:
+    return DeviceTable(ae_title=ae_title, **more)
+
+
+def titles(database: Database) -> dict[str, str]:
+    with database.read() as session:
+        return {each.ae_title: each.origin for each in devices.listing(session)}
+
+
+def knocks(database: Database) -> dict[str, tuple[int, bool]]:
+    with database.read() as session:
+        found = devices.knocks(session)
+        return {each.calling_ae_title: (each.count, each.admitted) for each in found}
+
+
+def add(database: Database, *tables: DeviceTable, replace: bool = False) -> None:
+    for each in tables:
+        database.write(lambda s, d=each: devices.add(s, d, now=NOW, replace=replace))
+
+
+def sync(database: Database, *tables: DeviceTable) -> None:
+    database.write(lambda s: devices.sync(s, tables, now=NOW))
+
+
+def visit(database: Database, calling: str, count: int = 1, at: datetime = NOW) -> None:
+    counts = {Visit(calling, "MWL", "10.0.0.9", admitted=False): count}
+    database.write(lambda s: devices.knocked(s, counts, now=at))
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "stranger_may"),
+    [
+        ("auto", "127.0.0.1", True),
+        ("auto", "::1", True),
+        ("auto", "0.0.0.0", False),
+        ("auto", "10.0.0.1", False),
+        ("any", "127.0.0.1", True),
+        ("any", "0.0.0.0", True),
+        ("known", "127.0.0.1", False),
+        ("known", "0.0.0.0", False),
+    ],
+)
+def test_strangers_are_let_in_on_loopback_or_where_told_so(mode, host, stranger_may) -> None:
+    assert devices.admits(mode, host, known=False) is stranger_may
+    assert devices.admits(mode, host, known=True) is True
+
+
+def test_device_is_found_whatever_padding_and_case(database: Database) -> None:
+    add(database, device("CT1", host="10.0.0.2", port=104, modality="CT", station_name="ROOM 1"))
+    with database.read() as session:
+        for title in ("CT1", " ct1 ", "CT1\0"):
+            found = devices.lookup(session, title)
+            assert found is not None
+            assert (found.ae_title, found.port, found.modality) == ("CT1", 104, "CT")
+            assert found.may == ["worklist"]
+        for title in ("CT", "CT11", "C%", "", "CТ1"):  # the last with a Cyrillic letter
+            assert devices.lookup(session, title) is None
+
+
+def test_registering_twice_needs_to_be_meant(database: Database) -> None:
+    add(database, device("CT1", port=104))
+    with pytest.raises(Rejected, match="--replace"):
+        add(database, device("ct1", port=105))
+    add(database, device("ct1", port=105), replace=True)
+    with database.read() as session:
+        (only,) = devices.listing(session)
+        assert (only.ae_title, only.port) == ("ct1", 105)
+
+
+def test_settings_own_the_devices_that_stand_in_them(database: Database) -> None:
+    add(database, device("BYHAND"), device("BOTH"))
+    sync(database, device("CT1"), device("both", modality="MR"))
+    assert titles(database) == {"BYHAND": "manual", "CT1": "config", "both": "config"}
+    with pytest.raises(Rejected, match="settings"):
+        add(database, device("CT1"), replace=True)
+    sync(database, device("MR1"))
+    assert titles(database) == {"BYHAND": "manual", "MR1": "config"}
+
+
+def test_syncing_the_same_settings_again_writes_nothing(database: Database) -> None:
+    sync(database, device("CT1"))
+    database.write(
+        lambda s: devices.sync(s, [device("CT1")], now=NOW + timedelta(days=1)),
+    )
+    with database.read() as session:
+        assert devices.listing(session)[0].updated_at == NOW
+    database.write(
+        lambda s: devices.sync(s, [device("CT1", port=1)], now=NOW + timedelta(days=1)),
+    )
+    with database.read() as session:
+        assert devices.listing(session)[0].updated_at == NOW + timedelta(days=1)
+
+
+def test_visits_of_strangers_add_up(database: Database) -> None:
+    visit(database, "CT9", 2)
+    visit(database, "CT9", 3, NOW + timedelta(hours=1))
+    with database.read() as session:
+        (knock,) = devices.knocks(session)
+        assert (knock.count, knock.first_at, knock.last_at) == (5, NOW, NOW + timedelta(hours=1))
+
+
+def test_registered_device_is_no_stranger_any_more(database: Database) -> None:
+    for title in ("CT9", "MR9", "US9"):
+        visit(database, title)
+    add(database, device("ct9"))
+    sync(database, device("MR9"))
+    assert set(knocks(database)) == {"US9"}
+
+
+def test_strangers_never_fill_the_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_MOST_KNOCKS", 3)
+    for hour, title in enumerate("ABCDE"):
+        visit(database, title, at=NOW + timedelta(hours=hour))
+    assert set(knocks(database)) == {"C", "D", "E"}
+
+
+def doorkeeper(database: Database, mode: str = "known") -> devices.Doorkeeper:
+    return devices.Doorkeeper(database, ae_title="MWL", mode=mode, host="127.0.0.1")
+
+
+def test_doorkeeper_tells_friend_from_stranger(database: Database) -> None:
+    add(database, device("CT1"))
+    door = doorkeeper(database)
+    assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.ADMITTED
+    assert door.admit("mwl ", " ct1", "10.0.0.2") is Verdict.ADMITTED
+    assert door.admit("MWL", "CT2", "10.0.0.2") is Verdict.CALLING_UNKNOWN
+    assert door.admit("MWL", "", "10.0.0.2") is Verdict.CALLING_UNKNOWN
+    assert door.admit("PACS", "CT1", "10.0.0.2") is Verdict.CALLED_UNKNOWN
+    assert door.admit("", "CT2", "10.0.0.2") is Verdict.CALLED_UNKNOWN
+    assert doorkeeper(database, "any").admit("MWL", "CT2", "10.0.0.2") is Verdict.ADMITTED
+
+
+def test_doorkeeper_writes_down_who_knocked(database: Database) -> None:
+    add(database, device("CT1"))
+    refusing, admitting = doorkeeper(database), doorkeeper(database, "any")
+    for door in (refusing, admitting):
+        door.start()
+    for _ in range(3):
+        refusing.admit("MWL", "CT2", "10.0.0.2")
+    admitting.admit("MWL", "MR2", "10.0.0.3")
+    refusing.admit("MWL", "CT1", "10.0.0.4")
+    refusing.admit("PACS", "CT1", "10.0.0.4")
+    for door in (refusing, admitting):
+        door.stop()
+    assert knocks(database) == {"CT2": (3, False), "MR2": (1, True), "CT1": (1, False)}
+
+
+def test_doorkeeper_hears_of_new_devices_without_a_restart(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_FRESH_S", 0.0)
+    door = doorkeeper(database)
+    assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.CALLING_UNKNOWN
+    add(database, device("CT1"))
+    assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.ADMITTED
+
+
+class Flaky(Database):
+    """A database that can be taken away."""
+
+    gone = False
+
+    @contextmanager
+    def read(self) -> Iterator[object]:
+        if self.gone:
+            raise Outage("gone")
+        with super().read() as session:
+            yield session
+
+
+def test_doorkeeper_remembers_its_friends_while_the_database_is_gone(
+    database_url: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_FRESH_S", 0.0)
+    database = Flaky(database_url, data_dir=tmp_path)
+    add(database, device("CT1"))
+    door = doorkeeper(database)
+    assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.ADMITTED
+    database.gone = True
+    assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.ADMITTED
+    assert door.admit("MWL", "CT2", "10.0.0.2") is Verdict.CALLING_UNKNOWN
+    with pytest.raises(Outage):
+        doorkeeper(database).admit("MWL", "CT1", "10.0.0.2")
+    assert doorkeeper(database, "any").admit("MWL", "CT2", "10.0.0.2") is Verdict.ADMITTED
+    database.close()
+
+
+def test_doorkeeper_keeps_a_bounded_number_of_visits(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_MOST_VISITS", 2)
+    door = doorkeeper(sqlite_database)
+    for title in ("A", "B", "C", "A"):
+        door.admit("MWL", title, "10.0.0.2")
+    door.start()
+    door.stop()
+    assert knocks(sqlite_database) == {"A": (2, False), "B": (1, False)}
