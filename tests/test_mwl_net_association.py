@@ -1,6 +1,9 @@
 """An association over real sockets: what a peer may do, and what else it tries."""
 
+import random
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -227,6 +230,31 @@ def test_a_request_cut_short_anywhere_on_an_association_harms_no_other(
             client.send(whole[:size])
             client.close()
         assert other.echo() == SUCCESS
+
+
+def test_damaged_conversations_leave_the_server_serving(serve: Serve) -> None:
+    server = serve(answer([b"ab"] * 3), limits=SHORT)
+    whole = (
+        proposal("MWL", "MODALITY", BOTH, (IMPLICIT,), 16384)
+        + request(1, CommandField.C_ECHO, VERIFICATION)
+        + request(3, CommandField.C_FIND, MODALITY_WORKLIST_FIND, 2, IDENTIFIER)
+        + encode(ReleaseRequest())
+    )
+    chance = random.Random(9)
+    with capture_logs() as logs:
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for _ in range(chance.randint(1, 6)):
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+            client = DicomClient(server.address)
+            with suppress(OSError, EOFError):
+                client.send(bytes(damaged))
+                client.socket.shutdown(socket.SHUT_WR)
+                while True:
+                    client.read_frame()
+            client.close()
+        assert_serves(server)
+    assert "association.failed" not in {line["event"] for line in logs}
 
 
 def test_many_operations_take_turns_on_one_association(serve: Serve) -> None:

@@ -7,15 +7,11 @@ import time
 import pytest
 
 from mwl.net.association import Association, PeerAborted
-from mwl.net.codec import encode
+from mwl.net.codec import HEADER, encode
 from mwl.net.dimse import CommandField, Element, Message
 from mwl.net.framing import ConnectionLost
 from mwl.net.limits import DEFAULTS
-from mwl.net.pdu import (
-    Abort,
-    ReleaseRequest,
-    ReleaseResponse,
-)
+from mwl.net.pdu import Abort, PduType, ReleaseRequest, ReleaseResponse
 from mwl.net.status import CANCEL, PENDING, SUCCESS
 from tests.dicom_client import (
     MODALITY_WORKLIST_FIND,
@@ -63,6 +59,23 @@ def test_a_cancel_that_came_with_the_request_lets_sixteen_answers_go(serve: Serv
         while client.read_message()[1] is not None:
             found += 1
         assert found <= DEFAULTS.max_answers_between_looks
+
+
+def test_a_cancel_in_one_pdu_with_its_request_is_seen(serve: Serve) -> None:
+    server = serve(Finder(many))
+    separate = request(
+        3, CommandField.C_FIND, MODALITY_WORKLIST_FIND, 7, IDENTIFIER
+    ) + cancel_request(3, 7)
+    values = b""
+    while separate:
+        _, length = HEADER.unpack_from(separate)
+        end = HEADER.size + length
+        values, separate = values + separate[HEADER.size : end], separate[end:]
+    with DicomClient(server.address) as client:
+        client.associate(BOTH)
+        client.send(HEADER.pack(PduType.DATA_TF, len(values)) + values)
+        found = [client.read_message()[0] for _ in range(DEFAULTS.max_answers_between_looks + 1)]
+        assert found[-1].number(Element.STATUS) == CANCEL
 
 
 def test_a_cancel_of_another_operation_stops_nothing(serve: Serve) -> None:

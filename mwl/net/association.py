@@ -96,7 +96,7 @@ class Association:
         self._assembler = MessageAssembler(agreement.contexts, limits)
         self._waiting: deque[Message] = deque()  # read, not yet performed
         self._performing: int | None = None  # message ID
-        self._cancelled = False  # the operation that is being performed
+        self._cancelled: set[int] = set()  # message IDs, of these two only
         self._release_requested = False
 
     # --- what the acceptor calls
@@ -169,19 +169,19 @@ class Association:
                 break
         if parts:
             self._transport.send(b"".join(parts))
-        return not self._cancelled
+        return message_id not in self._cancelled
 
     def cancelled(self, message_id: int) -> bool:
         """Look, without waiting, whether the peer gave up the operation under way."""
         if message_id != self._performing:
             return False
         # One request that waits is more than PS3.7 D.3.3.3 allows after 1, 1: no further.
-        while not (self._cancelled or self._waiting or self._release_requested):
+        while not (message_id in self._cancelled or self._waiting or self._release_requested):
             frame = self._transport.poll()
             if frame is None:
                 break
             self._take(*frame)
-        return self._cancelled
+        return message_id in self._cancelled
 
     # --- reading
 
@@ -202,10 +202,11 @@ class Association:
             raise PduError(f"PDU of type {kind} on an association", AbortReason.UNEXPECTED_PDU)
 
     def _arrived(self, message: Message) -> None:
+        message_id = message.command.message_id
         if message.command.field != CommandField.C_CANCEL:
             self._waiting.append(message)
-        elif message.command.message_id == self._performing:
-            self._cancelled = True
+        elif message_id in {self._performing, *(it.command.message_id for it in self._waiting)}:
+            self._cancelled.add(message_id)
         # PS3.7 9.3.2.3: a cancel that finds its operation over is no error.
 
     # --- performing
@@ -224,9 +225,10 @@ class Association:
                 message, NO_SUCH_SOP_CLASS if dimse_n else REFUSED_SOP_CLASS_NOT_SUPPORTED
             )
         else:
-            self._performing, self._cancelled = command.message_id, False
+            self._performing = command.message_id
             service.handle(self, message)
         self._performing = None
+        self._cancelled.discard(command.message_id)
         self.operations_done += 1
 
     def _response(
@@ -242,8 +244,8 @@ class Association:
             Element.DATA_SET_TYPE: _DATA_SET_FOLLOWS if has_data_set else NO_DATA_SET,
             Element.STATUS: status,
         }
-        if request.sop_class:
-            elements[Element.AFFECTED_SOP_CLASS_UID] = request.sop_class
-        if request.sop_instance:
-            elements[Element.AFFECTED_SOP_INSTANCE_UID] = request.sop_instance
+        if sop_class := request.sop_class:
+            elements[Element.AFFECTED_SOP_CLASS_UID] = sop_class
+        if sop_instance := request.sop_instance:
+            elements[Element.AFFECTED_SOP_INSTANCE_UID] = sop_instance
         return encode_command({**elements, **(more or {})})

@@ -102,12 +102,7 @@ class Command:
 
     def number(self, number: int) -> int | None:
         """Read an element of VR US. ProtocolError: it has another length."""
-        value = self.elements.get(number)
-        if not value:
-            return None
-        if len(value) != 2:
-            raise ProtocolError(f"command element (0000,{number:04X}) has a wrong length")
-        return int(_US.unpack(value)[0])
+        return _number(self.elements, number)
 
     @property
     def sop_class(self) -> str:
@@ -132,26 +127,34 @@ def decode_command(data: bytes) -> Command:
     elements: dict[int, bytes] = {}
     offset, end = 0, len(data)
     while offset < end:
-        if end - offset < _ELEMENT.size:
+        start = offset + _ELEMENT.size
+        if start > end:
             raise ProtocolError("command element cut short")
         group, number, length = _ELEMENT.unpack_from(data, offset)
-        offset += _ELEMENT.size
-        if group or length > end - offset:
+        offset = start + length
+        if group or offset > end:
             raise ProtocolError("command set with a foreign group or a wrong length")
-        elements[number] = data[offset : offset + length]
-        offset += length
-    command = Command(0, 0, False, elements)
-    field = command.number(Element.COMMAND_FIELD)
-    data_set_type = command.number(Element.DATA_SET_TYPE)
+        elements[number] = data[start:offset]
+    field = _number(elements, Element.COMMAND_FIELD)
+    data_set_type = _number(elements, Element.DATA_SET_TYPE)
     if field is None or data_set_type is None:
         raise ProtocolError("command set without command field or data set type")
     answers = field & RESPONSE or field == CommandField.C_CANCEL
-    message_id = command.number(
-        Element.MESSAGE_ID_BEING_RESPONDED_TO if answers else Element.MESSAGE_ID
+    message_id = _number(
+        elements, Element.MESSAGE_ID_BEING_RESPONDED_TO if answers else Element.MESSAGE_ID
     )
     if message_id is None:
         raise ProtocolError("command set without a message ID")
     return Command(field, message_id, data_set_type != NO_DATA_SET, elements)
+
+
+def _number(elements: Mapping[int, bytes], number: int) -> int | None:
+    value = elements.get(number)
+    if not value:
+        return None
+    if len(value) != _US.size:
+        raise ProtocolError(f"command element (0000,{number:04X}) has a wrong length")
+    return int.from_bytes(value, "little")
 
 
 def encode_command(elements: Mapping[int, int | str | bytes]) -> bytes:
