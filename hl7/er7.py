@@ -46,7 +46,6 @@ __all__ = [
 MAX_SEGMENTS = 10_000
 MAX_FIELDS = 1_000
 MAX_REPETITIONS = 1_000
-MAX_COMPONENTS = 1_000
 MAX_HEADER = 4_096  # bytes in which `header` looks for the end of MSH
 
 # Letters, digits and `"` would make values unreadable; so would anything outside ASCII.
@@ -246,14 +245,6 @@ class Segment:
         if count > MAX_REPETITIONS:
             raise ParseError(f"{self.name}-{field}", f"more than {MAX_REPETITIONS} repetitions")
         return count
-
-    def components(self, field: int, repetition: int = 1) -> list[Value]:
-        """Read the first leaf of each component: `[]` when absent, `[DELETE]` for `""`."""
-        text = self.raw(field, repetition)
-        if not text:
-            return []
-        parts = text.split(self.delimiters.component, MAX_COMPONENTS)
-        return [self._leaf(part, 1, 1) for part in parts[:MAX_COMPONENTS]]
 
 
 def _nth(text: str, separator: str, number: int) -> str:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hl7apy.parser import parse_message
 from hl7apy.validation import VALIDATION_LEVEL
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hl7 import er7
@@ -197,6 +197,7 @@ def test_hl7apy_finds_nothing_wrong_with_an_ack(version: str, faults: tuple[Faul
     assert message.validate()
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(max_size=300), st.sampled_from(list(Reason)))
 def test_whatever_a_fault_says_the_answer_is_a_message(
     where: str, text: str, reason: Reason

@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hl7.mllp import FrameError, Framer, frame
@@ -123,6 +123,7 @@ PIECES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(PIECES, st.lists(st.integers(min_value=1, max_value=40), min_size=1))
 def test_framing_does_not_depend_on_chunking(pieces: list[bytes], sizes: list[int]) -> None:
     stream = b"".join(pieces)
@@ -143,6 +144,7 @@ def test_framing_does_not_depend_on_chunking(pieces: list[bytes], sizes: list[in
     assert run(sizes) == run([len(stream) or 1])
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=50).filter(lambda b: b.strip()), max_size=5))
 def test_what_is_framed_comes_out_again(bodies: list[bytes]) -> None:
     bodies = [b"MSH" + body.replace(b"\x0b", b"").replace(b"\x1c", b"") for body in bodies]

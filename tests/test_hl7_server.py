@@ -308,7 +308,8 @@ def test_stopping_answers_the_message_in_hand_and_no_other() -> None:
     with listen("127.0.0.1", 0) as listener:
         server = MllpServer(listener, handle)
         server.start()
-        with connected(server) as sock, connected(server) as idle, connected(server) as half:
+        # Connections are accepted in order: when the last is served, all are.
+        with connected(server) as idle, connected(server) as half, connected(server) as sock:
             half.sendall(b"\x0b" + MESSAGE)
             sock.sendall(mllp.frame(MESSAGE) + mllp.frame(MESSAGE + b"2"))
             assert entered.wait(10)

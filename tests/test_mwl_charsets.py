@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pydicom.charset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mwl.charsets import Flag, choose, decode, encode, specific_character_set
@@ -170,6 +170,7 @@ LABELS = ["", "8859/1", "8859/2", "8859/7", "8859/15", "ISO IR14", "ISO IR87", "
           "GB 18030-2000", "UNICODE UTF-8", "ASCII", "?"]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     st.binary().filter(lambda raw: b"\0" not in raw),
     st.lists(st.sampled_from(LABELS), max_size=3),
@@ -272,6 +273,7 @@ def test_what_a_set_cannot_say_raises_and_never_becomes_a_question_mark() -> Non
         encode("é", "")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text()), st.sampled_from(["", "ISO_IR 100", "ISO_IR 192", "GB18030"]))
 def test_whatever_is_chosen_can_be_encoded(texts: list[str], requested: str) -> None:
     texts = [text.encode(errors="replace").decode() for text in texts]  # no lone surrogates
