@@ -1,0 +1,104 @@
+"""What the keys of a worklist identifier ask for, as matchers (PS3.4 K.6.1.2.2)."""
+
+from collections.abc import Iterator
+
+from mwl import charsets, matching
+from mwl.matching import UNIVERSAL, Matcher, Range, Universal
+from mwl.scp.attributes import (
+    SCHEDULED_PROCEDURE_STEP_SEQUENCE,
+    SPECIFIC_CHARACTER_SET,
+    START_DATE,
+    START_TIME,
+    STEP,
+    TIMEZONE_OFFSET,
+    TOP,
+    Attribute,
+    Model,
+    keyword_of,
+)
+from mwl.scp.identifier import Key, Keys
+
+# Read for themselves: they say how the identifier is meant, or become one range.
+_APART = frozenset(
+    {
+        SPECIFIC_CHARACTER_SET,
+        TIMEZONE_OFFSET,
+        SCHEDULED_PROCEDURE_STEP_SEQUENCE,
+        START_DATE,
+        START_TIME,
+    }
+)
+
+
+def character_sets(keys: Keys) -> tuple[str, ...]:
+    """Read the values of (0008,0005); none: ()."""
+    key = keys.get(SPECIFIC_CHARACTER_SET)
+    if key is None or not key.value:
+        return ()
+    return tuple(term.strip() for term in key.value.decode("latin-1").split("\\"))
+
+
+class Matching:
+    """The matching half of an identifier.
+
+    `keys` are those of `mwl.worklist.find.Query`, `unsupported` the tags with a value that
+    we don't match by. Rejected, with the attribute's keyword: a value that can't be read.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._terms = character_sets(keys)
+        self.keys: dict[str, Matcher] = {}
+        self.unsupported: list[int] = []
+        self._read(keys, TOP)
+        sequence = keys.get(SCHEDULED_PROCEDURE_STEP_SEQUENCE)
+        if sequence is not None and sequence.items:
+            step = sequence.items[0]  # C.2.2.2.6: no more than one item
+            self._read(step, STEP)
+            self._read_start(step)
+
+    def _read(self, keys: Keys, model: Model) -> None:
+        for tag, key in keys.items():
+            if tag in _APART or not _asks(key):
+                continue
+            attribute = model.get(tag)
+            if attribute is None or not attribute.key:
+                self.unsupported.append(tag)
+            else:
+                self.keys[attribute.key] = _matcher(attribute, self._text(key), keyword_of(tag))
+
+    def _read_start(self, step: Keys) -> None:
+        date: Universal | Range = UNIVERSAL
+        time: Universal | Range = UNIVERSAL
+        if START_DATE in step:
+            date = matching.dates(self._text(step[START_DATE]), keyword_of(START_DATE))
+        if START_TIME in step:
+            time = matching.times(self._text(step[START_TIME]), keyword_of(START_TIME))
+        start = matching.start(date, time)
+        self.keys["start"], self.keys["time_of_day"] = start.instant, start.time_of_day
+
+    def _text(self, key: Key) -> str:
+        return charsets.specific_character_set(key.value, self._terms).text
+
+
+def _matcher(attribute: Attribute, text: str, where: str) -> Matcher:
+    match attribute.vr:
+        case "PN":
+            return matching.name(text, where)
+        case "DA":
+            return matching.dates(text, where)
+        case "UI":
+            return matching.uids(text, where)
+        case _:
+            return matching.text(text, where, wildcards=not attribute.single)
+
+
+def _asks(key: Key) -> bool:
+    """Tell whether a key, or one inside it, has a value to match."""
+    return any(value.strip(b"*^= ") for value in _values(key))
+
+
+def _values(key: Key) -> Iterator[bytes]:
+    yield key.value
+    for item in key.items:
+        for inner in item.values():
+            yield from _values(inner)
