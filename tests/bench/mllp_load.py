@@ -1,0 +1,89 @@
+"""A sender of HL7 messages that costs little: one thread, many connections.
+
+It writes bytes that were made beforehand and looks at nothing of an answer but its frame's
+end and MSA-1, so that what is measured is the server.
+"""
+
+import selectors
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+END = b"\x1c\r"
+
+
+class Refused(Exception):
+    pass
+
+
+@contextmanager
+def connections(port: int, count: int) -> Iterator[list[socket.socket]]:
+    made = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(count)]
+    for sock in made:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        yield made
+    finally:
+        for sock in made:
+            sock.close()
+
+
+def flood(port: int, frames: Sequence[bytes], count: int) -> tuple[float, list[float]]:
+    """Send every frame, one unanswered a connection; seconds in all, seconds an answer."""
+    with connections(port, count) as socks, selectors.DefaultSelector() as selector:
+        queue = iter(frames)
+        sent: dict[socket.socket, float] = {}
+        buffers = dict.fromkeys(socks, b"")
+        waits: list[float] = []
+        began = time.perf_counter()
+        for sock in socks:
+            selector.register(sock, selectors.EVENT_READ)
+            _send(sock, queue, sent)
+        while sent:
+            for key, _ in selector.select(30) or _give_up():
+                sock = key.fileobj
+                buffers[sock] += sock.recv(65536) or _give_up()
+                if buffers[sock].endswith(END):
+                    waits.append(time.perf_counter() - sent.pop(sock))
+                    _check(buffers[sock])
+                    buffers[sock] = b""
+                    _send(sock, queue, sent)
+        return time.perf_counter() - began, waits
+
+
+def pace(port: int, frames: Sequence[bytes], count: int, rate: float) -> list[float]:
+    """Send `rate` frames a second over `count` connections; seconds from due to answered.
+
+    An answer is timed from when its message was due, so that a stall counts for every
+    message that it delayed.
+    """
+    with connections(port, count) as socks:
+        waits = []
+        began = time.perf_counter()
+        for number, frame in enumerate(frames):
+            due = began + number / rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            sock = socks[number % count]
+            sock.sendall(frame)
+            answer = b""
+            while not answer.endswith(END):
+                answer += sock.recv(65536) or _give_up()
+            waits.append(time.perf_counter() - due)
+            _check(answer)
+        return waits
+
+
+def _send(sock: socket.socket, queue: Iterator[bytes], sent: dict[socket.socket, float]) -> None:
+    if frame := next(queue, None):
+        sent[sock] = time.perf_counter()
+        sock.sendall(frame)
+
+
+def _check(answer: bytes) -> None:
+    if b"\rMSA|AA|" not in answer:
+        raise Refused(answer.decode("latin-1"))
+
+
+def _give_up() -> bytes:
+    raise Refused("the server hung up or was silent for 30 s")

@@ -1,0 +1,159 @@
+"""What the worklist benchmarks share: items, identifiers, a server and DCMTK's."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from mwl.db import Database
+from mwl.db.migrate import upgrade
+from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient
+from tests.peers import dcmtk
+from tests.serving import Served
+from tests.worklist_rows import insert_items, item
+
+STATION = "CT1"
+
+# The 22 attributes that a CT's worklist query commonly asks for.
+RETURN_KEYS = (
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientWeight",
+    "MedicalAlerts",
+    "Allergies",
+    "PregnancyStatus",
+    "StudyInstanceUID",
+    "RequestingPhysician",
+    "RequestedProcedureDescription",
+    "RequestedProcedureID",
+    "AdmissionID",
+)
+RETURN_STEP_KEYS = (
+    "Modality",
+    "ScheduledStationAETitle",
+    "ScheduledProcedureStepStartDate",
+    "ScheduledProcedureStepStartTime",
+    "ScheduledPerformingPhysicianName",
+    "ScheduledProcedureStepDescription",
+    "ScheduledProcedureStepID",
+)
+
+
+def identifier(**matching: str) -> bytes:
+    """Encode an identifier with all return keys; `matching` gives values to some."""
+    keys, step = Dataset(), Dataset()
+    for name in RETURN_KEYS:
+        setattr(keys, name, matching.get(name))
+    for name in RETURN_STEP_KEYS:
+        setattr(step, name, matching.get(name))
+    keys.ScheduledProcedureStepSequence = [step]
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, True
+    write_dataset(stream, keys)
+    return stream.getvalue()
+
+
+@contextmanager
+def served(folder: Path, count: int) -> Iterator[Served]:
+    """Serve a worklist of `count` items from SQLite."""
+    (folder / "data").mkdir(parents=True)
+    upgrade("sqlite:///mwl.db", folder / "data")
+    with closing(Database("sqlite:///mwl.db", data_dir=folder / "data")) as database:
+        items = [item(number, STATION) for number in range(count)]
+        database.write(lambda session: insert_items(session, items))
+    with Served(folder) as server:
+        yield server
+
+
+@contextmanager
+def wlmscpfs(folder: Path, count: int) -> Iterator[int]:
+    """Serve `count` such items by DCMTK's wlmscpfs; gives its port.
+
+    It finds the folder of its items by the called AE title, here STATION.
+    """
+    shelf = folder / STATION
+    shelf.mkdir(parents=True)
+    (shelf / "lockfile").touch()
+    for number in range(count):
+        _write(shelf / f"{number}.wl", number)
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [dcmtk("wlmscpfs"), "-s", "-dfp", str(folder), str(port)],
+        env={"TCP_NODELAY": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while not _answers(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask(port: int, question: bytes, called: str = "MWL") -> int:
+    """Do what a scanner does: associate, C-FIND, release; gives the number of answers."""
+    with DicomClient(("127.0.0.1", port), 60) as client:
+        client.associate((MODALITY_WORKLIST_FIND,), called=called, calling=STATION)
+        return client.count_pending(question)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _write(path: Path, number: int) -> None:
+    row = item(number, STATION)
+    patient, procedure, step = (
+        row["patient"],
+        row["requested_procedure"],
+        row["scheduled_step"],
+    )
+    entry, exam = Dataset(), Dataset()
+    entry.AccessionNumber = procedure["accession_number"]
+    entry.ReferringPhysicianName = ""
+    entry.PatientName = patient["patient_name"]
+    entry.PatientID = patient["patient_id"]
+    entry.PatientBirthDate = patient["birth_date"]
+    entry.PatientSex = patient["sex"]
+    entry.PatientWeight = None
+    entry.MedicalAlerts = ""
+    entry.Allergies = ""
+    entry.PregnancyStatus = 4
+    entry.StudyInstanceUID = procedure["study_instance_uid"]
+    entry.RequestingPhysician = ""
+    entry.RequestedProcedureDescription = procedure["description"]
+    entry.RequestedProcedureID = procedure["requested_procedure_id"]
+    entry.AdmissionID = ""
+    exam.Modality = step["modality"]
+    exam.ScheduledStationAETitle = STATION
+    exam.ScheduledProcedureStepStartDate = step["start_local"][:8]
+    exam.ScheduledProcedureStepStartTime = step["start_local"][8:]
+    exam.ScheduledPerformingPhysicianName = ""
+    exam.ScheduledProcedureStepDescription = step["description"]
+    exam.ScheduledProcedureStepID = step["sps_id"]
+    entry.ScheduledProcedureStepSequence = [exam]
+    entry.file_meta = FileMetaDataset()
+    entry.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    entry.file_meta.MediaStorageSOPClassUID = MODALITY_WORKLIST_FIND
+    entry.file_meta.MediaStorageSOPInstanceUID = procedure["study_instance_uid"]
+    entry.save_as(path, enforce_file_format=True)
