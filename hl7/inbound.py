@@ -1,0 +1,261 @@
+"""Take a message: decode, read, journal and apply it, answer.
+
+One transaction holds the raw bytes, what they change, and the answer's bytes; the answer
+leaves after the commit. What becomes of a message:
+
+- taken: AA, also where there was nothing to change or something newer came before;
+- a repeat of what got AA: the same answer again, nothing applied;
+- at fault: AE or AR naming every fault; nothing of it is applied, all of it is kept;
+- not readable as HL7: the same; without an MSH there is nothing to keep it under;
+- we are out (no database): tried again until `ack_timeout_s`, then no answer at all, so
+  that the sender asks again, where it would move on after an AE or AR;
+- a defect of ours: kept as FAILED and answered AE with ERR-3 207. Not silence: the message
+  would come again for ever and hold up all that wait behind it. Not AR, after which some
+  senders repeat as well (MC#2049).
+"""
+
+import secrets
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlmodel import Session
+
+from hl7 import ack, er7
+from hl7.mapping import Change, Envelope, Mapper, envelope
+from hl7.profile import Profile
+from mwl import charsets, journal, worklist
+from mwl.db import Database
+from mwl.errors import Fault, Outage, Reason, Rejected
+from mwl.journal import Received, Settled, State
+from mwl.orders import OrderChange
+from mwl.patients import PatientUpdate
+from mwl.worklist import Applied, Outcome
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_LONGEST_PEER = 64
+# The most telling outcome of a message's changes is that of the message.
+_STATES = (
+    (Outcome.APPLIED, State.APPLIED),
+    (Outcome.STALE, State.STALE),
+    (Outcome.NOTED, State.NOTED),
+)
+_UNNAMED = Envelope()
+_DEFECT = Fault(Reason.INTERNAL, "", "could not be processed here; it is kept, tell the operator")
+
+
+class _Repeat(Exception):
+    """What was just applied had been applied before: undo it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """A message as far as it can be read; `faults` if that is not to its end."""
+
+    received: Received
+    message: er7.Message | None  # its header alone where the rest can't be read
+    sent: Envelope = _UNNAMED
+    flags: Sequence[str] = ()
+    faults: Sequence[Fault] = ()
+
+
+class Inbound:
+    """The way in, for one profile. Threads share it."""
+
+    def __init__(  # noqa: PLR0913 - wired once, in app.py
+        self,
+        database: Database,
+        profile: Profile,
+        site_zone: ZoneInfo,
+        *,
+        ack_timeout_s: float = 20.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._database = database
+        self._mapper = Mapper(profile, site_zone)
+        self._default_charset = profile.message.charset or None
+        self._zone = site_zone
+        self._ack_timeout_s = ack_timeout_s
+        self._clock = clock
+        self._pause = pause
+
+    def receive(self, raw: bytes, peer: object) -> bytes | None:
+        """Take one message, unframed; give the answer's bytes, or None for no answer."""
+        incoming = self._open(raw, str(peer)[:_LONGEST_PEER])
+        try:
+            return self._insist(self._answer, incoming)
+        except Outage as error:
+            return _silence(incoming, error)
+        except Exception as error:
+            # Not its text, which may quote the message.
+            log.error("hl7.defect", peer=incoming.received.peer, **_where(error))  # noqa: TRY400
+        try:
+            return self._insist(self._fail, incoming)
+        except Outage as error:
+            return _silence(incoming, error)
+
+    def _open(self, raw: bytes, peer: str) -> _Incoming:
+        """Decode by MSH-18 and split into segments."""
+        received = Received(self._clock(), peer, raw, journal.digest(raw))
+        header = er7.header(raw)
+        if header is None:
+            fault = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
+            return _Incoming(received, None, faults=[fault])
+        sent = envelope(header)
+        try:
+            read = charsets.decode(raw, _declared(header), self._default_charset)
+            message = er7.Message.parse(read.text, read.encoding)
+        except Rejected as error:
+            return _Incoming(_named(received, sent), header, sent, faults=error.faults)
+        except er7.ParseError as error:
+            return _Incoming(_named(received, sent), header, sent, faults=[_fault(error)])
+        sent = envelope(message)
+        return _Incoming(_named(received, sent, read.encoding), message, sent, read.flags)
+
+    def _insist(self, answer: Callable[[_Incoming], bytes], incoming: _Incoming) -> bytes:
+        """Try again while the database is out, as long as the sender waits. Raises Outage."""
+        deadline = time.monotonic() + self._ack_timeout_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return answer(incoming)
+            except Outage:
+                if time.monotonic() + pause > deadline:
+                    raise
+            self._pause(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _answer(self, incoming: _Incoming) -> bytes:
+        if incoming.message is None or incoming.faults:
+            return self._reject(incoming, incoming.faults)
+        try:
+            changes = self._mapper.read(incoming.message, incoming.sent)
+            return self._apply(incoming, changes)
+        except er7.ParseError as error:
+            return self._reject(incoming, [_fault(error)])
+        except Rejected as error:
+            return self._reject(incoming, error.faults)
+
+    def _apply(self, incoming: _Incoming, changes: Sequence[Change]) -> bytes:
+        answer = _acknowledge(incoming, ack.Code.AA)
+
+        def work(session: Session) -> None:
+            applied = [self._change(session, change, incoming) for change in changes]
+            settled = _settle(applied, answer, incoming.flags)
+            if journal.record(session, incoming.received, settled) is None:
+                raise _Repeat
+
+        try:
+            self._database.write(work)
+        except _Repeat:
+            kept = self._database.write(lambda session: journal.repeat(session, incoming.received))
+            if kept is None:
+                raise Outage("database: an accepted message was deleted just now") from None
+            return kept
+        return answer
+
+    def _change(self, session: Session, change: Change, incoming: _Incoming) -> Applied:
+        now = incoming.received.received_at
+        if isinstance(change, OrderChange):
+            return worklist.apply(session, change, now=now, zone=self._zone)
+        if isinstance(change, PatientUpdate):
+            return worklist.update_patient(session, change, now=now)
+        return worklist.merge_patients(session, change, now=now)
+
+    def _reject(self, incoming: _Incoming, faults: Sequence[Fault]) -> bytes:
+        code = ack.code_for(faults)
+        error = "; ".join(map(str, faults))
+        received = incoming.received
+        log.info("hl7.rejected", peer=received.peer, type=received.type, code=code, error=error)
+        answer = _acknowledge(incoming, code, faults)
+        return self._keep(incoming, Settled(State.REJECTED, code, answer, error, incoming.flags))
+
+    def _fail(self, incoming: _Incoming) -> bytes:
+        code = ack.Code.AE
+        answer = _acknowledge(incoming, code, [_DEFECT])
+        settled = Settled(State.FAILED, code, answer, str(_DEFECT), incoming.flags)
+        return self._keep(incoming, settled)
+
+    def _keep(self, incoming: _Incoming, settled: Settled) -> bytes:
+        """Journal a message that was not applied, unless it is a repeat of one that was."""
+        received = incoming.received
+        if incoming.message is None and not _begins_with_header(received.raw):
+            return settled.ack
+
+        def work(session: Session) -> bytes:
+            kept = journal.repeat(session, received)
+            if kept is not None:
+                return kept
+            journal.record(session, received, settled)
+            return settled.ack
+
+        return self._database.write(work)
+
+
+def _declared(header: er7.Message) -> list[str]:
+    """Read MSH-18 with its repetitions."""
+    fields, delimiters = header.header.fields, header.delimiters
+    return fields[18].split(delimiters.repetition) if len(fields) > 18 and fields[18] else []
+
+
+def _named(received: Received, sent: Envelope, encoding: str = "") -> Received:
+    return replace(
+        received,
+        source=sent.source,
+        type=sent.type,
+        control_id=sent.control_id,
+        encoding=encoding,
+    )
+
+
+def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:
+    outcomes = {each.outcome for each in applied}
+    return Settled(
+        next(state for outcome, state in _STATES if outcome in outcomes),
+        ack.Code.AA,
+        answer,
+        "",
+        list(dict.fromkeys([*flags, *(flag for each in applied for flag in each.flags)])),
+        next((each.order for each in applied if each.order is not None), None),
+        next((each.patient for each in applied if each.patient is not None), None),
+    )
+
+
+def _acknowledge(incoming: _Incoming, code: ack.Code, faults: Sequence[Fault] = ()) -> bytes:
+    return ack.acknowledge(
+        incoming.message,
+        code,
+        faults,
+        now=incoming.received.received_at,
+        control_id=secrets.token_hex(10),
+    )
+
+
+def _fault(error: er7.ParseError) -> Fault:
+    return Fault(Reason.MALFORMED, error.where, error.text)
+
+
+def _silence(incoming: _Incoming, error: Outage) -> bytes | None:
+    """Give no answer, and say why in the log."""
+    log.error("hl7.outage", peer=incoming.received.peer, error=str(error))
+    return None
+
+
+def _begins_with_header(raw: bytes) -> bool:
+    return raw.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"MSH")
+
+
+def _where(error: BaseException) -> dict[str, str]:
+    """Tell where a defect lies, without its text, which may quote the message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
+    return {"error": type(error).__name__, "at": " > ".join(places)}

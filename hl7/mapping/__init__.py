@@ -1,0 +1,119 @@
+"""Read a message as changes to orders and patients, by a profile.
+
+`Mapper.read` is the whole of it: segments in, `OrderChange`, `PatientUpdate` and
+`PatientMerge` out, or Rejected with every fault of the message. It knows no database.
+"""
+
+from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+from hl7.er7 import Message, Segment
+from hl7.mapping.envelope import Envelope, check, envelope, sent_at
+from hl7.mapping.grid import Grid
+from hl7.mapping.groups import Named, split, with_notes
+from hl7.mapping.orders import Context, OrderReader
+from hl7.mapping.patient import PatientReader
+from hl7.mapping.report import Report
+from hl7.mapping.times import offset_of
+from hl7.profile import Profile
+from mwl.errors import Reason
+from mwl.orders import OrderChange
+from mwl.patients import PatientMerge, PatientUpdate
+
+Change = OrderChange | PatientUpdate | PatientMerge
+
+_MOST_MERGES = 100
+
+
+class Mapper:
+    """A profile, compiled. Threads may share it."""
+
+    def __init__(self, profile: Profile, site_zone: ZoneInfo) -> None:
+        self.profile = profile
+        self._zone: ZoneInfo = profile.time.zone or site_zone
+        self._grid = Grid()
+        self._patient = PatientReader(profile, self._grid)
+        self._orders = OrderReader(profile, self._grid)
+
+    def read(self, message: Message, sent: Envelope) -> list[Change]:
+        """Give what a message asks for, in its order.
+
+        Flags stand with the change that they are about. Raises Rejected.
+        """
+        report = Report()
+        event = check(message, sent, self.profile, report)
+        report.reject()
+        zone = self._zone_of(message)
+        at = sent_at(message, zone, report)
+        changes: list[Change]
+        if event == "order":
+            changes = [*self._read_orders(message, sent, at, zone, report)]
+        elif event == "merge_patient":
+            changes = [*self._read_merges(message, sent, at, report)]
+        else:
+            changes = [self._read_update(message, sent, at, report)]
+        report.reject()
+        changes[-1].flags += report.take_flags()
+        return changes
+
+    def _zone_of(self, message: Message) -> tzinfo:
+        # By option only: most senders don't mean it, and a winter's offset would move an
+        # appointment of next summer.
+        if not self.profile.time.msh7_offset:
+            return self._zone
+        value = message.header.get(7)
+        return (offset_of(value.strip()) if isinstance(value, str) else None) or self._zone
+
+    def _read_orders(
+        self,
+        message: Message,
+        sent: Envelope,
+        at: datetime | None,
+        zone: tzinfo,
+        report: Report,
+    ) -> list[OrderChange]:
+        head, groups = split(message, self._grid, report)
+        if not groups:
+            report.fault(Reason.SEQUENCE, "ORC", "an order message without ORC and OBR")
+            return []
+        patient = self._patient.read(with_notes(groups[0].rows[0], head), report)
+        return self._orders.read(groups, Context(sent.source, at, zone, patient), report)
+
+    def _read_update(
+        self, message: Message, sent: Envelope, at: datetime | None, report: Report
+    ) -> PatientUpdate:
+        row = self._grid.lay_out(_named(message.segments))
+        patient = self._patient.read(row, report)
+        return PatientUpdate(sent.source, patient, at, report.take_flags())
+
+    def _read_merges(
+        self, message: Message, sent: Envelope, at: datetime | None, report: Report
+    ) -> list[PatientMerge]:
+        """Read ADT_A39, which repeats PID with its MRG."""
+        common: Named = {}
+        pairs: list[Named] = []
+        for segment in message.segments:
+            if segment.name == "PID":
+                pairs.append({"PID": [segment]})
+            else:
+                (pairs[-1] if pairs else common).setdefault(segment.name, []).append(segment)
+        if not 0 < len(pairs) <= _MOST_MERGES:
+            report.fault(Reason.SEQUENCE, "PID", f"1 to {_MOST_MERGES} merges a message")
+            return []
+        merges = []
+        for pair in pairs:
+            row = self._grid.lay_out({**common, **pair})
+            patient = self._patient.read(row, report)
+            prior = self._patient.read_prior(row, patient.id, report)
+            merges.append(PatientMerge(sent.source, patient, prior, at, report.take_flags()))
+        return merges
+
+
+def _named(segments: list[Segment]) -> Named:
+    named: Named = {}
+    for segment in segments:
+        named.setdefault(segment.name, []).append(segment)
+    return named
+
+
+__all__ = ["Change", "Envelope", "Mapper", "envelope"]

@@ -1,0 +1,99 @@
+"""Read MSH: who sent which message, and whether it is one that we take."""
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from functools import lru_cache
+from typing import NamedTuple
+
+from hl7.er7 import Message, Segment
+from hl7.escapes import Delimiters
+from hl7.mapping.report import Report
+from hl7.mapping.times import NotATime, read_instant
+from hl7.profile import Profile
+from mwl.errors import Reason
+
+# v2.7 made MSH-10 an ST of 199; the others are kept for people and as keys of an index.
+LONGEST_CONTROL_ID = 199
+_LONGEST_NAME = 199
+_LONGEST_TYPE = 32
+
+
+class Envelope(NamedTuple):
+    """What MSH says; texts are safe to store and bounded, whatever came."""
+
+    source: str = ""  # MSH-3^MSH-4
+    type: str = ""  # MSH-9.1^MSH-9.2
+    control_id: str = ""
+
+
+def envelope(message: Message) -> Envelope:
+    """Read the envelope of a message, which may be its header alone."""
+    msh = message.header
+    fields = msh.fields if len(msh.fields) > 10 else [*msh.fields, *[""] * 10]
+    source, kind = _names(fields[3], fields[4], fields[9], msh.delimiters)
+    control_id = fields[10]
+    if not control_id.isalnum() or len(control_id) > LONGEST_CONTROL_ID:
+        value = msh.whole(10)
+        control_id = _safe(value)[:LONGEST_CONTROL_ID] if isinstance(value, str) else ""
+    return Envelope(source, kind, control_id)
+
+
+# A sender's names come with each of its messages, and never hold a patient's.
+@lru_cache(maxsize=256)
+def _names(application: str, facility: str, kind: str, delimiters: Delimiters) -> tuple[str, str]:
+    msh = Segment(["MSH", "", "", application, facility, "", "", "", "", kind], delimiters)
+    source = f"{_designator(msh, 3)}^{_designator(msh, 4)}".rstrip("^")
+    return source, f"{_text(msh, 9, 1)}^{_text(msh, 9, 2)}".rstrip("^")[:_LONGEST_TYPE]
+
+
+def check(message: Message, sent: Envelope, profile: Profile, report: Report) -> str:
+    """Give the profile's event for a message that is taken; faults are in `report`."""
+    msh = message.header
+    if not sent.control_id:
+        report.fault(Reason.MISSING, "MSH-10", "no message control ID")
+    elif len(sent.control_id) == LONGEST_CONTROL_ID < len(msh.fields[10]):
+        report.fault(Reason.TOO_LONG, "MSH-10", f"more than {LONGEST_CONTROL_ID} characters")
+    if msh.get(11) not in profile.message.processing_ids:
+        report.fault(Reason.UNSUPPORTED_PROCESSING, "MSH-11", "no production data: not taken here")
+    event = profile.events.get(sent.type)
+    if event is None:
+        _unsupported(sent.type, profile.events, report)
+        return ""
+    return event
+
+
+def _unsupported(kind: str, events: Mapping[str, str], report: Report) -> None:
+    name = kind.partition("^")[0]
+    if any(known.partition("^")[0] == name for known in events):
+        report.fault(Reason.UNSUPPORTED_EVENT, "MSH-9.2", "this trigger event is not taken here")
+    else:
+        report.fault(Reason.UNSUPPORTED_TYPE, "MSH-9.1", "this message type is not taken here")
+
+
+def sent_at(message: Message, zone: tzinfo, report: Report) -> datetime | None:
+    """Read MSH-7; None, flagged, for what is no time."""
+    value = message.header.get(7)
+    if not isinstance(value, str):
+        return None
+    try:
+        at, _ = read_instant(value.strip(), zone)
+    except NotATime as error:
+        report.flag(f"MSH-7: {error}: taken in order of arrival")
+        return None
+    return at
+
+
+def _text(msh: Segment, field: int, component: int) -> str:
+    value = msh.get(field, 1, component)
+    return _safe(value)[:_LONGEST_NAME] if isinstance(value, str) else ""
+
+
+def _designator(msh: Segment, field: int) -> str:
+    """Read HD: the namespace, else the universal ID."""
+    return _text(msh, field, 1) or _text(msh, field, 2)
+
+
+def _safe(text: str) -> str:
+    # A caret of the sender's own would blur where MSH-3 ends and MSH-4 begins.
+    text = text.strip().replace("^", " ")
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,75 @@
+"""Sort a message's segments by the order that they speak of.
+
+What stands before the first ORC or OBR speaks of the patient and the visit, and of every
+order. An ORC begins an order; an OBR begins a procedure or a step of the order whose ORC
+came last, and what follows belongs to it (TQ1, NTE, OBX, IPC, ZDS, in whatever order).
+"""
+
+from dataclasses import dataclass, field
+
+from hl7.er7 import Message, Segment
+from hl7.mapping.grid import Grid, Row, View
+from hl7.mapping.report import Report
+from mwl.errors import Reason
+
+Named = dict[str, list[Segment]]
+
+_MOST_STEPS = 1_000
+
+
+@dataclass(slots=True)
+class Group:
+    """One ORC with what follows it: `common` up to its first OBR, then `details` by OBR.
+
+    `rows` has one row an OBR, and one for a group without: everything that it can look at,
+    the patient's segments included, and the NTE of its own.
+    """
+
+    common: Named = field(default_factory=dict)
+    details: list[Named] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+
+def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Group]]:
+    """Give the segments before the first order, and the orders."""
+    head: Named = {}
+    groups: list[Group] = []
+    current = head
+    steps = 0
+    for segment in message.segments:
+        name = segment.name
+        if name == "ORC":
+            groups.append(Group())
+            current = groups[-1].common
+        elif name == "OBR":
+            if not groups:
+                groups.append(Group())  # an order without ORC
+            current = {}
+            groups[-1].details.append(current)
+        elif name == "PID" and "PID" in head:
+            # Whose are the orders? Also the prior results that OMG may carry.
+            report.fault(
+                Reason.SEQUENCE, "PID", "orders of one patient a message", segment.occurrence
+            )
+        steps += name in ("OBR", "IPC")
+        if name in current:
+            current[name].append(segment)
+        else:
+            current[name] = [segment]
+    if steps > _MOST_STEPS:
+        report.fault(Reason.SEQUENCE, "OBR", f"more than {_MOST_STEPS} steps in a message")
+        return head, []
+    for group in groups:
+        group.rows = [
+            with_notes(grid.lay_out({**head, **group.common, **detail}), detail)
+            for detail in group.details or [group.common]
+        ]
+    return head, groups
+
+
+def with_notes(row: Row, source: View) -> Row:
+    """Let the NTE of a row be those of `source` alone: each place has its own."""
+    view, cells = row
+    if view.get("NTE") is source.get("NTE"):
+        return row
+    return {**view, "NTE": source.get("NTE", ())}, cells

@@ -1,0 +1,97 @@
+"""HL7's person names (XPN, XCN, CNN) as DICOM's (PN).
+
+The components stand in another order, and HL7 has one more (v2.5.1 2A.88, 2A.89):
+
+    XPN  family ^ given ^ middle ^ suffix ^ prefix ^ degree ^ type ^ representation
+    PN   family ^ given ^ middle ^ prefix ^ suffix                        (PS3.5 6.2.1)
+
+The degree joins the suffix. XCN is the same after one identifier, CNN the same one level
+lower. A PN has three groups for one name: alphabetic, ideographic, phonetic.
+"""
+
+import re
+from collections.abc import Sequence
+
+from hl7.er7 import Segment
+from hl7.escapes import unescape
+from hl7.mapping.grid import Cell
+from hl7.mapping.report import Report
+from hl7.mapping.values import ELLIPSIS, name_component
+
+_NULL = '""'
+_GROUP = 64  # PS3.5 6.2: characters a component group
+_MOST_REPETITIONS = 16
+# XPN-8, table 0465: alphabetic, ideographic, phonetic; absent it is alphabetic.
+_GROUPS = {"": 0, "A": 0, "I": 1, "P": 2}
+_SIMPLE = re.compile(r"[\w .,'-]*")
+
+
+def patient_name(cell: Cell, field: int, report: Report) -> str | None:
+    """Read XPN with its repetitions: each fills the group of its representation code.
+
+    Of several alphabetic ones the first counts; the sender's order is its preference. None
+    for a name that is deleted, "" where none is given.
+    """
+    parts, segment, _ = cell
+    where = f"{segment.name}-{field}"
+    delimiters = segment.delimiters
+    if len(parts) < 8 and delimiters.repetition not in segment.fields[field]:
+        return _name(parts, segment, where, report)
+    groups = ["", "", ""]
+    repetitions = segment.fields[field].split(delimiters.repetition, _MOST_REPETITIONS)
+    for raw in repetitions[:_MOST_REPETITIONS]:
+        parts = raw.split(delimiters.component)
+        code = parts[7].strip().upper() if len(parts) > 7 else ""
+        group = _GROUPS.get(code)
+        if group is None:
+            report.flag(f"{where}.8: unknown name representation")
+        elif not groups[group]:
+            name = _name(parts, segment, where, report)
+            if name is None:
+                return None
+            groups[group] = name
+    return "=".join(groups).rstrip("=")
+
+
+def person(cell: Cell, field: int, report: Report) -> str | None:
+    """Read one repetition of XCN, or of NDL, whose first component is a CNN."""
+    parts, segment, plain = cell
+    subcomponent = segment.delimiters.subcomponent
+    if parts[0] == _NULL and len(parts) == 1:
+        return None
+    # XCN-1 is an identifier and has no subcomponents; NDL-1 is a name in subcomponents.
+    if not plain and subcomponent in parts[0]:
+        parts = parts[0].split(subcomponent)
+    return _name(parts[1:], segment, f"{segment.name}-{field}", report) or ""
+
+
+def _name(parts: Sequence[str], segment: Segment, where: str, report: Report) -> str | None:
+    """Write `family, given, middle, suffix, prefix, degree` as one component group."""
+    if len(parts) == 1 and parts[0] == _NULL:
+        return None
+    texts = list(parts[:6])
+    if not _SIMPLE.fullmatch("".join(texts)):
+        texts = [_component(part, segment, where, report) for part in texts]
+    if len(texts) <= 3:  # the components that stand in the same place
+        name = "^".join(texts)
+    else:
+        family, given, middle, suffix, prefix, degree = [*texts, "", ""][:6]
+        name = "^".join((family, given, middle, prefix, f"{suffix} {degree}".strip()))
+    name = name.strip().rstrip("^")
+    if len(name) <= _GROUP:
+        return name
+    report.flag(f"{where}: shortened to {_GROUP} characters")
+    return name[: _GROUP - len(ELLIPSIS)] + ELLIPSIS
+
+
+def _component(part: str, segment: Segment, where: str, report: Report) -> str:
+    delimiters = segment.delimiters
+    if delimiters.subcomponent in part:
+        # FN: surname, or own prefix and own surname where the whole is not given.
+        whole, prefix, own = [*part.split(delimiters.subcomponent), "", ""][:3]
+        part = whole if whole and whole != _NULL else f"{prefix} {own}".replace(_NULL, "")
+    if part == _NULL:
+        return ""
+    if delimiters.escape in part:
+        part = unescape(part, delimiters, segment.encoding)
+    return name_component(part, where, report)

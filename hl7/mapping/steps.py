@@ -1,0 +1,182 @@
+"""Read an OBR, or one of its IPC segments, as a procedure and a step of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from hl7 import columns
+from hl7.er7 import Segment
+from hl7.mapping import values
+from hl7.mapping.grid import Grid, Place, Row, leaf
+from hl7.mapping.readers import readers
+from hl7.mapping.report import Report
+from hl7.mapping.rules import Rules
+from hl7.mapping.times import NotATime, read_instant
+from hl7.profile import Chain, IpcProcedureTable, Profile, StepTable
+from mwl.errors import Reason
+from mwl.orders import ProcedureChange, StepChange
+
+_ID = 16  # (0040,1001) and (0040,0009) are SH
+_KEY = 199  # characters of a code that tells procedures apart
+_MOST_STATIONS = 64
+
+
+@dataclass(slots=True)
+class Step:
+    """One step as a message states it, with the procedure it belongs to."""
+
+    procedure: ProcedureChange
+    change: StepChange
+    where: str  # the field that names the step, and the occurrence of its segment
+    occurrence: int
+
+
+class _Chains:
+    """Everything read of a step: without IPC, or with it and falling back to that."""
+
+    def __init__(self, profile: Profile, grid: Grid, *, with_ipc: bool) -> None:
+        tables: list[tuple[IpcProcedureTable, StepTable]] = [(profile.procedure, profile.step)]
+        if with_ipc:
+            tables.insert(0, (profile.with_ipc.procedure, profile.with_ipc.step))
+        procedures, steps = zip(*tables, strict=True)
+        self.snapshot = with_ipc
+        self.procedure_id = grid.places(_joined(t.requested_procedure_id for t in procedures))
+        self.code = grid.places(_joined(t.code for t in procedures))
+        self.study_uid = grid.places(_joined(t.study_uid for t in procedures))
+        self.sps_id = grid.places(_joined(t.sps_id for t in steps))
+        self.modality = grid.places(_joined(t.modality for t in steps))
+        self.start = grid.places(_joined(t.start for t in steps))
+        self.stations = grid.places(_joined(t.stations for t in steps))
+        self.procedure = readers(
+            grid, profile, columns.PROCEDURE, _merged(columns.PROCEDURE, procedures)
+        )
+        self.step = readers(grid, profile, columns.STEP, _merged(columns.STEP, steps))
+
+
+def _joined(chains: Iterable[Chain]) -> Chain:
+    return tuple(alternative for chain in chains for alternative in chain)
+
+
+def _merged(
+    known: Iterable[str], tables: Sequence[IpcProcedureTable] | Sequence[StepTable]
+) -> dict[str, Chain]:
+    return {name: _joined(t.columns.get(name, ()) for t in tables) for name in known}
+
+
+class StepReader:
+    """A profile's way to read OBR and IPC."""
+
+    def __init__(self, profile: Profile, grid: Grid) -> None:
+        self._plain = _Chains(profile, grid, with_ipc=False)
+        self._ipc_grid = Grid()
+        self._with_ipc = _Chains(profile, self._ipc_grid, with_ipc=True)
+        self._modalities = profile.modalities.all()
+        self._rules = Rules(profile)
+
+    def read(self, row: Row, zone: tzinfo, report: Report, *, whole: bool) -> list[Step]:
+        """Read the steps of one OBR; if not `whole`, only what they are known by."""
+        view = row[0]
+        if "IPC" not in view:
+            return [self._read(row, self._plain, view["OBR"][0], zone if whole else None, report)]
+        found = []
+        for ipc in view["IPC"]:
+            row = self._ipc_grid.lay_out({**view, "IPC": [ipc]})
+            found.append(self._read(row, self._with_ipc, ipc, zone if whole else None, report))
+        return found
+
+    def _read(
+        self, row: Row, by: _Chains, segment: Segment, zone: tzinfo | None, report: Report
+    ) -> Step:
+        """Read one step; without a zone, only what it is known by."""
+        procedure_id = _identifier(row, by.procedure_id, _ID, report)
+        code = _identifier(row, by.code, _KEY, report)
+        sps_id = _identifier(row, by.sps_id, _ID, report)
+        procedure = ProcedureChange(procedure_id or code, procedure_id or None)
+        change = StepChange(sps_id or None)
+        where = by.sps_id[0].where if by.sps_id else segment.name
+        step = Step(procedure, change, where, segment.occurrence)
+        if zone is None:
+            return step
+        procedure.study_uid = _study_uid(row, by.study_uid, report)
+        procedure.snapshot = by.snapshot
+        change.start = _start(row, by.start, zone, report)
+        change.stations = _stations(row, by.stations, report)
+        for read in by.procedure:
+            read(row, report, procedure.fields)
+        for read in by.step:
+            read(row, report, change.fields)
+        self._assign(row, by, step, code, report)
+        return step
+
+    def _assign(self, row: Row, by: _Chains, step: Step, code: str, report: Report) -> None:
+        """Decide modality and stations: the message, else a rule."""
+        change = step.change
+        codes = (code, step.procedure.fields.get("code_value") or "")
+        ruled = self._rules.find(codes, change.stations or ())
+        change.stations = change.stations or ruled.stations or change.stations
+        found = leaf(row, by.modality)
+        modality = None
+        if found is not None:
+            if not isinstance(found[0], str):
+                change.fields["modality"] = None
+                return
+            modality = self._modalities.get(found[0].strip().upper())
+        if modality or ruled.modality:
+            change.fields["modality"] = modality or ruled.modality
+        elif found is not None:
+            # Never raw into a CS: scanners would match and show what nobody defined.
+            report.flag(f"{found[1].where}: a modality that is not in [modalities]: not taken")
+
+
+def _identifier(row: Row, chain: Sequence[Place], length: int, report: Report) -> str:
+    """Read an identifier; what deletes one names none."""
+    found = leaf(row, chain)
+    if found is None:
+        return ""
+    value, place, (_, segment, _) = found
+    if not isinstance(value, str):
+        return ""
+    return values.identifier(value, length, place.where, report, segment.occurrence) or ""
+
+
+def _study_uid(row: Row, chain: Sequence[Place], report: Report) -> str | None:
+    found = leaf(row, chain)
+    if found is None:
+        return None
+    value, place, (_, segment, _) = found
+    if not isinstance(value, str):
+        return None
+    return values.uid(value, place.where, report, segment.occurrence)
+
+
+def _start(row: Row, chain: Sequence[Place], zone: tzinfo, report: Report) -> datetime | None:
+    found = leaf(row, chain)
+    if found is None:
+        return None
+    value, place, (_, segment, _) = found
+    if not isinstance(value, str):
+        return None
+    try:
+        start, note = read_instant(value.strip(), zone)
+    except NotATime as error:
+        report.fault(Reason.MALFORMED, place.where, str(error), segment.occurrence)
+        return None
+    if note:
+        report.flag(f"{place.where}: {note}")
+    return start
+
+
+def _stations(row: Row, chain: Sequence[Place], report: Report) -> tuple[str, ...] | None:
+    """Read every repetition of the first place that names a station; () deletes them."""
+    found = leaf(row, chain)
+    if found is None:
+        return None
+    _, place, (_, segment, _) = found
+    titles: dict[str, None] = {}
+    for repetition in range(1, min(segment.count(place.path.field), _MOST_STATIONS) + 1):
+        value = segment.get(place.path.field, repetition, place.component, place.subcomponent or 1)
+        if isinstance(value, str):
+            title = values.ae_title(value, place.where, report, segment.occurrence)
+            if title:
+                titles[title] = None
+    return tuple(titles)

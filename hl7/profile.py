@@ -1,0 +1,290 @@
+"""A mapping profile: where values stand in one sender's messages, and what its codes mean.
+
+A profile is a TOML file (`config/hl7/default.toml` explains every key). It is read once,
+at the start, and checked strictly: an unknown key, an unknown column, a place that is none
+or a code that leads nowhere raises ConfigError naming file, table and key.
+"""
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from hl7 import columns
+from hl7.er7 import Path, path
+from mwl.errors import ConfigError
+from mwl.orders import Action, StudyUidPolicy
+from mwl.patients import Identifier
+
+ANY = "*"  # any other ORC-5, any other value of a table
+EMPTY = "-"  # an empty ORC-5
+
+_MOST_RULES = 1_000
+_MOST_PLACES = 32
+
+Chain = tuple[tuple[Path, ...], ...]
+"""Alternatives in order; each is one place, or several that are joined by a blank."""
+
+
+def _chain(value: Any) -> Chain:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError('must be a list of places like ["OBR-27.4"]')
+    if len(value) > _MOST_PLACES:
+        raise ValueError(f"has more than {_MOST_PLACES} places")
+    chain = tuple(tuple(path(place) for place in each.split()) for each in value)
+    if not all(chain):
+        raise ValueError("has an empty place")
+    return chain
+
+
+def _place(value: Any) -> Path:
+    if not isinstance(value, str):
+        raise ValueError('must be a place like "MRG-1"')  # noqa: TRY004 - pydantic's contract
+    return path(value)
+
+
+def _zone(value: Any) -> ZoneInfo | None:
+    if value == "":
+        return None
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, TypeError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no IANA time zone") from None
+
+
+def _issuer(value: Any) -> Identifier:
+    if not isinstance(value, str) or value.count("^") > 2:
+        raise ValueError('must be "namespace" or "namespace^universal ID^type"')
+    return Identifier("", *value.split("^"))
+
+
+def _control(value: Any) -> dict[str, Action]:
+    by_status = {ANY: value} if isinstance(value, str) else value
+    if not isinstance(by_status, dict) or ANY not in by_status:
+        raise ValueError(f'must be an action, or a table of them by ORC-5 with "{ANY}"')
+    return {status: Action(action) for status, action in by_status.items()}
+
+
+def _upper(value: Any) -> Any:
+    return {k.upper(): v for k, v in value.items()} if isinstance(value, dict) else value
+
+
+_Chain = Annotated[Chain, BeforeValidator(_chain)]
+_Columns = dict[str, _Chain]
+_Values = Annotated[dict[str, str], BeforeValidator(_upper)]
+# TOML knows lists, not sets or tuples.
+_Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True
+    )
+
+
+def _gather(table: Any, known: dict[str, columns.Column]) -> Any:
+    """Put the keys that are columns together under `columns`."""
+    if not isinstance(table, dict):
+        return table
+    rest = {key: value for key, value in table.items() if key not in known}
+    return {**rest, "columns": {key: table[key] for key in table if key in known}}
+
+
+class MessageTable(_Table):
+    processing_ids: _Texts
+    charset: str
+
+
+class TimeTable(_Table):
+    zone: Annotated[ZoneInfo | None, BeforeValidator(_zone)]
+    msh7_offset: bool
+
+
+class PatientIdentifierTable(_Table):
+    sources: Annotated[_Chain, Field(alias="from", min_length=1)]
+    others: _Chain
+    prior: Annotated[Path, BeforeValidator(_place)]
+    authorities: _Texts
+    types: _Texts
+    never: _Texts
+    default_issuer: Annotated[Identifier, BeforeValidator(_issuer)]
+
+
+class PatientTable(_Table):
+    columns: _Columns
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns(cls, table: Any) -> Any:
+        return _gather(table, columns.PATIENT)
+
+
+class OrderTable(_Table):
+    filler: _Chain
+    placer: _Chain
+    columns: _Columns
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns(cls, table: Any) -> Any:
+        return _gather(table, columns.ORDER)
+
+
+class IpcProcedureTable(_Table):
+    requested_procedure_id: _Chain = ()
+    code: _Chain = ()
+    study_uid: _Chain = ()
+    columns: _Columns
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns(cls, table: Any) -> Any:
+        return _gather(table, columns.PROCEDURE)
+
+
+class ProcedureTable(IpcProcedureTable):
+    study_uid_policy: Annotated[StudyUidPolicy, Field(strict=False)]
+
+
+class StepTable(_Table):
+    sps_id: _Chain = ()
+    modality: _Chain = ()
+    start: _Chain = ()
+    stations: _Chain = ()
+    columns: _Columns
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns(cls, table: Any) -> Any:
+        return _gather(table, columns.STEP)
+
+
+class WithIpcTable(_Table):
+    procedure: IpcProcedureTable
+    step: StepTable
+
+
+class ModalitiesTable(_Table):
+    known: _Texts
+    synonyms: _Values
+
+    @model_validator(mode="after")
+    def _lead_somewhere(self) -> Self:
+        for name, modality in self.synonyms.items():
+            if modality not in self.known:
+                raise ValueError(f"the synonym {name} leads to {modality!r}, which is not known")
+        return self
+
+    def all(self) -> dict[str, str]:
+        """Map every accepted spelling to its modality."""
+        return {**{name: name for name in self.known}, **self.synonyms}
+
+
+def _factors(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {unit: Decimal(str(n)) for unit, n in value.items() if _is_number(unit, n)}
+
+
+def _is_number(unit: str, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError(f"the factor of {unit} must be a number")  # noqa: TRY004
+    return True
+
+
+class ObservationTable(_Table):
+    codes: _Texts
+    texts: _Texts
+    units: Annotated[
+        dict[str, Annotated[Decimal, Field(gt=0)]], BeforeValidator(_factors), Field(min_length=1)
+    ]
+
+
+class RuleTable(_Table):
+    code: str = ""
+    station: str = ""
+    modality: str = ""
+    stations: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[!-\[\]-~]{1,16}$")], ...], Field(strict=False)
+    ] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not (self.code or self.station):
+            raise ValueError("needs a code or a station to match")
+        if not (self.modality or self.stations):
+            raise ValueError("needs a modality or stations to give")
+        return self
+
+
+EventName = Literal["order", "update_patient", "merge_patient"]
+
+
+class Profile(_Table):
+    """What a profile file says; see `config/hl7/default.toml`."""
+
+    message: MessageTable
+    events: Annotated[dict[str, EventName], Field(min_length=1)]
+    time: TimeTable
+    control: dict[str, Annotated[dict[str, Action], BeforeValidator(_control)]]
+    patient_identifier: PatientIdentifierTable
+    patient: PatientTable
+    order: OrderTable
+    procedure: ProcedureTable
+    step: StepTable
+    with_ipc: WithIpcTable
+    values: dict[str, _Values]
+    modalities: ModalitiesTable
+    observations: dict[Literal["patient_weight", "patient_size"], ObservationTable]
+    rules: Annotated[
+        tuple[RuleTable, ...], Field(alias="rule", max_length=_MOST_RULES, strict=False)
+    ] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = columns.PATIENT | columns.ORDER | columns.PROCEDURE | columns.STEP
+        tables = {column.table for column in known.values() if column.table}
+        if missing := tables - set(self.values):
+            raise ValueError(f"[values.{min(missing)}] is missing")
+        if unknown := set(self.values) - tables:
+            raise ValueError(f"[values.{min(unknown)}] belongs to no column")
+        for rule in self.rules:
+            if rule.modality and rule.modality not in self.modalities.known:
+                raise ValueError(f"a [[rule]] gives the unknown modality {rule.modality!r}")
+        return self
+
+
+def load(file: FilePath) -> Profile:
+    """Read a profile; ConfigError names the file, the table and the key."""
+    try:
+        document = tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+    return parse(document, str(file))
+
+
+def parse(document: dict[str, Any], origin: str) -> Profile:
+    """Check a profile that was read from `origin`."""
+    try:
+        return Profile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        table, *key = [str(part) for part in first["loc"] if part != "columns"] or [""]
+        where = f"[{table}] {'.'.join(key)}".strip() if table else ""
+        text = _TEXTS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+        raise ConfigError(": ".join(filter(None, (origin, where, text)))) from error
+
+
+_TEXTS = {"extra_forbidden": "no such key or column", "missing": "is missing"}

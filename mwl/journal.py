@@ -1,0 +1,210 @@
+"""The journal: every message as it came, what was answered, and what it did.
+
+A message is journaled in the transaction that applies it, so there is no order without its
+message and no AA without both. An AA answers for ever: the same bytes under the same
+MSH-10 from the same sender are a repeat and get the kept answer again; the database's
+unique index decides, whichever connections they come on. What got AE or AR is no repeat:
+it is processed again, for the mapping may have been mended.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session
+
+from mwl.db import Prepared
+from mwl.db.tables import Message
+from mwl.errors import Fault, Reason, Rejected
+
+ACCEPTED = "AA"
+REUSED = "this message control ID came before, with other content"
+
+_LONGEST_ERROR = 2_000
+_MOST_FLAGS = 100
+
+_TABLE = Message.__table__  # type: ignore[attr-defined]
+_EARLIER = _TABLE.alias("earlier")
+_IDENTITY = ("source", "control_id", "content_hash")
+
+
+class State(StrEnum):
+    """What became of a message."""
+
+    APPLIED = "applied"
+    NOTED = "noted"  # understood and accepted; nothing to change
+    STALE = "stale"  # accepted, but older than what was applied last
+    REJECTED = "rejected"  # at fault; answered AE or AR
+    FAILED = "failed"  # our fault: a person must look
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as it came. Texts are bounded and free of controls."""
+
+    received_at: datetime
+    peer: str
+    raw: bytes
+    content_hash: bytes  # SHA-256 of raw
+    source: str = ""
+    type: str = ""
+    control_id: str = ""
+    encoding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of it, and the answer."""
+
+    state: State
+    ack_code: str
+    ack: bytes
+    error: str = ""
+    flags: Sequence[str] = ()
+    order: int | None = None
+    patient: int | None = None
+
+
+def digest(raw: bytes) -> bytes:
+    """Hash a message's bytes as the journal does."""
+    return sha256(raw).digest()
+
+
+def _inserting(insert: Any) -> Prepared:
+    # One statement asks everything: is it a repeat (no row comes back), and was its MSH-10
+    # used before for something else?
+    reused = (
+        select(1)
+        .where(
+            _EARLIER.c.control_id == bindparam("control_id_again"),
+            _EARLIER.c.source == bindparam("source_again"),
+            _EARLIER.c.content_hash != bindparam("content_hash_again"),
+        )
+        .exists()
+    )
+    columns = [c.name for c in _TABLE.c if c.name not in ("id", "repeats", "repeated_at")]
+    return Prepared(
+        insert(_TABLE)
+        .values({**{name: bindparam(name) for name in columns}, "repeats": 0, "repeated_at": None})
+        .on_conflict_do_nothing(index_elements=_IDENTITY, index_where=text("ack_code = 'AA'"))
+        .returning(_TABLE.c.id, reused.label("reused"))
+    )
+
+
+_INSERT = {
+    "sqlite": _inserting(sqlite.insert),
+    "postgresql": _inserting(postgresql.insert),
+}
+_FLAG = Prepared(
+    update(_TABLE).where(_TABLE.c.id == bindparam("row")).values(flags=bindparam("new_flags"))
+)
+_REPEAT = Prepared(
+    update(_TABLE)
+    .where(
+        _TABLE.c.source == bindparam("sender"),
+        _TABLE.c.control_id == bindparam("message"),
+        _TABLE.c.content_hash == bindparam("content"),
+        _TABLE.c.ack_code == text("'AA'"),
+    )
+    .values(repeats=_TABLE.c.repeats + 1, repeated_at=bindparam("now"))
+    .returning(_TABLE.c.ack)
+)
+
+
+def record(session: Session, received: Received, settled: Settled) -> int | None:
+    """Keep a message; give its row, or None, and keep nothing, for an accepted one's repeat."""
+    conn = session.connection()
+    flags = list(settled.flags)[:_MOST_FLAGS]
+    found = _INSERT[conn.dialect.name].first(
+        conn,
+        {
+            "received_at": received.received_at,
+            "source": received.source,
+            "source_again": received.source,
+            "peer": received.peer,
+            "control_id": received.control_id,
+            "control_id_again": received.control_id,
+            "type": received.type,
+            "state": settled.state,
+            "ack_code": settled.ack_code,
+            "error": settled.error[:_LONGEST_ERROR],
+            "flags": flags,
+            "encoding": received.encoding,
+            "content_hash": received.content_hash,
+            "content_hash_again": received.content_hash,
+            "raw": received.raw,
+            "ack": settled.ack,
+            "imaging_order": settled.order,
+            "patient": settled.patient,
+        },
+    )
+    if found is None:
+        return None
+    row: int = found.id
+    if found.reused and received.control_id:
+        _FLAG.run(conn, {"row": row, "new_flags": [*flags, REUSED]})
+    return row
+
+
+def repeat(session: Session, received: Received) -> bytes | None:
+    """Count the repeat of an accepted message and give its kept answer; None if it is none."""
+    ack: bytes | None = _REPEAT.scalar(
+        session.connection(),
+        {
+            "sender": received.source,
+            "message": received.control_id,
+            "content": received.content_hash,
+            "now": received.received_at,
+        },
+    )
+    return None if ack is None else bytes(ack)
+
+
+_SHOWN = (
+    _TABLE.c.id,
+    _TABLE.c.received_at,
+    _TABLE.c.source,
+    _TABLE.c.peer,
+    _TABLE.c.control_id,
+    _TABLE.c.type,
+    _TABLE.c.state,
+    _TABLE.c.ack_code,
+    _TABLE.c.error,
+    _TABLE.c.flags,
+    _TABLE.c.repeats,
+    _TABLE.c.imaging_order,
+    _TABLE.c.patient,
+)
+
+
+def search(
+    session: Session,
+    *,
+    state: str | None = None,
+    message_type: str | None = None,
+    control_id: str | None = None,
+    limit: int = 1000,
+) -> Sequence[Any]:
+    """List messages, the newest first, without their bytes. Raises Rejected for no state."""
+    statement = select(*_SHOWN).order_by(_TABLE.c.received_at.desc(), _TABLE.c.id.desc())
+    if state is not None:
+        statement = statement.where(_TABLE.c.state == _state(state))
+    if message_type is not None:
+        statement = statement.where(_TABLE.c.type == message_type)
+    if control_id is not None:
+        statement = statement.where(_TABLE.c.control_id == control_id)
+    conn: Connection = session.connection()
+    return conn.execute(statement.limit(limit)).all()
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name.lower())
+    except ValueError:
+        known = ", ".join(State)
+        raise Rejected(Fault(Reason.UNKNOWN_CODE, "state", f"must be one of {known}")) from None
