@@ -5,6 +5,7 @@ PostgreSQL is.
 """
 
 from mwl.db.database import Database
+from mwl.db.maintenance import optimize
 from mwl.db.prepared import Prepared
 
-__all__ = ["Database", "Prepared"]
+__all__ = ["Database", "Prepared", "optimize"]

@@ -1,5 +1,6 @@
 """The database as the services see it: read(), write(), and Outage when it is not there."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,5 +81,5 @@ class Database:
 def _outages() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         raise outage(error) or error from None

@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
+from mwl.db.faults import quieten
 from mwl.errors import ConfigError
 
 _LARGEST_WAL = 64 * 2**20  # bytes kept of a log that a burst has made longer
@@ -45,7 +47,7 @@ def sqlite_readers(path: Path, wait_s: float) -> Engine:
     """Make an engine whose transactions read a snapshot and can't write."""
 
     def connect() -> sqlite3.Connection:
-        connection = _open(path, wait_s)
+        connection = open_sqlite(path, wait_s)
         connection.execute("PRAGMA query_only = ON")
         return connection
 
@@ -56,7 +58,7 @@ def sqlite_writer(path: Path) -> Engine:
     """Make an engine with one connection, whose transactions hold the write lock."""
 
     def connect() -> sqlite3.Connection:
-        connection = _open(path, 0)
+        connection = open_sqlite(path, 0)
         connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
@@ -66,7 +68,8 @@ def sqlite_writer(path: Path) -> Engine:
     return _sqlite(path, connect, "BEGIN IMMEDIATE", pool_timeout=0, pool_size=1, max_overflow=0)
 
 
-def _open(path: Path, wait_s: float) -> sqlite3.Connection:
+def open_sqlite(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open a database file that exists; `wait_s` is SQLite's own patience with locks."""
     # mode=rw: a file that has gone is an outage, not an occasion to start afresh.
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
@@ -97,7 +100,8 @@ def _sqlite(path: Path, connect: Callable[[], Any], begin: str, **pool: Any) -> 
 
     @event.listens_for(engine, "begin")
     def say_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        raw: Any = connection.connection.driver_connection
+        raw.execute(begin)
 
     return engine
 
@@ -149,6 +153,12 @@ def postgresql(url: URL, wait_s: float) -> Engine:
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
             raise DisconnectionError("the server closed the connection")
+
+    @event.listens_for(engine, "handle_error")
+    def keep_secrets(context: ExceptionContext) -> None:
+        quieten(context.original_exception)
+        if context.sqlalchemy_exception is not None:
+            context.sqlalchemy_exception.args = context.original_exception.args
 
     return engine
 

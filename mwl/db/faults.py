@@ -42,8 +42,7 @@ _RETRIABLE = frozenset({"40001", "40P01"})
 def outage(error: BaseException) -> Outage | None:
     """Say what `error` means if the database is to blame; None if it is not.
 
-    The drivers' own texts quote values ("Key (patient_id)=(…) already exists"), so only
-    the code is taken over; a failed connection has no code and no values, and is quoted.
+    Only the code is taken over; a failed connection has none, and what it says is quoted.
     """
     if isinstance(error, PoolTimeoutError):
         return Outage("database: all connections of this process are busy")
@@ -70,8 +69,21 @@ def is_retriable(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and _code(error.orig) in _RETRIABLE
 
 
+def quieten(error: BaseException) -> None:
+    """Take from what psycopg tells the parts that may quote values; SQLite quotes none."""
+    diagnosis = getattr(error, "diag", None)
+    if diagnosis is None or diagnosis.sqlstate is None:
+        return
+    state: str = diagnosis.sqlstate
+    # Class 22, data exception: 'invalid input syntax for type integer: "Doe^John"'. In the
+    # others it is DETAIL that quotes: 'Key (patient_id)=(4711) already exists'.
+    primary = "" if state.startswith("22") else diagnosis.message_primary or ""
+    error.args = (f"{state} {primary}".rstrip(),)
+
+
 def wrapped(error: Exception, statement: str, dialect: Any) -> SQLAlchemyError:
     """Dress a bare driver error as SQLAlchemy would, so that it is caught alike."""
+    quieten(error)
     dressed: SQLAlchemyError = DBAPIError.instance(
         statement, None, error, dialect.dbapi.Error, hide_parameters=True, dialect=dialect
     )

@@ -6,8 +6,8 @@ costs more than SQLite itself: a transaction of eight upserts takes 1.0 ms throu
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from operator import attrgetter, methodcaller
 from typing import Any
 
 from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
@@ -15,7 +15,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from mwl.db.faults import wrapped
 
-_Processor = Callable[[Any], Any]
+_FETCH = methodcaller("fetchall")
+_COUNT = attrgetter("rowcount")
 
 
 class Prepared:
@@ -36,8 +37,7 @@ class Prepared:
     def all(self, connection: Connection, params: Mapping[str, Any]) -> list[Any]:
         """Return all rows, as named tuples."""
         plan = self._plan(connection)
-        with _cursor(connection, plan, params) as cursor:
-            return plan.rows(cursor.fetchall())
+        return plan.rows(_execute(connection, plan, params, _FETCH))
 
     def first(self, connection: Connection, params: Mapping[str, Any]) -> Any:
         """Return the first row, as a named tuple, or None."""
@@ -51,9 +51,8 @@ class Prepared:
 
     def run(self, connection: Connection, params: Mapping[str, Any]) -> int:
         """Return how many rows an INSERT, UPDATE or DELETE without RETURNING changed."""
-        with _cursor(connection, self._plan(connection), params) as cursor:
-            changed: int = cursor.rowcount
-            return changed
+        changed: int = _execute(connection, self._plan(connection), params, _COUNT)
+        return changed
 
     def _plan(self, connection: Connection) -> "_Plan":
         dialect = connection.dialect
@@ -109,13 +108,13 @@ def _refuse(compiled: SQLCompiler) -> None:
         raise TypeError("can't be prepared: a column has a default in Python")
 
 
-@contextmanager
-def _cursor(connection: Connection, plan: _Plan, params: Mapping[str, Any]) -> Iterator[Any]:
-    values = plan.bind(params)
+def _execute(
+    connection: Connection, plan: _Plan, params: Mapping[str, Any], take: Callable[[Any], Any]
+) -> Any:
     cursor = connection.connection.cursor()
     try:
-        cursor.execute(plan.text, values)
-        yield cursor
+        cursor.execute(plan.text, plan.bind(params))
+        return take(cursor)
     except connection.dialect.loaded_dbapi.Error as error:
         raise wrapped(error, plan.text, connection.dialect) from error
     finally:

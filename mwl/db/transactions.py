@@ -95,8 +95,9 @@ def _ensure_sound(driver: Any) -> None:
 def _undo(connection: Connection, transaction: RootTransaction, driver: Any) -> None:
     if driver.closed:
         connection.invalidate()
-    with suppress(SQLAlchemyError):
-        transaction.rollback()
+    if transaction.is_active:  # else the ORM has rolled back already
+        with suppress(SQLAlchemyError):
+            transaction.rollback()
 
 
 def _commit(connection: Connection, transaction: RootTransaction) -> None:
