@@ -15,17 +15,15 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from mwl import charsets, worklist
+from mwl.dataset import MAX_BYTES, DataSet, character_sets, read
 from mwl.db import Database
 from mwl.errors import Fault, Reason, Rejected
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mwl.orders import FINAL, Action, Fields, OrderChange, ProcedureChange, StepChange
 from mwl.patients import Identifier, PatientChange
-from mwl.scp.attributes import vr_of
-from mwl.scp.identifier import MAX_BYTES, Keys, read
-from mwl.scp.keys import character_sets
 
 SOURCE = "import"
 
@@ -133,7 +131,7 @@ def read_folder(path: Path, *, zone: ZoneInfo) -> Iterator[tuple[Path, OrderChan
 class _Item:
     """A data set or an item of one, by keyword; `terms` are its values of (0008,0005)."""
 
-    keys: Keys
+    keys: DataSet
     terms: tuple[str, ...] = ()
 
     def text(self, keyword: str) -> str:
@@ -181,8 +179,15 @@ def _item(file: Path) -> _Item:
         explicit, body = data[4:6].isalpha() and data[4:6].isupper(), data
     else:
         explicit, body = _after_meta(data[132:])
-    keys = read(body, explicit=explicit, vr_of=vr_of)
+    keys = read(body, explicit=explicit, vr_of=_vr_of)
     return _Item(keys, character_sets(keys))
+
+
+def _vr_of(tag: int) -> str:
+    try:
+        return dictionary_VR(tag)[:2]
+    except KeyError:
+        return "UN"
 
 
 def _after_meta(data: bytes) -> tuple[bool, bytes]:
@@ -190,7 +195,7 @@ def _after_meta(data: bytes) -> tuple[bool, bytes]:
     if not data.startswith(_META_START):
         raise Rejected(Fault(Reason.MALFORMED, "", "no file meta information"))
     end = 12 + int.from_bytes(data[8:12], "little")
-    meta = read(data[:end], explicit=True, vr_of=vr_of)
+    meta = read(data[:end], explicit=True, vr_of=_vr_of)
     syntax = meta[_TRANSFER_SYNTAX].value if _TRANSFER_SYNTAX in meta else b""
     if syntax == EXPLICIT_VR_LITTLE_ENDIAN.encode():
         return True, data[end:]

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from mwl import charsets
+from mwl.dataset import ITEM, ITEM_END, SEQUENCE_END, SHORT_FORM, DataSet, Element
 from mwl.scp.attributes import (
     SCHEDULED_PROCEDURE_STEP_SEQUENCE,
     SCHEDULED_STATION_AE_TITLE,
@@ -37,7 +38,6 @@ from mwl.scp.attributes import (
     keyword_of,
     vr_of,
 )
-from mwl.scp.identifier import ITEM, ITEM_END, SEQUENCE_END, SHORT_FORM, Key, Keys
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class Plan:
     key belongs to it.
     """
 
-    def __init__(self, keys: Keys, asker: Asker) -> None:
+    def __init__(self, keys: DataSet, asker: Asker) -> None:
         self._keys, self._asker = keys, asker
         ascii_only = _Compiled(keys, asker, "")
         self._by_term = {"": ascii_only}
@@ -165,7 +165,7 @@ class _Memo(dict[str, bytes]):
 class _Compiled:
     """A plan in one character set."""
 
-    def __init__(self, keys: Keys, asker: Asker, term: str) -> None:
+    def __init__(self, keys: DataSet, asker: Asker, term: str) -> None:
         self._asker, self._term = asker, term
         self._writer = _Writer(asker.explicit, term)
         self._constant = bytearray()
@@ -183,12 +183,14 @@ class _Compiled:
         # map ends with the memos: what a row holds beyond its columns is not looked at.
         return b"".join(map(getitem, self._memos, row)) + self._tail
 
-    def _top(self, keys: Keys) -> None:
+    def _top(self, keys: DataSet) -> None:
         asked = keys.get(SPECIFIC_CHARACTER_SET)
         term = self._term or self._ascii_term(asked)
         rest = dict(keys)
         if term:
-            rest[SPECIFIC_CHARACTER_SET] = Key(SPECIFIC_CHARACTER_SET, "CS", term.encode("latin-1"))
+            rest[SPECIFIC_CHARACTER_SET] = Element(
+                SPECIFIC_CHARACTER_SET, "CS", term.encode("latin-1")
+            )
         for tag, key in sorted(rest.items()):
             if tag == SPECIFIC_CHARACTER_SET:
                 self._constant += self._writer.element(tag, "CS", key.value)
@@ -199,7 +201,7 @@ class _Compiled:
             else:
                 self._key(tag, key, TOP)
 
-    def _ascii_term(self, asked: Key | None) -> str:
+    def _ascii_term(self, asked: Element | None) -> str:
         """Name a set for an answer in ASCII, if the requester named one or asked which."""
         if asked is None:
             return ""
@@ -208,13 +210,13 @@ class _Compiled:
         known = bool(terms) and all(charsets.dicom_codec(term) for term in terms if term)
         return "\\".join(terms) if known and any(terms) else "ISO_IR 100"
 
-    def _step(self, key: Key) -> None:
+    def _step(self, key: Element) -> None:
         self.is_worklist = True
         wanted = key.items[0] if key.items else {}
         if not wanted:
             # C.2.2.2.6: no item, or an empty one, asks for the whole of it.
             wanted = {
-                tag: Key(tag, attribute.vr)
+                tag: Element(tag, attribute.vr)
                 for tag, attribute in STEP.items()
                 if attribute.column not in ("", "attributes")
             }
@@ -223,7 +225,7 @@ class _Compiled:
             self._key(tag, child, STEP)
         self._constant += self._writer.close_item() + self._writer.close_sequence()
 
-    def _key(self, tag: int, key: Key, model: Model) -> None:
+    def _key(self, tag: int, key: Element, model: Model) -> None:
         attribute = model.get(tag)
         if attribute is not None:
             self.is_worklist = True
@@ -243,7 +245,7 @@ class _Compiled:
         else:
             self._constant += self._writer.element(tag, vr, b"")
 
-    def _attribute(self, tag: int, key: Key, attribute: Attribute) -> None:
+    def _attribute(self, tag: int, key: Element, attribute: Attribute) -> None:
         writer, items = self._writer, attribute.items
         if not attribute.column:
             self._constant += writer.element(tag, attribute.vr, b"")
@@ -309,7 +311,7 @@ class _Writer:
         """Write one value; UnicodeEncodeError if the character set can't say it."""
         return self.texts(tag, attribute)(text)
 
-    def sequence(self, tag: int, items: Sequence[Item], wanted: Keys) -> bytes:
+    def sequence(self, tag: int, items: Sequence[Item], wanted: DataSet) -> bytes:
         """Write a sequence; of each item what is `wanted`, all if nothing is."""
         if not items:
             return self.element(tag, "SQ", b"")
@@ -358,7 +360,7 @@ def _us(text: str) -> bytes:
     return _US.pack(int(text)) if text else b""
 
 
-def _inside(wanted: Keys, tag: int) -> Keys:
+def _inside(wanted: DataSet, tag: int) -> DataSet:
     key = wanted.get(tag)
     return key.items[0] if key and key.items else {}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mwl import charsets, matching
+from mwl.dataset import DataSet, Element, character_sets
 from mwl.matching import UNIVERSAL, Matcher, Range, Universal
 from mwl.scp.attributes import (
     SCHEDULED_PROCEDURE_STEP_SEQUENCE,
@@ -16,7 +17,6 @@ from mwl.scp.attributes import (
     Model,
     keyword_of,
 )
-from mwl.scp.identifier import Key, Keys
 
 # Read for themselves: they say how the identifier is meant, or become one range.
 _APART = frozenset(
@@ -30,14 +30,6 @@ _APART = frozenset(
 )
 
 
-def character_sets(keys: Keys) -> tuple[str, ...]:
-    """Read the values of (0008,0005); none: ()."""
-    key = keys.get(SPECIFIC_CHARACTER_SET)
-    if key is None or not key.value:
-        return ()
-    return tuple(term.strip() for term in key.value.decode("latin-1").split("\\"))
-
-
 class Matching:
     """The matching half of an identifier.
 
@@ -45,7 +37,7 @@ class Matching:
     we don't match by. Rejected, with the attribute's keyword: a value that can't be read.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: DataSet) -> None:
         self._terms = character_sets(keys)
         self.keys: dict[str, Matcher] = {}
         self.unsupported: list[int] = []
@@ -56,7 +48,7 @@ class Matching:
             self._read(step, STEP)
             self._read_start(step)
 
-    def _read(self, keys: Keys, model: Model) -> None:
+    def _read(self, keys: DataSet, model: Model) -> None:
         for tag, key in keys.items():
             if tag in _APART or not _asks(key):
                 continue
@@ -66,7 +58,7 @@ class Matching:
             else:
                 self.keys[attribute.key] = _matcher(attribute, self._text(key), keyword_of(tag))
 
-    def _read_start(self, step: Keys) -> None:
+    def _read_start(self, step: DataSet) -> None:
         date: Universal | Range = UNIVERSAL
         time: Universal | Range = UNIVERSAL
         if START_DATE in step:
@@ -76,7 +68,7 @@ class Matching:
         start = matching.start(date, time)
         self.keys["start"], self.keys["time_of_day"] = start.instant, start.time_of_day
 
-    def _text(self, key: Key) -> str:
+    def _text(self, key: Element) -> str:
         return charsets.specific_character_set(key.value, self._terms).text
 
 
@@ -92,12 +84,12 @@ def _matcher(attribute: Attribute, text: str, where: str) -> Matcher:
             return matching.text(text, where, wildcards=not attribute.single)
 
 
-def _asks(key: Key) -> bool:
+def _asks(key: Element) -> bool:
     """Tell whether a key, or one inside it, has a value to match."""
     return any(value.strip(b"*^= ") for value in _values(key))
 
 
-def _values(key: Key) -> Iterator[bytes]:
+def _values(key: Element) -> Iterator[bytes]:
     yield key.value
     for item in key.items:
         for inner in item.values():

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from mwl import devices
+from mwl import dataset, devices
 from mwl.db import Database
 from mwl.errors import Outage, Rejected
 from mwl.matching import UNIVERSAL, Matcher
@@ -26,10 +26,9 @@ from mwl.net import status
 from mwl.net.association import Association
 from mwl.net.dimse import CommandField, Element, Message
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from mwl.scp import identifier
 from mwl.scp.answers import Asker, Plan
 from mwl.scp.attributes import tag_of, vr_of
-from mwl.scp.keys import Matching, character_sets
+from mwl.scp.keys import Matching
 from mwl.worklist.find import Caller, Query, pages
 
 log = structlog.get_logger(__name__)
@@ -125,9 +124,11 @@ class _Search:
     def _answered(self) -> _Final:
         context = self._message.context
         explicit = context.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
-        keys = identifier.read(self._message.data_set or b"", explicit=explicit, vr_of=vr_of)
+        keys = dataset.read(self._message.data_set or b"", explicit=explicit, vr_of=vr_of)
         calling = self._association.calling_title
-        plan = Plan(keys, Asker(calling, explicit, character_sets(keys), self._service.zone))
+        plan = Plan(
+            keys, Asker(calling, explicit, dataset.character_sets(keys), self._service.zone)
+        )
         if not plan.is_worklist:
             return _Final(status.IDENTIFIER_DOES_NOT_MATCH, "no key of the Modality Worklist")
         asked = Matching(keys)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from mwl.dataset import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, read
 from mwl.errors import Reason, Rejected
 from mwl.scp.attributes import vr_of
-from mwl.scp.identifier import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, read
 from tests.identifiers import element, encoded
 
 UNDEFINED = 0xFFFFFFFF

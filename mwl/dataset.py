@@ -1,4 +1,4 @@
-"""Read a C-FIND identifier: a small data set of keys, with every bound checked.
+"""Read a small data set, a query's identifier or a worklist file, with every bound checked.
 
 Element lengths are held against what is there, before anything is kept; sequences nest so
 deep and no deeper; nothing is inflated. What comes out is a tree of raw values: whoever
@@ -28,31 +28,40 @@ SEQUENCE_END = 0xFFFEE0DD
 # PS3.5 7.1.2: these have 16-bit lengths; the others, and those still to come, 32-bit ones.
 SHORT_FORM = frozenset(findall("..", "AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
 _UNKNOWN = "UN"
+_SPECIFIC_CHARACTER_SET = 0x00080005
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A key attribute as sent: `items` of a sequence, else `value` (without padding)."""
+class Element:
+    """An attribute as sent: `items` of a sequence, else `value` (without padding)."""
 
     tag: int
     vr: str
     value: bytes = b""
-    items: "tuple[Keys, ...]" = field(default=())
+    items: "tuple[DataSet, ...]" = field(default=())
 
 
-Keys = Mapping[int, Key]  # by tag, ascending
+DataSet = Mapping[int, Element]  # by tag, ascending
 VrOf = Callable[[int], str]
 
 
-def read(data: bytes, *, explicit: bool, vr_of: VrOf) -> Keys:
-    """Read an identifier in Explicit or Implicit VR Little Endian.
+def read(data: bytes, *, explicit: bool, vr_of: VrOf) -> DataSet:
+    """Read a data set in Explicit or Implicit VR Little Endian.
 
     `vr_of` gives the VR of a tag, "UN" if unknown. Raises Rejected: MALFORMED for lengths
     that don't add up, TOO_LONG for more than our bounds.
     """
     if len(data) > MAX_BYTES:
-        raise Rejected(Fault(Reason.TOO_LONG, "identifier", f"more than {MAX_BYTES} bytes"))
+        raise Rejected(Fault(Reason.TOO_LONG, "", f"more than {MAX_BYTES} bytes"))
     return _Reader(data, vr_of).elements(0, len(data), explicit=explicit, depth=0)[0]
+
+
+def character_sets(data_set: DataSet) -> tuple[str, ...]:
+    """Read the values of (0008,0005); none: ()."""
+    element = data_set.get(_SPECIFIC_CHARACTER_SET)
+    if element is None or not element.value:
+        return ()
+    return tuple(term.strip() for term in element.value.decode("latin-1").split("\\"))
 
 
 class _Reader:
@@ -62,9 +71,9 @@ class _Reader:
 
     def elements(
         self, start: int, end: int, *, explicit: bool, depth: int, open_ended: bool = False
-    ) -> tuple[Keys, int]:
+    ) -> tuple[DataSet, int]:
         """Read elements up to `end`, or up to an item's end if that is `open_ended`."""
-        keys: dict[int, Key] = {}
+        keys: dict[int, Element] = {}
         at = start
         while at < end:
             tag, at = self._tag(at, end)
@@ -80,12 +89,10 @@ class _Reader:
 
     def _element(
         self, tag: int, at: int, end: int, *, explicit: bool, depth: int
-    ) -> tuple[Key, int]:
+    ) -> tuple[Element, int]:
         self._left -= 1
         if self._left < 0:
-            raise Rejected(
-                Fault(Reason.TOO_LONG, "identifier", f"more than {MAX_ELEMENTS} elements")
-            )
+            raise Rejected(Fault(Reason.TOO_LONG, "", f"more than {MAX_ELEMENTS} elements"))
         if tag >> 16 == 0xFFFE:
             raise _malformed("an item outside a sequence")
         if explicit:
@@ -97,22 +104,20 @@ class _Reader:
             # PS3.5 6.2.2: UN of undefined length is a sequence in Implicit VR.
             explicit = explicit and vr != _UNKNOWN
             items, at = self._items(at, end, explicit=explicit, depth=depth, open_ended=True)
-            return Key(tag, "SQ", items=items), at
+            return Element(tag, "SQ", items=items), at
         if length > end - at:
             raise _malformed("an element that claims more bytes than there are")
         if vr == "SQ":
             items, at = self._items(at, at + length, explicit=explicit, depth=depth)
-            return Key(tag, vr, items=items), at
-        return Key(tag, vr, self._data[at : at + length].rstrip(b"\0 ")), at + length
+            return Element(tag, vr, items=items), at
+        return Element(tag, vr, self._data[at : at + length].rstrip(b"\0 ")), at + length
 
     def _items(
         self, at: int, end: int, *, explicit: bool, depth: int, open_ended: bool = False
-    ) -> tuple[tuple[Keys, ...], int]:
+    ) -> tuple[tuple[DataSet, ...], int]:
         if depth >= MAX_DEPTH:
-            raise Rejected(
-                Fault(Reason.TOO_LONG, "identifier", f"sequences nest deeper than {MAX_DEPTH}")
-            )
-        items: list[Keys] = []
+            raise Rejected(Fault(Reason.TOO_LONG, "", f"sequences nest deeper than {MAX_DEPTH}"))
+        items: list[DataSet] = []
         while at < end:
             tag, at = self._tag(at, end)
             length, at = self._length(at, end)
@@ -156,9 +161,9 @@ class _Reader:
         return vr, length, at
 
 
-def _sorted(keys: dict[int, Key]) -> Keys:
+def _sorted(keys: dict[int, Element]) -> DataSet:
     return dict(sorted(keys.items()))
 
 
 def _malformed(text: str) -> Rejected:
-    return Rejected(Fault(Reason.MALFORMED, "identifier", text))
+    return Rejected(Fault(Reason.MALFORMED, "", text))
