@@ -169,7 +169,7 @@ def test_instants_come_back_as_utc_in_their_order(database, instants):
         return [row.created_at for row in rows]
 
     back = database.write(work)
-    assert back == sorted(instants)
+    assert back == sorted(instant.astimezone(UTC) for instant in instants)
     assert {instant.tzinfo for instant in back} == {UTC}
 
 
