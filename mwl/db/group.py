@@ -115,6 +115,8 @@ class GroupCommit:
                 self._transact(group)
         except BaseException as error:
             _fail_all(group, error)
+            if not isinstance(error, Exception):
+                raise  # a signal handler's, meant for the thread
         finally:
             self._hand_over()
             for member in group[1:]:
@@ -147,12 +149,12 @@ class GroupCommit:
                     _perform_apart(group[-1], connection, raw)
                 _ensure_open(raw)
                 transaction.commit()
+                for member in group:
+                    member.settled = True
             except BaseException:
                 # Whatever state it is in, nobody shall meet it there.
                 connection.invalidate()
                 raise
-        for member in group:
-            member.settled = True
 
     def _take(self, group: list[_Ticket]) -> bool:
         with self._mutex:
