@@ -2,28 +2,26 @@
 
 A plan is a list of slots in the order of the answer's bytes. A slot turns one column's text
 into the bytes that stand there: everything constant since the slot before (headers, empty
-elements, the delimiters of sequences), then the element. It remembers what it has made: of a
-thousand items most share modality, station, sex and descriptions, and a dictionary's look-up
-is cheaper than an encoder. Sequences have undefined length, so that no length depends on
-what lies inside (PS3.5 7.5.1).
+elements, the delimiters of sequences), then the element. Unless it is an identifier's, it
+remembers what it has made: of a thousand items most share modality, station, sex and
+descriptions, and a dictionary's look-up is cheaper than an encoder. Sequences have undefined
+length, so that no length depends on what lies inside (PS3.5 7.5.1).
 
 An answer is tried in ASCII first; what doesn't fit chooses its own character set. A value
-that its VR can't hold degrades by itself and is logged by keyword, never by content.
+that can't be written at all is left out by itself, and its list goes on.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from operator import getitem
-from struct import Struct
+from operator import call
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from mwl import charsets
-from mwl.dataset import ITEM, ITEM_END, SEQUENCE_END, SHORT_FORM, DataSet, Element
+from mwl.dataset import DataSet, Element
 from mwl.scp.attributes import (
     SCHEDULED_PROCEDURE_STEP_SEQUENCE,
     SCHEDULED_STATION_AE_TITLE,
@@ -32,48 +30,17 @@ from mwl.scp.attributes import (
     TIMEZONE_OFFSET,
     TOP,
     Attribute,
-    Item,
     Model,
     further,
     keyword_of,
     vr_of,
 )
+from mwl.scp.elements import TEXTS, Writer
 
 log = structlog.get_logger(__name__)
 
 UTF_8 = "ISO_IR 192"
-_UNDEFINED = 0xFFFFFFFF
-_IMPLICIT = Struct("<HHI")
-_EXPLICIT_SHORT = Struct("<HH2sH")
-_EXPLICIT_LONG = Struct("<HH2sHI")
-_US = Struct("<H")
-
-# PS3.5 table 6.2-1, in characters; a PN's is that of each group.
-_LONGEST = {
-    "AE": 16,
-    "CS": 16,
-    "DA": 8,
-    "DS": 16,
-    "IS": 12,
-    "LO": 64,
-    "LT": 10240,
-    "PN": 64,
-    "SH": 16,
-    "ST": 1024,
-    "TM": 14,
-    "UI": 64,
-}
-# Of these a part is better than nothing: it is read, not computed with.
-_SHORTENED = frozenset({"LO", "LT", "PN", "SH", "ST"})
-_LINES = frozenset({"LT", "ST", "UT"})  # may hold CR, LF, TAB and backslashes
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_CONTROLS_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
-_TEXTS = frozenset(_LONGEST) | {"UC", "UT"}
 _MEMO_VALUES = 1024
-# Lengths as they are written, 16 and 32 bits, for all of the shorter values.
-_SHORT_VALUE = 64
-_LENGTHS_16 = tuple(Struct("<H").pack(size) for size in range(_SHORT_VALUE + 2))
-_LENGTHS_32 = tuple(Struct("<I").pack(size) for size in range(_SHORT_VALUE + 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +80,6 @@ class Plan:
         except UnicodeEncodeError:
             return self._beyond_ascii(row)
 
-    def encode_all(self, rows: Iterable[Sequence[Any]]) -> Iterable[bytes]:
-        """Encode row after row."""
-        return map(self.encode, rows)
-
     def _beyond_ascii(self, row: Sequence[Any]) -> bytes:
         # A requester that names no set, or one that we don't write, gets Latin-1 where that
         # says everything: scanners that read no UTF-8 still read ISO_IR 100.
@@ -136,7 +99,7 @@ class Plan:
 
 
 class _Memo(dict[str, bytes]):
-    """A slot: a column's text to the bytes that stand there."""
+    """A column's text to the bytes that stand there, made once and kept for the next row."""
 
     def __init__(self, make: Callable[[str], bytes], empty: bytes, tag: int, term: str) -> None:
         super().__init__()
@@ -167,21 +130,23 @@ class _Compiled:
 
     def __init__(self, keys: DataSet, asker: Asker, term: str) -> None:
         self._asker, self._term = asker, term
-        self._writer = _Writer(asker.explicit, term)
+        self._writer = Writer(asker.explicit, term)
         self._constant = bytearray()
-        self._memos: list[_Memo] = []
+        self._slots: list[Callable[[str], bytes]] = []
         self.unsupported: list[int] = []
         self.is_worklist = False
-        columns: list[str] = []
-        self._columns = columns
+        self._columns: list[str] = []
         self._top(keys)
         self._tail = bytes(self._constant)
-        self.columns = tuple(columns)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._columns)
 
     def join(self, row: Sequence[Any]) -> bytes:
         """Put an answer together. UnicodeEncodeError: the character set is too small."""
-        # map ends with the memos: what a row holds beyond its columns is not looked at.
-        return b"".join(map(getitem, self._memos, row)) + self._tail
+        # map ends with the slots: what a row holds beyond its columns is not looked at.
+        return b"".join(map(call, self._slots, row)) + self._tail
 
     def _top(self, keys: DataSet) -> None:
         asked = keys.get(SPECIFIC_CHARACTER_SET)
@@ -240,7 +205,7 @@ class _Compiled:
             self._constant += self._writer.element(tag, vr, key.value)
             return
         self.unsupported.append(tag)
-        if vr in _TEXTS:
+        if vr in TEXTS:
             self._attribute(tag, key, further(keyword_of(tag), vr))
         else:
             self._constant += self._writer.element(tag, vr, b"")
@@ -261,127 +226,14 @@ class _Compiled:
                 return before + writer.sequence(tag, items(text), wanted)
 
         empty = before + writer.element(tag, attribute.vr, b"")
-        self._memos.append(_Memo(make, empty, tag, self._term))
+        if attribute.exact and items is None and not self._term:
+            # Hardly ever the same twice. Beyond ASCII it fails, and the answer is put
+            # together by another plan, in which every slot is a memo and forgives.
+            self._slots.append(make)
+        else:
+            self._slots.append(_Memo(make, empty, tag, self._term).__getitem__)
         self._columns.append(attribute.column)
 
     def _offset(self, start: str) -> str:
         wall = datetime.strptime(start, "%Y%m%d%H%M%S").replace(tzinfo=self._asker.zone)
         return wall.strftime("%z")[:5]
-
-
-class _Writer:
-    """Write elements in Explicit or Implicit VR Little Endian and one character set."""
-
-    def __init__(self, explicit: bool, term: str) -> None:
-        self._explicit, self._term = explicit, term
-
-    def element(self, tag: int, vr: str, value: bytes) -> bytes:
-        if len(value) & 1:
-            value += _pad(vr)
-        return self._header(tag, vr, len(value)) + value
-
-    def texts(self, tag: int, attribute: Attribute, before: bytes = b"") -> Callable[[str], bytes]:
-        """Make a function that writes values of an attribute, with `before` before them.
-
-        It raises UnicodeEncodeError for what the character set can't say.
-        """
-        vr, term, read = attribute.vr, self._term, attribute.text
-        if vr == "US":
-            return lambda text: before + self.element(tag, vr, _us(read(text)))
-        short = min(_LONGEST.get(vr, 0), _SHORT_VALUE)
-        lengths = _LENGTHS_16 if self._explicit and vr in SHORT_FORM else _LENGTHS_32
-        # A header ends with the length, whatever its form.
-        head = before + self._header(tag, vr, 0)[: -len(lengths[0])]
-
-        def write(text: str) -> bytes:
-            text = read(text)
-            size = len(text)
-            if size <= short and text.isascii() and text.isprintable() and "\\" not in text:
-                # What nearly all values are.
-                if size & 1:
-                    return head + lengths[size + 1] + text.encode() + pad
-                return head + lengths[size] + text.encode()
-            value = charsets.encode(_fitted(tag, attribute, text), term)
-            return before + self.element(tag, vr, value)
-
-        pad = _pad(vr)
-        return write
-
-    def text(self, tag: int, attribute: Attribute, text: str) -> bytes:
-        """Write one value; UnicodeEncodeError if the character set can't say it."""
-        return self.texts(tag, attribute)(text)
-
-    def sequence(self, tag: int, items: Sequence[Item], wanted: DataSet) -> bytes:
-        """Write a sequence; of each item what is `wanted`, all if nothing is."""
-        if not items:
-            return self.element(tag, "SQ", b"")
-        parts = [self.open_sequence(tag)]
-        for item in items:
-            parts.append(self.open_item())
-            for inner in sorted(wanted or item):
-                value = item.get(inner, "")
-                if isinstance(value, list):
-                    parts.append(self.sequence(inner, value, _inside(wanted, inner)))
-                else:
-                    vr = vr_of(inner)
-                    # Of a code only the meaning is for reading.
-                    exact = Attribute(vr, exact=inner != 0x00080104)
-                    parts.append(self.text(inner, exact, value))
-            parts.append(self.close_item())
-        parts.append(self.close_sequence())
-        return b"".join(parts)
-
-    def open_sequence(self, tag: int) -> bytes:
-        return self._header(tag, "SQ", _UNDEFINED)
-
-    def open_item(self) -> bytes:
-        return _IMPLICIT.pack(ITEM >> 16, ITEM & 0xFFFF, _UNDEFINED)
-
-    def close_item(self) -> bytes:
-        return _IMPLICIT.pack(ITEM_END >> 16, ITEM_END & 0xFFFF, 0)
-
-    def close_sequence(self) -> bytes:
-        return _IMPLICIT.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
-
-    def _header(self, tag: int, vr: str, length: int) -> bytes:
-        group, element = tag >> 16, tag & 0xFFFF
-        if not self._explicit:
-            return _IMPLICIT.pack(group, element, length)
-        if vr in SHORT_FORM:
-            return _EXPLICIT_SHORT.pack(group, element, vr.encode(), length)
-        return _EXPLICIT_LONG.pack(group, element, vr.encode(), 0, length)
-
-
-def _pad(vr: str) -> bytes:
-    return b"\0" if vr == "UI" else b" "  # PS3.5 6.2
-
-
-def _us(text: str) -> bytes:
-    return _US.pack(int(text)) if text else b""
-
-
-def _inside(wanted: DataSet, tag: int) -> DataSet:
-    key = wanted.get(tag)
-    return key.items[0] if key and key.items else {}
-
-
-def _fitted(tag: int, attribute: Attribute, text: str) -> str:
-    """Make a value fit its VR: no controls, no more than the longest."""
-    vr = attribute.vr
-    if vr in _LINES:
-        text = _CONTROLS_IN_LINES.sub(" ", text)
-    elif attribute.multiple:
-        text = _CONTROLS.sub(" ", text)
-    else:
-        text = _CONTROLS.sub(" ", text).replace("\\", " ")
-    longest = _LONGEST.get(vr)
-    if longest is None or len(text) <= longest:
-        return text
-    separator = "=" if vr == "PN" else "\\" if attribute.multiple else None
-    values = text.split(separator) if separator else [text]
-    if all(len(value) <= longest for value in values):
-        return text
-    shortened = vr in _SHORTENED and not attribute.exact
-    log.warning("worklist.value_too_long", keyword=keyword_of(tag), shortened=shortened)
-    # An identifier cut short is somebody else's.
-    return (separator or "").join(value[:longest] for value in values) if shortened else ""

@@ -23,7 +23,8 @@ SCHEDULED_STATION_AE_TITLE = 0x00400001
 START_DATE, START_TIME = 0x00400002, 0x00400003
 
 
-def _as_is(text: str) -> str:
+def as_is(text: str) -> str:
+    """Take a column's text as the value."""
     return text
 
 
@@ -40,7 +41,7 @@ class Attribute:
     vr: str
     column: str = ""
     key: str = ""
-    text: Callable[[str], str] = _as_is
+    text: Callable[[str], str] = as_is
     items: Callable[[str], list[Item]] | None = None
     single: bool = False
     exact: bool = False

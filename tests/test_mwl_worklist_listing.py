@@ -1,0 +1,67 @@
+"""The worklist as people and programs read it."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from mwl.orders import StepState
+from mwl.worklist.listing import listing
+from tests.worklist_rows import insert_items, item
+
+ZONE = ZoneInfo("Europe/Berlin")
+SUMMER = datetime(2030, 7, 2, 7, 30, tzinfo=UTC)
+
+
+def insert(database, *items):
+    database.write(lambda session: insert_items(session, items))
+
+
+def steps(database, **options):
+    return [entry["sps_id"] for entry in listing(database, zone=ZONE, **options)]
+
+
+def test_an_entry_tells_both_states_and_the_start_in_the_sites_zone(database):
+    step = {"state": "HELD", "start_at": SUMMER, "start_local": "20300702093000"}
+    insert(database, item(1, "CT1", "CT2", step=step))
+    (entry,) = listing(database, zone=ZONE)
+    assert entry == {
+        "accession_number": "ACC1",
+        "patient_id": "P1",
+        "patient_name": "Doe^Number1",
+        "study_instance_uid": "1.2.826.0.1.3680043.8.498.1",
+        "sps_id": "SPS1",
+        "modality": "CT",
+        "station_ae_title": "CT1\\CT2",
+        "start": "2030-07-02T09:30:00+02:00",
+        "status": "HELD",
+        "order_status": "SCHEDULED",
+    }
+
+
+def test_accession_number_and_state_narrow_it(database):
+    insert(database, *(item(n, step={"state": s}) for n, s in enumerate(StepState)))
+    assert len(steps(database)) == len(StepState)
+    assert steps(database, accession="ACC3") == ["SPS3"]
+    assert steps(database, status=StepState.SCHEDULED) == ["SPS1"]
+    assert steps(database, accession="ACC3", status=StepState.SCHEDULED) == []
+
+
+def test_all_pages_are_read_in_the_order_of_start(sqlite_database):
+    starts = [SUMMER - timedelta(minutes=n // 3) for n in range(1100)]
+    insert(
+        sqlite_database,
+        *(
+            item(n, step={"start_at": at, "start_local": f"{at:%Y%m%d%H%M%S}"})
+            for n, at in enumerate(starts)
+        ),
+    )
+    entries = list(listing(sqlite_database, zone=ZONE))
+    assert len({entry["sps_id"] for entry in entries}) == 1100
+    assert [entry["start"] for entry in entries] == sorted(entry["start"] for entry in entries)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (500, 500), (501, 501), (9999, 502)])
+def test_a_limit_ends_it(sqlite_database, limit, expected):
+    insert(sqlite_database, *(item(n) for n in range(502)))
+    assert len(steps(sqlite_database, limit=limit)) == expected
