@@ -1,14 +1,13 @@
 """From ER7 text to an order change, against hl7apy reading the same text."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from hl7apy.parser import parse_message
 
 from hl7 import profile
 from hl7.er7 import Message
-from hl7.mapping import Envelope, Mapper
+from hl7.mapping import Mapper, envelope
 from mwl.config import shipped
 from tests.bench.measure import Result, contest
 from tests.builders import orm
@@ -23,12 +22,11 @@ def run() -> Iterator[Result]:
         OBR_34="7&Okafor&Ada",
     )
     mapper = Mapper(profile.load(shipped("hl7/default.toml")), ZoneInfo("Europe/Berlin"))
-    now = datetime.now(UTC)
 
     def ours() -> None:
         for _ in range(_OURS):
             message = Message.parse(text)
-            mapper.read(message, Envelope.of(message), now)
+            mapper.read(message, envelope(message))
 
     our_s, their_s = contest(ours, lambda: parse_message(text, find_groups=False))
     ratio = their_s / (our_s / _OURS)
