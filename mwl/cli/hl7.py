@@ -1,11 +1,15 @@
 """`mwl hl7 …`: talk HL7 to ourselves or to another receiver."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mwl.cli import frame
+
+if TYPE_CHECKING:
+    from hl7 import client
 
 app = frame.app("Send HL7 messages over MLLP.")
 
@@ -41,9 +45,15 @@ def send(
     refused = 0
     for (file, _), ack in zip(messages, answers, strict=True):
         refused += not ack.accepted
-        typer.echo("  ".join(filter(None, (ack.code, ack.control_id, str(file), ack.text))))
+        typer.echo("  ".join(filter(None, (ack.code, ack.control_id, str(file), *_faults(ack)))))
     if refused:
         raise typer.Exit(frame.FAILED)
+
+
+def _faults(ack: "client.Ack") -> list[str]:
+    """Say what each ERR says: the place as the receiver writes it, and the text for a person."""
+    found = [(str(err.whole(2) or ""), str(err.whole(8) or "")) for err in ack.message.all("ERR")]
+    return [": ".join(filter(None, each)) for each in found if each[1]] or [ack.text]
 
 
 def _receiver(context: typer.Context, to: str) -> tuple[str, int]:
@@ -65,11 +75,21 @@ def _read(file: Path) -> list[bytes]:
         content = file.read_bytes()
     except OSError as error:
         frame.refuse(f"{file}: can't be read: {error.strerror}")
-    framer = mllp.Framer(_MOST_BYTES)
     try:
-        messages = framer.feed(content) + framer.close()
+        messages = _split(content)
     except mllp.FrameError as error:
         frame.refuse(f"{file}: {error}")
     if not messages:
         frame.refuse(f"{file}: holds no HL7 message (one starts with MSH)")
     return messages
+
+
+def _split(content: bytes) -> list[bytes]:
+    """Cut a file into messages: by their frames, else where a line begins with MSH."""
+    from hl7 import mllp
+
+    if b"\x0b" in content:
+        framer = mllp.Framer(_MOST_BYTES)
+        return framer.feed(content) + framer.close()
+    parts = re.split(rb"(?:^|(?<=[\r\n]))(?=MSH)", content.removeprefix(b"\xef\xbb\xbf"))
+    return [part for part in parts if part.startswith(b"MSH")]

@@ -18,9 +18,9 @@ def run() -> Iterator[Result]:
             served(folder / "ours", _ITEMS) as server,
             wlmscpfs(folder / "theirs", _ITEMS) as port,
         ):
-            assert ask(server.dicom_port, question) == ask(port, question, STATION) == _ITEMS
+            assert ask(server.ports["dicom"], question) == ask(port, question, STATION) == _ITEMS
             ours, theirs = contest(
-                lambda: ask(server.dicom_port, question), lambda: ask(port, question, STATION)
+                lambda: ask(server.ports["dicom"], question), lambda: ask(port, question, STATION)
             )
     note = f"wlmscpfs {_ITEMS / theirs:,.0f}/s; whole associations"
     yield Result("1,000 answers with 22 return keys", _ITEMS / ours, "/s", 30_000, note=note)

@@ -14,7 +14,7 @@ def run() -> Iterator[Result]:
         folder = Path(name)
         with served(folder / "ours", 1) as server, wlmscpfs(folder / "theirs", 1) as port:
             ours, theirs = contest(
-                lambda: echo(server.dicom_port, "MWL"), lambda: echo(port, STATION), runs=200
+                lambda: echo(server.ports["dicom"], "MWL"), lambda: echo(port, STATION), runs=200
             )
     note = f"wlmscpfs {theirs * 1e3:.2f} ms"
     yield at_most("associate + C-ECHO + release", ours * 1e3, "ms", 1.5, note)

@@ -10,7 +10,7 @@ from tests import postgres
 from tests.bench.measure import Result, at_most, quantile
 from tests.bench.mllp_load import flood, pace
 from tests.builders import orm
-from tests.serving import Served
+from tests.serving import served
 
 _CONNECTIONS = 8
 _FLOOD = 6_000
@@ -20,13 +20,13 @@ _numbers = itertools.count(1)
 
 
 def run() -> Iterator[Result]:
-    with tempfile.TemporaryDirectory() as name, Served(Path(name)) as server:
-        yield from _measure("SQLite", server.hl7_port)
+    with tempfile.TemporaryDirectory() as name, served(Path(name)) as server:
+        yield from _measure("SQLite", server.ports["hl7"])
     with tempfile.TemporaryDirectory() as name:
         postgresql = postgres.Server(durable=True)
         try:
-            with Served(Path(name), MWL_DATABASE__URL=postgresql.url) as server:
-                yield from _measure("PostgreSQL", server.hl7_port)
+            with served(Path(name), MWL_DATABASE__URL=postgresql.url) as server:
+                yield from _measure("PostgreSQL", server.ports["hl7"])
         finally:
             postgresql.remove()
 

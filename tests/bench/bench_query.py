@@ -18,9 +18,9 @@ def run() -> Iterator[Result]:
             served(folder / "ours", _ITEMS) as server,
             wlmscpfs(folder / "theirs", _ITEMS) as port,
         ):
-            assert ask(server.dicom_port, question) == ask(port, question, STATION) == 1
+            assert ask(server.ports["dicom"], question) == ask(port, question, STATION) == 1
             ours, theirs = contest(
-                lambda: ask(server.dicom_port, question),
+                lambda: ask(server.ports["dicom"], question),
                 lambda: ask(port, question, STATION),
                 rounds=5,
                 runs=3,

@@ -14,9 +14,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from mwl.db import Database
 from mwl.db.migrate import upgrade
+from tests import serving
 from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient
 from tests.peers import dcmtk
-from tests.serving import Served
 from tests.worklist_rows import insert_items, item
 
 STATION = "CT1"
@@ -65,14 +65,14 @@ def identifier(**matching: str) -> bytes:
 
 
 @contextmanager
-def served(folder: Path, count: int) -> Iterator[Served]:
+def served(folder: Path, count: int) -> Iterator[serving.Serving]:
     """Serve a worklist of `count` items from SQLite."""
     (folder / "data").mkdir(parents=True)
     upgrade("sqlite:///mwl.db", folder / "data")
     with closing(Database("sqlite:///mwl.db", data_dir=folder / "data")) as database:
         items = [item(number, STATION) for number in range(count)]
         database.write(lambda session: insert_items(session, items))
-    with Served(folder) as server:
+    with serving.served(folder) as server:
         yield server
 
 
