@@ -1,0 +1,57 @@
+"""The command line. Heavy modules are imported by the commands that need them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mwl.cli import check, device, frame, hl7, messages, serve, worklist
+
+_ROOT_HELP = """The bridge between a RIS and its scanners.
+
+HL7 v2 orders come in, a DICOM Modality Worklist goes out. `mwl serve` runs it, `mwl check`
+says what is wrong, the rest looks and helps while it runs.
+
+Settings come from --config FILE, else MWL_CONFIG, else the shipped config/mwl.toml; a
+variable MWL_SECTION__KEY overrides one of them. Exit codes: 0 done, 1 it could not be done,
+2 asked wrongly or a wrong setting.
+"""
+
+app = frame.app(_ROOT_HELP)
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The settings; may stand anywhere.")
+    ] = None,
+) -> None:
+    context.obj = config
+
+
+app.command()(serve.serve)
+app.command()(check.check)
+app.add_typer(worklist.app, name="worklist")
+app.add_typer(messages.app, name="messages")
+app.add_typer(hl7.app, name="hl7")
+app.add_typer(device.app, name="device")
+
+
+def main() -> None:
+    """Run the command `mwl`."""
+    arguments = _config_first(sys.argv[1:])
+    frame.run(lambda: app(args=arguments, prog_name="mwl"))
+
+
+def _config_first(arguments: list[str]) -> list[str]:
+    """Let --config stand behind the command too, where people write it."""
+    for i, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        if argument == "--config":
+            return [*arguments[i : i + 2], *arguments[:i], *arguments[i + 2 :]]
+        if argument.startswith("--config="):
+            return [argument, *arguments[:i], *arguments[i + 1 :]]
+    return arguments

@@ -1,0 +1,175 @@
+"""What `mwl check` looks at: each function yields what it found."""
+
+import ctypes
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Literal
+
+from mwl import devices, packages
+from mwl.config import Settings, is_loopback, shipped
+from mwl.db import Database
+from mwl.db.migrate import REVISION, revision_matches
+from mwl.errors import ConfigError, MwlError, Outage
+from mwl.listeners import Listeners
+
+_LITTLE_SPACE = 5 * 2**30
+_NO_SPACE = 512 * 2**20
+_PROBE_S = 3.0
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what a person should read about it."""
+
+    level: Literal["ok", "warn", "fail"]
+    subject: str
+    text: str
+
+
+def findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at everything; a fault in one thing does not keep the others from being seen."""
+    yield _settings(settings, environ)
+    yield _packages()
+    yield _profile(settings)
+    yield _zone(settings)
+    yield from _clock()
+    yield from _data_dir(settings.data_dir)
+    yield from _database(settings)
+    yield from _ports(settings)
+    yield from _exposure(settings)
+
+
+def _settings(settings: Settings, environ: Mapping[str, str]) -> Finding:
+    count = sum(name.startswith("MWL_") and name != "MWL_CONFIG" for name in environ)
+    text = f"{settings.origin}" + (f", {count} overridden by the environment" if count else "")
+    return Finding("ok", "settings", text)
+
+
+def _packages() -> Finding:
+    try:
+        packages.check()
+    except ConfigError as error:
+        return Finding("fail", "packages", str(error))
+    return Finding("ok", "packages", "hl7 and web are ours")
+
+
+def _profile(settings: Settings) -> Finding:
+    from hl7 import profile
+
+    try:
+        profile.load(shipped(f"hl7/{settings.hl7.profile}.toml"))
+    except ConfigError as error:
+        return Finding("fail", "hl7.profile", str(error))
+    return Finding("ok", "hl7.profile", settings.hl7.profile)
+
+
+def _zone(settings: Settings) -> Finding:
+    zone = settings.site.zone
+    now = f"{datetime.now(settings.site.zone_info):%Y-%m-%d %H:%M} there now"
+    if zone == "UTC":
+        return Finding("warn", "site.zone", f"UTC, {now}: set it unless the site lives by UTC")
+    return Finding("ok", "site.zone", f"{zone}, {now}")
+
+
+def _clock() -> Iterator[Finding]:
+    now = datetime.now(UTC).timestamp()
+    if now < Path(__file__).stat().st_mtime - 86_400:
+        yield Finding("fail", "clock", "stands before this program was installed: set it")
+    elif _is_unsynchronised():
+        # IHE Consistent Time: orders and images of one patient are sorted by it.
+        yield Finding("warn", "clock", "the system says that no time server keeps it (NTP)")
+    else:
+        yield Finding("ok", "clock", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _is_unsynchronised() -> bool:
+    if sys.platform != "linux":
+        return False
+    # A zeroed struct timex asks and sets nothing; 512 bytes are more than any has.
+    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) == _TIME_ERROR)
+
+
+def _data_dir(path: Path) -> Iterator[Finding]:
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield Finding("fail", "data_dir", f"{there} can't be written by this user")
+        return
+    if there != path:
+        yield Finding("ok", "data_dir", f"{path.absolute()} is created at the first start")
+    elif path.stat().st_mode & 0o077:
+        yield Finding("warn", "data_dir", f"{path.absolute()} is open to others: chmod 700")
+    else:
+        yield Finding("ok", "data_dir", f"{path.absolute()}")
+    free = shutil.disk_usage(there).free
+    level: Literal["ok", "warn", "fail"] = "ok"
+    if free < _LITTLE_SPACE:
+        level = "fail" if free < _NO_SPACE else "warn"
+    yield Finding(level, "disk", f"{free / 2**30:.1f} GiB free")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    shown = settings.database.shown
+    try:
+        with closing(Database(settings.database.url, data_dir=settings.data_dir)) as database:
+            if database.path is not None and not database.path.exists():
+                yield Finding("ok", "database", f"{shown} is created at the first start")
+                return
+            if not revision_matches(database):
+                text = f"{shown}: not at revision {REVISION}: `mwl serve` migrates it"
+                yield Finding("warn", "database", text)
+                return
+            yield Finding("ok", "database", f"{shown}, revision {REVISION}")
+            with database.read() as session:
+                known = len(devices.listing(session))
+    except (Outage, ConfigError) as error:
+        yield Finding("fail", "database", f"{shown}: {error}")
+        return
+    if not known and not devices.admits(settings.dicom.admit, settings.dicom.host, known=False):
+        text = "none is registered and only known ones are admitted: `mwl device add`"
+        yield Finding("warn", "devices", text)
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    served = _served(settings)
+    for role, table in (("dicom", settings.dicom), ("hl7", settings.hl7), ("web", settings.web)):
+        subject, place = f"{role}.port", f"{table.host}:{table.port}"
+        try:
+            Listeners(settings, [role]).close()
+        except Outage as error:
+            if served.get(role) == "ok":
+                yield Finding("ok", subject, f"{place} is served by mwl")
+            elif role in served:
+                yield Finding("warn", subject, f"{place}: mwl has it and is not serving there")
+            else:
+                yield Finding("fail", subject, str(error).partition(": ")[2])
+        except MwlError as error:
+            yield Finding("fail", subject, str(error))
+        else:
+            yield Finding("ok", subject, f"{place} is free")
+
+
+def _served(settings: Settings) -> dict[str, str]:
+    """Ask our own web port which roles are served; nothing if it is not ours."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web.host, settings.web.host)  # noqa: S104
+    try:
+        with closing(HTTPConnection(host, settings.web.port, timeout=_PROBE_S)) as connection:
+            connection.request("GET", "/health/ready")
+            parts = json.loads(connection.getresponse().read(65_536))["parts"]
+            return {"web": "ok", **parts}
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    if settings.dicom.admit == "any" and not is_loopback(settings.dicom.host):
+        text = f'"any" while listening on {settings.dicom.host}: every machine may read the list'
+        yield Finding("warn", "dicom.admit", text)

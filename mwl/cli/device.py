@@ -1,0 +1,122 @@
+"""`mwl device …`: scanners and other DICOM peers."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mwl.cli import frame
+
+if TYPE_CHECKING:
+    from mwl.config import DeviceTable
+    from mwl.db.tables import Device, Knock
+
+app = frame.app("Register scanners, and see who knocked without being registered.")
+
+_DEVICES = {
+    "ae_title": "AE title",
+    "host": "host",
+    "port": "port",
+    "modality": "modality",
+    "station_name": "station",
+    "location": "location",
+    "may": "may",
+    "origin": "from",
+}
+_KNOCKS = {
+    "calling_ae_title": "calling",
+    "called_ae_title": "called",
+    "address": "address",
+    "admitted": "admitted",
+    "count": "times",
+    "last_at": "last",
+}
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(metavar="AE_TITLE", help="Its AE title.")],
+    host: Annotated[str | None, typer.Option(help="Where it listens, if it does.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port that it listens on.")] = None,
+    modality: Annotated[str, typer.Option(help="CT, MR, DX, US …")] = "",
+    station_name: Annotated[str, typer.Option(help="The name of its station.")] = "",
+    location: Annotated[str, typer.Option(help="Where it stands.")] = "",
+    may: Annotated[
+        list[str] | None, typer.Option(help="What it is let do beyond C-ECHO: worklist.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Change a registered one.")] = False,
+) -> None:
+    """Register a scanner, so that it may associate, and steps of its modality go to it."""
+    from mwl import devices
+
+    device = _checked(
+        ae_title=ae_title,
+        host=host,
+        port=port,
+        modality=modality,
+        station_name=station_name,
+        location=location,
+        **({"may": may} if may else {}),
+    )
+    now = frame.now()
+    with frame.database(frame.settings(context)) as database:
+        database.write(lambda session: devices.add(session, device, now=now, replace=replace))
+    typer.echo(f"registered: {device.ae_title}")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the registered devices, and the unknown ones that knocked."""
+    from mwl import devices
+
+    with frame.database(frame.settings(context)) as database, database.read() as session:
+        known = [_device(each) for each in devices.listing(session)]
+        strangers = [_knock(each) for each in devices.knocks(session)]
+    if as_json:
+        for row in [*known, *strangers]:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if known:
+        frame.print_table(_DEVICES, ({**row, "may": ", ".join(row["may"])} for row in known))
+    else:
+        typer.echo("no device is registered: `mwl device add AE_TITLE` registers one")
+    if strangers:
+        typer.echo("\nknocked without being registered:")
+        frame.print_table(_KNOCKS, ({**row, **_shown(row)} for row in strangers))
+
+
+def _checked(**values: Any) -> "DeviceTable":
+    from pydantic import ValidationError
+
+    from mwl.config import DeviceTable, describe
+
+    try:
+        return DeviceTable(**values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = str(fault["loc"][0]).replace("_", "-")
+        where = "AE_TITLE" if option == "ae-title" else f"--{option}"
+        frame.refuse(f"{where}: {describe(fault)}")
+
+
+def _device(row: "Device") -> dict[str, Any]:
+    return {"kind": "device", **row.model_dump(include=set(_DEVICES))}
+
+
+def _knock(row: "Knock") -> dict[str, Any]:
+    values = row.model_dump(include={*_KNOCKS, "first_at"})
+    times = {name: values[name].isoformat(timespec="seconds") for name in ("first_at", "last_at")}
+    return {"kind": "knock", **values, **times}
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    """Say what stands for nothing in words."""
+    return {
+        "admitted": "yes" if row["admitted"] else "no",
+        "calling_ae_title": row["calling_ae_title"] or "(blank)",
+        "called_ae_title": row["called_ae_title"] or "(blank)",
+    }
