@@ -1,0 +1,57 @@
+"""`mwl device`: register scanners, see strangers."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mwl import devices
+from mwl.db import Database
+from mwl.devices import Visit
+from tests.test_mwl_cli import mwl
+
+
+def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: str) -> None:
+    where = {"MWL_DATABASE__URL": database_url}
+    options = ["--host", "127.0.0.1", "--port", "104", "--modality", "CT"]
+    added = mwl(tmp_path, "device", "add", "CT1", *options, **where)
+    assert (added.returncode, added.stdout) == (0, "registered: CT1\n")
+
+    again = mwl(tmp_path, "device", "add", "CT1", **where)
+    assert again.returncode == 1
+    assert again.stderr == "mwl: AE title: is registered already; --replace changes it\n"
+    options[3] = "105"
+    assert mwl(tmp_path, "device", "add", "CT1", *options, "--replace", **where).returncode == 0
+
+    (line,) = mwl(tmp_path, "device", "list", "--json", **where).stdout.splitlines()
+    assert json.loads(line) == {
+        "kind": "device",
+        "ae_title": "CT1",
+        "host": "127.0.0.1",
+        "port": 105,
+        "modality": "CT",
+        "station_name": "",
+        "location": "",
+        "may": ["worklist"],
+        "origin": "manual",
+    }
+
+
+def test_list_shows_who_knocked(tmp_path: Path, sqlite_url: str, sqlite_database: Database) -> None:
+    now = datetime(2026, 3, 1, 8, tzinfo=UTC)
+    visits = {
+        Visit("CT9", "MWL", "10.0.0.9", admitted=False): 4,
+        Visit("", "X", "10.0.0.8", True): 1,
+    }
+    sqlite_database.write(lambda session: devices.knocked(session, visits, now=now))
+    where = {"MWL_DATABASE__URL": sqlite_url}
+
+    table = mwl(tmp_path, "device", "list", **where).stdout
+    assert "no device is registered: `mwl device add AE_TITLE` registers one" in table
+    (row,) = [line.split() for line in table.splitlines() if "CT9" in line]
+    assert row == ["CT9", "MWL", "10.0.0.9", "no", "4", "2026-03-01T08:00:00+00:00"]
+    assert "(blank)" in table
+
+    lines = mwl(tmp_path, "device", "list", "--json", **where).stdout.splitlines()
+    knocks = {row["address"]: row for row in map(json.loads, lines)}
+    assert knocks["10.0.0.9"]["kind"] == "knock"
+    assert (knocks["10.0.0.9"]["admitted"], knocks["10.0.0.9"]["count"]) == (False, 4)
