@@ -36,6 +36,7 @@ from mwl.net.acceptor import Admission
 from mwl.net.limits import Limits
 from mwl.net.server import AssociationServer
 from mwl.scp.echo import EchoService
+from mwl.scp.guarded import Guarded
 from mwl.scp.worklist import WorklistService
 from mwl.supervisor import DRAIN_S, Board, Child, Role, Supervisor
 
@@ -139,9 +140,13 @@ def _run_dicom(settings: Settings, listeners: Listeners, _board: Board, child: C
     def admit(called: str, calling: str, address: str) -> Admission:
         return _ADMISSIONS[doorkeeper.admit(called, calling, address)]
 
+    worklist = Guarded(
+        WorklistService(database, settings.site.zone_info),
+        lambda calling: doorkeeper.allows(calling, "worklist"),
+    )
     server = AssociationServer(
         listener,
-        [EchoService(), WorklistService(database, settings.site.zone_info)],
+        [EchoService(), worklist],
         admit=admit,
         limits=Limits(
             max_associations=given.max_associations,

@@ -147,6 +147,14 @@ def test_doorkeeper_tells_friend_from_stranger(database: Database) -> None:
     assert doorkeeper(database, "any").admit("MWL", "CT2", "10.0.0.2") is Verdict.ADMITTED
 
 
+def test_doorkeeper_tells_what_a_device_may_do(database: Database) -> None:
+    add(database, device("CT1"), device("PACS", may=[]))
+    door = doorkeeper(database, "any")
+    assert door.admit("MWL", "PACS", "10.0.0.2") is Verdict.ADMITTED
+    allowed = {title: door.allows(title, "worklist") for title in ("CT1", "ct1 ", "PACS", "CT2")}
+    assert allowed == {"CT1": True, "ct1 ": True, "PACS": False, "CT2": True}
+
+
 def test_doorkeeper_writes_down_who_knocked(database: Database) -> None:
     add(database, device("CT1"))
     refusing, admitting = doorkeeper(database), doorkeeper(database, "any")

@@ -14,7 +14,7 @@ from typing import Literal
 
 import structlog
 
-from mwl.config import is_loopback
+from mwl.config import May, is_loopback
 from mwl.db import Database
 from mwl.devices.rows import Visit, fold, knocked, listing
 from mwl.errors import Outage
@@ -61,7 +61,7 @@ class Doorkeeper:
         self._ours = fold(ae_title)
         self._open_door = admits(mode, host, known=False)
         self._lock = Lock()  # guards the three below
-        self._known: frozenset[str] | None = None
+        self._known: dict[str, frozenset[str]] | None = None  # what each may do, by title
         self._stale_at = 0.0
         self._visits: Counter[Visit] = Counter()
         self._stopping = Event()
@@ -81,7 +81,7 @@ class Doorkeeper:
 
         Outage: only known devices may come in, and we can't tell who is one.
         """
-        known = self._is_known(fold(calling))
+        known = self._may(fold(calling)) is not None
         verdict = Verdict.ADMITTED
         if fold(called) != self._ours:
             verdict = Verdict.CALLED_UNKNOWN
@@ -91,16 +91,24 @@ class Doorkeeper:
             self._note(Visit(calling, called, address, verdict is Verdict.ADMITTED))
         return verdict
 
-    def _is_known(self, title: str) -> bool:
+    def allows(self, calling: str, what: May) -> bool:
+        """Tell whether a peer that was let in may do `what`; a stranger may do all."""
+        may = self._may(fold(calling))
+        return may is None or what in may
+
+    def _may(self, title: str) -> frozenset[str] | None:
+        """Tell what a device may do; None: we know none of this title."""
         with self._lock:
             if monotonic() >= self._stale_at:
                 self._refresh()
-            return title in (self._known or ())
+            return (self._known or {}).get(title)
 
     def _refresh(self) -> None:
         try:
             with self._database.read() as session:
-                self._known = frozenset(fold(each.ae_title) for each in listing(session))
+                self._known = {
+                    fold(each.ae_title): frozenset(each.may) for each in listing(session)
+                }
             self._stale_at = monotonic() + _FRESH_S
         except Outage:
             # What we knew is still likely to be true, and a scanner that asks for its list
