@@ -148,7 +148,9 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for each in _HANDLED:
-            signal.signal(each, _note)
+            # Whoever started us under nohup meant it.
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                signal.signal(each, _note)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
 
     def _wait(self, until: float | None) -> bool:

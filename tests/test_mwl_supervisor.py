@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a supervisor with the roles of `tests.roles`; it does not outlive the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*plans: str) -> subprocess.Popen[str]:
+    def run(*plans: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.roles", *plans],
+            [*before, sys.executable, "-m", "tests.roles", *plans],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -81,6 +81,18 @@ def test_ctrl_c_and_a_closed_terminal_end_in_good_order_too(
     process.send_signal(number)
     out, _ = process.communicate(timeout=PATIENCE_S)
     assert "drained" in out
+    assert process.returncode == 0
+
+
+def test_signals_that_nohup_turns_off_stay_off(start: Start) -> None:
+    process = start("steady", before=["nohup"])
+    role = int(heard(process, r"^pid steady (\d+)")[1])
+    heard(process, "^all")
+    process.send_signal(signal.SIGHUP)
+    os.kill(role, signal.SIGKILL)
+    heard(process, r"^pid steady (\d+)")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
 
 
