@@ -1,0 +1,92 @@
+"""What the README says works: every command in it is run, in its order."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mwl.config import load
+from tests.peers import dcmtk
+from tests.serving import PATIENCE_S, served
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A PATH with `mwl` as after activation, and DCMTK's programs, not pynetdicom's."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "mwl").symlink_to(ROOT / ".venv" / "bin" / "mwl")
+    return os.pathsep.join([str(folder), str(Path(dcmtk("findscu")).parent), os.defpath])
+
+
+def test_every_command_does_what_the_readme_says(tmp_path, path):
+    said = {}
+    with served(tmp_path) as server:
+        for command in COMMANDS:
+            # The README speaks of the default ports; here others are free.
+            ours = command.replace("127.0.0.1 11112", f"127.0.0.1 {server.ports['dicom']}")
+            done = subprocess.run(
+                ["/bin/sh", "-c", ours],
+                cwd=ROOT,
+                env={**server.environ, "PATH": path},
+                capture_output=True,
+                timeout=PATIENCE_S,
+            )
+            text = (done.stdout + done.stderr).decode(errors="replace")
+            assert done.returncode == 0, f"{command}\n{text}"
+            said.setdefault(command, []).append(text)
+    assert said["mwl hl7 send tests/data/first-steps/order.hl7"][0].startswith("AA")
+    listed = said["mwl worklist list --json --accession ACC-1001"]
+    morning, afternoon = (json.loads(text) for text in listed)
+    assert morning["patient_name"] == "Müller^Jörg"
+    assert "T10:30:00" in morning["start"]
+    assert "T14:00:00" in afternoon["start"]
+    (found,) = (text for command, texts in said.items() if "findscu" in command for text in texts)
+    assert found.count("(Pending)") == 1
+    assert "103000" in found
+    assert "ORM^O01" in said["mwl messages list"][0]
+    assert "CT1" in said["mwl device list"][0]
+
+
+def test_the_first_steps_end_with_a_cancelled_order(tmp_path):
+    with served(tmp_path) as server:
+        for name in ("order", "reschedule", "cancel"):
+            server.run("hl7", "send", str(ROOT / f"tests/data/first-steps/{name}.hl7"))
+        (line,) = server.run("worklist", "list", "--json").stdout.splitlines()
+    assert json.loads(line)["status"] == "CANCELED"
+
+
+def test_every_variable_that_the_readme_names_is_a_setting():
+    named = dict(re.findall(r"`(MWL_[A-Z]+__[A-Z_]+|MWL_DATA_DIR)=([^`]+)`", README))
+    assert len(named) >= 4
+    settings = load(None, named)
+    assert settings.site.zone == named["MWL_SITE__ZONE"]
+    assert settings.dicom.port == int(named["MWL_DICOM__PORT"])
+
+
+def test_every_link_leads_to_a_file():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("target", ["serve", "test", "lint", "bench", "lock", "clean"])
+def test_every_make_target_that_the_readme_names_is_there(target):
+    assert f"make {target}" in README
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr
