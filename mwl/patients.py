@@ -8,10 +8,10 @@ alias later belongs to the survivor, but never changes the survivor's demographi
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(NamedTuple):
     """An identifier and who issued it (HL7 EI or CX; DICOM's HL7v2 hierarchic designator)."""
 
     id: str

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hl7.er7 import Message, Segment
 from hl7.escapes import Delimiters
+from hl7.mapping.grid import first
 from hl7.mapping.report import Report
 from hl7.mapping.times import NotATime, read_instant
 from hl7.profile import Profile
@@ -53,7 +54,7 @@ def check(message: Message, sent: Envelope, profile: Profile, report: Report) ->
         report.fault(Reason.MISSING, "MSH-10", "no message control ID")
     elif len(sent.control_id) == LONGEST_CONTROL_ID < len(msh.fields[10]):
         report.fault(Reason.TOO_LONG, "MSH-10", f"more than {LONGEST_CONTROL_ID} characters")
-    if msh.get(11) not in profile.message.processing_ids:
+    if first(msh, 11) not in profile.message.processing_ids:
         report.fault(Reason.UNSUPPORTED_PROCESSING, "MSH-11", "no production data: not taken here")
     event = profile.events.get(sent.type)
     if event is None:
@@ -72,7 +73,7 @@ def _unsupported(kind: str, events: Mapping[str, str], report: Report) -> None:
 
 def sent_at(message: Message, zone: tzinfo, report: Report) -> datetime | None:
     """Read MSH-7; None, flagged, for what is no time."""
-    value = message.header.get(7)
+    value = first(message.header, 7)
     if not isinstance(value, str):
         return None
     try:

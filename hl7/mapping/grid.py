@@ -15,12 +15,16 @@ from hl7.profile import Chain
 View = Mapping[str, Sequence[Segment]]
 
 
+# A plain cell has no subcomponents but the first.
+_NOWHERE = 1 << 30
+
+
 class Place(NamedTuple):
     """A place of a profile: the cell of its field, and what of it."""
 
     slot: int
+    at: int  # index of the component in a plain cell
     component: int  # 1 where the profile names none
-    subcomponent: int  # 0 where the profile names none
     where: str
     path: Path
 
@@ -29,8 +33,9 @@ Cell = tuple[Sequence[str], Segment, bool]
 """One repetition of a field that is not empty: its components as received, its segment, and
 whether they are plain: no escapes, subcomponents or `""` in them."""
 
-Row = tuple[View, Sequence[Cell | None]]
-"""What readers look at: segments by name, and the fields that they asked for."""
+Row = tuple[View, Sequence[Cell | None], int]
+"""What readers look at: segments by name, the fields that they asked for, and which of these
+say something, as bits: the shape of the message."""
 
 Found = tuple[Value, Place, Cell]
 """A value, and where it stood."""
@@ -41,7 +46,7 @@ class Grid:
 
     def __init__(self) -> None:
         self._slots: dict[tuple[str, int, int, int], int] = {}
-        self._plan: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
+        self._wanted: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
 
     def places(self, chain: Chain) -> tuple[Place, ...]:
         """Give the places of a chain, in order; joined ones as if they were alternatives."""
@@ -52,29 +57,34 @@ class Grid:
         key = (path.segment, path.occurrence - 1, path.field, path.repetition)
         if key not in self._slots:
             slot = self._slots[key] = len(self._slots)
-            wanted = self._plan.setdefault(key[:2], [])
+            wanted = self._wanted.setdefault(key[:2], [])
             wanted.append((path.field, path.repetition, slot))
             wanted.sort()
-        return Place(self._slots[key], path.component or 1, path.subcomponent, str(path), path)
+        component = path.component or 1
+        at = component - 1 if path.subcomponent < 2 else _NOWHERE
+        return Place(self._slots[key], at, component, str(path), path)
 
     def lay_out(self, view: View) -> Row:
         """Split the fields that were asked for."""
         cells: list[Cell | None] = [None] * len(self._slots)
-        for (name, nth), wanted in self._plan.items():
+        shape = 0
+        for (name, nth), wanted in self._wanted.items():
             segments = view.get(name)
             if segments is not None and nth < len(segments):
-                _split(segments[nth], wanted, cells)
-        return view, cells
+                shape |= _split(segments[nth], wanted, cells)
+        return view, cells, shape
 
 
 def _split(
     segment: Segment, wanted: Sequence[tuple[int, int, int]], cells: list[Cell | None]
-) -> None:
+) -> int:
+    """Fill the cells of a segment, and give their bits of the shape."""
     fields = segment.fields
     count = len(fields)
     delimiters = segment.delimiters
     component, again = delimiters.component, delimiters.repetition
     below, escape = delimiters.subcomponent, delimiters.escape
+    shape = 0
     for field, repetition, slot in wanted:
         if field >= count:
             break
@@ -86,6 +96,16 @@ def _split(
         if text:
             plain = not (below in text or escape in text or '"' in text)
             cells[slot] = text.split(component), segment, plain
+            shape |= 1 << slot
+    return shape
+
+
+def first(segment: Segment, field: int) -> Value:
+    """Read the first leaf of a field."""
+    fields = segment.fields
+    if field < len(fields) and fields[field].isalnum():
+        return fields[field]
+    return segment.get(field)
 
 
 def leaf(row: Row, chain: Sequence[Place]) -> Found | None:
@@ -95,31 +115,28 @@ def leaf(row: Row, chain: Sequence[Place]) -> Found | None:
         cell = cells[place[0]]
         if cell is None:
             continue
-        parts, segment, plain = cell
-        _, component, subcomponent, _, path = place
-        value: Value
-        if not plain or subcomponent > 1:
-            value = segment.get(path.field, path.repetition, component, subcomponent or 1)
-            if value is not None:
-                return value, place, cell
-        elif component <= len(parts) and parts[component - 1]:
-            return parts[component - 1], place, cell
+        if cell[2]:  # plain; this and `leaf_of` are most of the work of reading
+            parts, at = cell[0], place[1]
+            if at < len(parts) and (part := parts[at]):
+                return part, place, cell
+        elif (value := leaf_of(cell, place)) is not None:
+            return value, place, cell
     return None
 
 
 def leaf_of(cell: Cell, place: Place) -> Value:
     """Read one leaf of a cell."""
     parts, segment, plain = cell
-    _, component, subcomponent, _, path = place
-    if not plain or subcomponent > 1:
-        return segment.get(path.field, path.repetition, component, subcomponent or 1)
-    return (parts[component - 1] or None) if component <= len(parts) else None
+    if plain:
+        return (parts[place[1]] or None) if place[1] < len(parts) else None
+    path = place.path
+    return segment.get(path.field, path.repetition, place.component, path.subcomponent or 1)
 
 
 def text_of(cell: Cell, place: Place) -> Value:
     """Read a text: the component or subcomponent that the place names, as a whole."""
     parts, segment, plain = cell
-    _, component, subcomponent, _, path = place
-    if not plain or subcomponent > 1:
-        return segment.whole(path.field, path.repetition, component, subcomponent)
-    return (parts[component - 1] or None) if component <= len(parts) else None
+    if plain:
+        return (parts[place[1]] or None) if place[1] < len(parts) else None
+    path = place.path
+    return segment.whole(path.field, path.repetition, place.component, path.subcomponent)

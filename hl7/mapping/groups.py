@@ -35,7 +35,6 @@ def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Gro
     head: Named = {}
     groups: list[Group] = []
     current = head
-    steps = 0
     for segment in message.segments:
         name = segment.name
         if name == "ORC":
@@ -51,12 +50,12 @@ def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Gro
             report.fault(
                 Reason.SEQUENCE, "PID", "orders of one patient a message", segment.occurrence
             )
-        steps += name in ("OBR", "IPC")
         if name in current:
             current[name].append(segment)
         else:
             current[name] = [segment]
-    if steps > _MOST_STEPS:
+    details = [detail for group in groups for detail in group.details]
+    if sum(max(1, len(detail.get("IPC", ()))) for detail in details) > _MOST_STEPS:
         report.fault(Reason.SEQUENCE, "OBR", f"more than {_MOST_STEPS} steps in a message")
         return head, []
     for group in groups:
@@ -69,7 +68,7 @@ def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Gro
 
 def with_notes(row: Row, source: View) -> Row:
     """Let the NTE of a row be those of `source` alone: each place has its own."""
-    view, cells = row
+    view, cells, shape = row
     if view.get("NTE") is source.get("NTE"):
         return row
-    return {**view, "NTE": source.get("NTE", ())}, cells
+    return {**view, "NTE": source.get("NTE", ())}, cells, shape

@@ -7,15 +7,15 @@ differ, reject the message.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from typing import NamedTuple
 
 from hl7 import columns
 from hl7.er7 import Segment
-from hl7.mapping.grid import Grid, Place, Row, leaf
+from hl7.mapping.grid import Grid, Place, Row, first, leaf
 from hl7.mapping.groups import Group, with_notes
 from hl7.mapping.observations import ObservationReader
-from hl7.mapping.readers import entity, readers
+from hl7.mapping.readers import Readers, entity
 from hl7.mapping.report import Report
 from hl7.mapping.steps import Step, StepReader
 from hl7.profile import ANY, EMPTY, Profile
@@ -30,8 +30,7 @@ _WITHOUT_ORC = Action.UPDATE
 _WHOLE = frozenset({Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE})
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What all orders of a message have in common."""
 
     source: str
@@ -48,7 +47,7 @@ class OrderReader:
         self._filler = grid.places(profile.order.filler)
         self._placer = grid.places(profile.order.placer)
         self._numbers = frozenset(place.where for place in self._filler + self._placer)
-        self._columns = readers(grid, profile, columns.ORDER, profile.order.columns)
+        self._columns = Readers(grid, profile, columns.ORDER, profile.order.columns)
         self._observations = ObservationReader(profile)
         self._steps = StepReader(profile, grid)
         self._policy = profile.procedure.study_uid_policy
@@ -143,8 +142,7 @@ class OrderReader:
 
     def _read_columns(self, row: Row, group: Group, change: OrderChange, report: Report) -> None:
         row = with_notes(row, group.common)
-        for read in self._columns:
-            read(row, report, change.fields)
+        self._columns.read(row, report, change.fields)
         if "OBX" in row[0]:
             self._observations.read(row[0], report, change.fields)
 
@@ -161,7 +159,7 @@ class OrderReader:
 
 
 def _code(segment: Segment, field: int) -> str:
-    value = segment.get(field)
+    value = first(segment, field)
     return value.strip().upper() if isinstance(value, str) else ""
 
 

@@ -1,11 +1,12 @@
 """Read who the patient is: the identifier that counts, the others, the demographics."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from hl7 import columns
 from hl7.mapping.grid import Cell, Grid, Place, Row, leaf_of
-from hl7.mapping.readers import extended, readers
+from hl7.mapping.readers import Readers, extended
 from hl7.mapping.report import Report
 from hl7.profile import Profile
 from mwl.errors import Reason
@@ -16,8 +17,7 @@ _MOST_IDENTIFIERS = 64
 _LONGEST_TYPE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """One repetition of CX."""
 
     id: Identifier
@@ -32,25 +32,25 @@ class PatientReader:
         self._from = _identifiers(grid.places(table.sources))
         self._others = _identifiers(grid.places(table.others))
         self._prior = _identifiers([grid.place(table.prior)])
+        self._where = str(self._from[0].path)
         self._authorities = {name: rank for rank, name in enumerate(table.authorities)}
         self._types = {name: rank for rank, name in enumerate(table.types)}
         self._never = frozenset(name for name in table.never if not name.endswith("*"))
         self._never_like = tuple(name[:-1] for name in table.never if name.endswith("*"))
         self._default = table.default_issuer
-        self._columns = readers(grid, profile, columns.PATIENT, profile.patient.columns)
+        self._columns = Readers(grid, profile, columns.PATIENT, profile.patient.columns)
 
     def read(self, row: Row, report: Report) -> PatientChange:
         """Read the patient of a message; its faults are in `report`."""
         found = self._first(row, self._from, report)
-        chosen = self._choose(found, report, str(self._from[0].path))
+        chosen = self._choose(found, report, self._where)
         fields: dict[str, str | None] = {}
-        for read in self._columns:
-            read(row, report, fields)
+        self._columns.read(row, report, fields)
         others: dict[Identifier, str] = {}
         for each in [*found, *self._all(row, self._others, report)]:
             if each.id != chosen:
                 others.setdefault(each.id, each.type)
-        return PatientChange(chosen, str(self._from[0].path), tuple(others.items()) or None, fields)
+        return PatientChange(chosen, self._where, tuple(others.items()) or None, fields)
 
     def read_prior(self, row: Row, survivor: Identifier, report: Report) -> Identifier:
         """Read MRG-1: the identifier of the survivor's issuer, else by the usual choice."""

@@ -24,21 +24,46 @@ Reader = Callable[[Row, Report, Fields], None]
 # HL7 table 0396 and PS3.16 8.2: a code whose sender names no scheme is a local one.
 LOCAL_SCHEME = "L"
 _MOST_VALUES = 32
+_MOST_SHAPES = 256
 _MOST_NOTES = 200
 _LONGEST_ISSUER = 64
 _LONGEST_UNIVERSAL_ID = 199
 _NOBODY = ("", "", "")
 
 
-def readers(
-    grid: Grid, profile: Profile, known: Mapping[str, Column], chains: Mapping[str, Chain]
-) -> list[Reader]:
-    """Make the readers of every column that has a chain."""
-    return [
-        _reader(grid, known[name], chain, profile.values.get(known[name].table, {}))
-        for name, chain in chains.items()
-        if chain
-    ]
+class Readers:
+    """The readers of a table's columns; those that have nothing to read are not called."""
+
+    def __init__(
+        self, grid: Grid, profile: Profile, known: Mapping[str, Column], chains: Mapping[str, Chain]
+    ) -> None:
+        self._readers: list[tuple[int, Reader]] = []
+        self._by_shape: dict[int, list[Reader]] = {}
+        for name, chain in chains.items():
+            if chain:
+                column = known[name]
+                table = profile.values.get(column.table, {})
+                reader = _reader(grid, column, chain, table)
+                self._readers.append((_cells(grid, column, chain), reader))
+
+    def read(self, row: Row, report: Report, fields: Fields) -> None:
+        """Write what a row states into `fields`."""
+        # One sender's messages have few shapes.
+        called = self._by_shape.get(row[2])
+        if called is None:
+            if len(self._by_shape) >= _MOST_SHAPES:
+                self._by_shape.clear()
+            called = [reader for cells, reader in self._readers if cells & row[2] or cells == 0]
+            self._by_shape[row[2]] = called
+        for read in called:
+            read(row, report, fields)
+
+
+def _cells(grid: Grid, column: Column, chain: Chain) -> int:
+    """Tell which cells a column reads, as bits; 0 where it looks at segments as well."""
+    if column.kind in (Kind.TEXTS, Kind.NOTES):
+        return 0
+    return sum({1 << place.slot for place in grid.places(chain)})
 
 
 def _reader(grid: Grid, column: Column, chain: Chain, table: Mapping[str, str]) -> Reader:
@@ -78,12 +103,8 @@ def _text(column: Column, chain: Sequence[Place]) -> Reader:
 def _joined(column: Column, alternatives: Sequence[Sequence[Place]]) -> Reader:
     name, length = column.name, column.length
 
-    slots = [place.slot for alternative in alternatives for place in alternative]
-
     def read(row: Row, report: Report, fields: Fields) -> None:
         cells = row[1]
-        if not any(cells[slot] for slot in slots):
-            return
         for alternative in alternatives:
             found = [
                 text_of(cell, place)
@@ -112,11 +133,10 @@ def _repeated(segment: Segment, place: Place, most: int) -> Iterator[Value]:
 
 def _texts(column: Column, chain: Sequence[Place]) -> Reader:
     name, length = column.name, column.length
-    # Each segment, and the cells that can say that its only occurrence has nothing.
-    segments = [
-        (segment, [place.slot for place in chain if place.path.segment == segment])
-        for segment in dict.fromkeys(place.path.segment for place in chain)
-    ]
+    # Each segment, and the cells that tell whether its first occurrence says something.
+    segments: dict[str, int] = {}
+    for place in chain:
+        segments[place.path.segment] = segments.get(place.path.segment, 0) | 1 << place.slot
 
     def of(segment: Segment) -> list[Value]:
         for place in chain:
@@ -127,9 +147,9 @@ def _texts(column: Column, chain: Sequence[Place]) -> Reader:
         return []
 
     def read(row: Row, report: Report, fields: Fields) -> None:
-        for segment_name, slots in segments:
+        for segment_name, cells in segments.items():
             given = row[0].get(segment_name, ())
-            if len(given) < 2 and not any(row[1][slot] for slot in slots):
+            if len(given) < 2 and not row[2] & cells:
                 continue
             found = [value for segment in given for value in of(segment)]
             if not found:
@@ -251,8 +271,8 @@ def _mark(column: Column, chain: Sequence[Place], table: Mapping[str, str]) -> R
 def _code(column: Column, chain: Sequence[Place]) -> Reader:
     name, (scheme_name, meaning_name) = column.name, column.also
     # A code, its text and its scheme stand beside each other.
-    texts = [place._replace(component=place.component + 1) for place in chain]
-    schemes = [place._replace(component=place.component + 2) for place in chain]
+    texts = [_further(place, 1) for place in chain]
+    schemes = [_further(place, 2) for place in chain]
 
     def read(row: Row, report: Report, fields: Fields) -> None:
         found = leaf(row, chain)
@@ -274,6 +294,10 @@ def _code(column: Column, chain: Sequence[Place]) -> Reader:
         fields[meaning_name] = _beside(cell, texts[at], 64, report) or code
 
     return read
+
+
+def _further(place: Place, steps: int) -> Place:
+    return place._replace(at=place.at + steps, component=place.component + steps)
 
 
 def _beside(cell: Cell, place: Place, length: int, report: Report) -> str:

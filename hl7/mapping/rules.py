@@ -15,6 +15,9 @@ class Ruled(NamedTuple):
     stations: tuple[str, ...] = ()
 
 
+NOTHING = Ruled()
+
+
 class _Rule(NamedTuple):
     code: re.Pattern[str] | None
     station: re.Pattern[str] | None

@@ -1,16 +1,16 @@
 """Read an OBR, or one of its IPC segments, as a procedure and a step of it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from typing import NamedTuple
 
 from hl7 import columns
 from hl7.er7 import Segment
 from hl7.mapping import values
 from hl7.mapping.grid import Grid, Place, Row, leaf
-from hl7.mapping.readers import readers
+from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
-from hl7.mapping.rules import Rules
+from hl7.mapping.rules import NOTHING, Rules
 from hl7.mapping.times import NotATime, read_instant
 from hl7.profile import Chain, IpcProcedureTable, Profile, StepTable
 from mwl.errors import Reason
@@ -21,8 +21,7 @@ _KEY = 199  # characters of a code that tells procedures apart
 _MOST_STATIONS = 64
 
 
-@dataclass(slots=True)
-class Step:
+class Step(NamedTuple):
     """One step as a message states it, with the procedure it belongs to."""
 
     procedure: ProcedureChange
@@ -47,10 +46,10 @@ class _Chains:
         self.modality = grid.places(_joined(t.modality for t in steps))
         self.start = grid.places(_joined(t.start for t in steps))
         self.stations = grid.places(_joined(t.stations for t in steps))
-        self.procedure = readers(
+        self.procedure = Readers(
             grid, profile, columns.PROCEDURE, _merged(columns.PROCEDURE, procedures)
         )
-        self.step = readers(grid, profile, columns.STEP, _merged(columns.STEP, steps))
+        self.step = Readers(grid, profile, columns.STEP, _merged(columns.STEP, steps))
 
 
 def _joined(chains: Iterable[Chain]) -> Chain:
@@ -71,7 +70,7 @@ class StepReader:
         self._ipc_grid = Grid()
         self._with_ipc = _Chains(profile, self._ipc_grid, with_ipc=True)
         self._modalities = profile.modalities.all()
-        self._rules = Rules(profile)
+        self._rules = Rules(profile) if profile.rules else None
 
     def read(self, row: Row, zone: tzinfo, report: Report, *, whole: bool) -> list[Step]:
         """Read the steps of one OBR; if not `whole`, only what they are known by."""
@@ -101,19 +100,19 @@ class StepReader:
         procedure.snapshot = by.snapshot
         change.start = _start(row, by.start, zone, report)
         change.stations = _stations(row, by.stations, report)
-        for read in by.procedure:
-            read(row, report, procedure.fields)
-        for read in by.step:
-            read(row, report, change.fields)
+        by.procedure.read(row, report, procedure.fields)
+        by.step.read(row, report, change.fields)
         self._assign(row, by, step, code, report)
         return step
 
     def _assign(self, row: Row, by: _Chains, step: Step, code: str, report: Report) -> None:
         """Decide modality and stations: the message, else a rule."""
         change = step.change
-        codes = (code, step.procedure.fields.get("code_value") or "")
-        ruled = self._rules.find(codes, change.stations or ())
-        change.stations = change.stations or ruled.stations or change.stations
+        ruled = NOTHING
+        if self._rules:
+            codes = (code, step.procedure.fields.get("code_value") or "")
+            ruled = self._rules.find(codes, change.stations or ())
+            change.stations = change.stations or ruled.stations or change.stations
         found = leaf(row, by.modality)
         modality = None
         if found is not None:
@@ -174,7 +173,9 @@ def _stations(row: Row, chain: Sequence[Place], report: Report) -> tuple[str, ..
     _, place, (_, segment, _) = found
     titles: dict[str, None] = {}
     for repetition in range(1, min(segment.count(place.path.field), _MOST_STATIONS) + 1):
-        value = segment.get(place.path.field, repetition, place.component, place.subcomponent or 1)
+        value = segment.get(
+            place.path.field, repetition, place.component, place.path.subcomponent or 1
+        )
         if isinstance(value, str):
             title = values.ae_title(value, place.where, report, segment.occurrence)
             if title:
