@@ -130,7 +130,7 @@ class PatientTable(_Table):
 
 
 class OrderTable(_Table):
-    filler: _Chain
+    filler: Annotated[_Chain, Field(min_length=1)]
     placer: _Chain
     columns: _Columns
 

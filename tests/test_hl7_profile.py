@@ -58,6 +58,7 @@ WRONG = [
     ("order", {"foo": ["PID-1"]}, "[order] foo: no such key or column"),
     ("patient", {"accession_number": ["OBR-18"]}, "[patient] accession_number: no such key"),
     ("order", {"filler": "ORC-3"}, "[order] filler: must be a list of places"),
+    ("order", {"filler": []}, "[order] filler: "),
     ("order", {"placer": [""]}, "[order] placer: has an empty place"),
     ("patient", {"sex": ["PID8"]}, "[patient] sex: 'PID8' names no HL7 field"),
     ("step", {"modality": ["OBR-24"] * 33}, "[step] modality: has more than 32 places"),
