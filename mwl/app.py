@@ -58,7 +58,7 @@ _ADMISSIONS = {
 def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], None]) -> int:
     """Serve the roles `names`, or all, until a signal comes; give the exit code.
 
-    All roles together migrate the database; some of them wait until somebody has.
+    Whoever runs `jobs` migrates the database; the other roles wait until that is done.
     `announce` is given a text for people once everything serves. Raises ConfigError, Outage.
     """
     chosen = [name for name in ROLES if name in names or not names]
@@ -74,7 +74,7 @@ def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], No
         # writes to whatever it looks at.
         gc.collect()
         gc.freeze()
-        return supervisor.run(partial(prepare, settings, migrate=not names), listeners.close)
+        return supervisor.run(partial(prepare, settings, migrate="jobs" in chosen), listeners.close)
 
 
 def make_data_dir(path: Path) -> None:

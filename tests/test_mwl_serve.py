@@ -132,12 +132,21 @@ def test_scanner_waits_while_its_role_restarts_and_is_not_refused(server: Servin
         echo(server)
 
 
+def stopped(pid: int) -> bool:
+    """Tell whether every thread of a process stands still: a signal takes its time."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all(
+        (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads
+    )
+
+
 def test_processes_of_one_role_share_its_port(tmp_path: Path) -> None:
     with Serving(tmp_path, environ={"MWL_DICOM__PROCESSES": "3"}) as server:
         server.start()
         assert len(server.pids("dicom")) == 3
         for pid in server.pids("dicom")[:2]:
             os.kill(pid, signal.SIGSTOP)
+            assert eventually(lambda pid=pid: stopped(pid))
         echo(server)
         for pid in server.pids("dicom")[:2]:
             os.kill(pid, signal.SIGKILL)

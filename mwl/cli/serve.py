@@ -19,9 +19,9 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C or SIGTERM: orders in over HL7, worklists out over DICOM.
 
-    A process for each role is kept alive. All roles together create or migrate the
-    database; `mwl serve dicom`, on another host or in a container, waits until that is
-    done. Log lines go to standard error.
+    A process for each role is kept alive. Who runs `jobs` creates or migrates the database;
+    `mwl serve dicom`, on another host or in a container, waits until that is done. Log
+    lines go to standard error.
     """
     for role in roles or ():
         if role not in _ROLES:
