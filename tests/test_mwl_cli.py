@@ -110,7 +110,8 @@ def test_database_that_is_not_there_is_a_line_and_exit_code_1(
 ) -> None:
     done = mwl(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("mwl: database: ")
+    assert done.stderr.startswith("mwl: there is no database at ")
+    assert "mwl serve" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

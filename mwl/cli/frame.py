@@ -47,6 +47,8 @@ def database(given: "Settings") -> Iterator["Database"]:
     from mwl.db.migrate import revision_matches
 
     opened = Database(given.database.url, data_dir=given.data_dir)
+    if opened.path is not None and not opened.path.exists():
+        raise Outage(f"there is no database at {opened.path} yet: `mwl serve` creates it")
     try:
         if not revision_matches(opened):
             raise Outage(

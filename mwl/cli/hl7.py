@@ -24,7 +24,7 @@ def _group() -> None:
 @app.command()
 def send(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files of HL7 v2 messages.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of HL7 v2 messages.")],
     to: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The receiver; without it, our own.")
     ] = "",
