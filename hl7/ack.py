@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 from hl7 import er7
 from hl7.escapes import UNDECLARED
@@ -90,21 +92,20 @@ def acknowledge(
     answer's own MSH-10. Faults that come with an AA are warnings. The first fault's text
     is MSA-3 too: v2.5 deprecated it, but it is what most engines show.
     """
-    delimiters = request.delimiters if request else er7.Delimiters()
-    # Without MSH-18 the sender has promised to read ASCII only.
-    encoding = request.encoding if request and _echo(request, 18) else "ascii"
-    writer = _Writer(delimiters, encoding)
+    msh = request.header if request else _NOBODY
+    fields = tuple([_echo(msh, number) for number in _CONVERSATION])
+    head = _head(msh.delimiters, msh.encoding, fields)
+    writer = head.writer
     note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults else ""
     segments = [
-        _msh(writer, request, now, control_id),
-        writer.join("MSA", code, _echo(request, 10), note),
+        f"{head.to_time}{now.strftime('%Y%m%d%H%M%S%z')}{head.type}{control_id}{head.rest}",
+        writer.join("MSA", code, _echo(msh, 10), note),
     ]
     if faults:
-        old = request is not None and _version(request) < (2, 5)
         severity = "W" if code == Code.AA else "E"
-        segments += _eld(writer, faults) if old else _err(writer, faults, severity)
-    text = "\r".join(segments) + "\r"
-    return text.encode(request.encoding if request else "ascii", "replace")
+        segments += _eld(writer, faults) if head.old else _err(writer, faults, severity)
+    segments.append("")
+    return "\r".join(segments).encode(msh.encoding, "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,46 +126,61 @@ class _Writer:
         return self.delimiters.component.join(components).rstrip(self.delimiters.component)
 
 
-def _echo(request: er7.Message | None, field: int) -> str:
+def _echo(msh: er7.Segment, field: int) -> str:
     """Give a field of MSH as it came, its escapes still in it."""
-    if request is None or field >= len(request.header.fields):
-        return ""
-    return request.header.fields[field][:MAX_ECHO]
+    fields = msh.fields
+    return fields[field][:MAX_ECHO] if field < len(fields) else ""
 
 
-def _version(request: er7.Message) -> tuple[int, ...]:
+# What one sender's messages have in common: who speaks to whom, type, processing, version, set.
+_CONVERSATION = (3, 4, 5, 6, 9, 11, 12, 18)
+_NOBODY = er7.Segment(["MSH"], er7.Delimiters(), "ascii")
+
+
+class _Head(NamedTuple):
+    """The answer's MSH without its time and control ID, and how to write what follows."""
+
+    writer: _Writer
+    old: bool  # before v2.5
+    to_time: str
+    type: str
+    rest: str
+
+
+# Asked for with each message; it holds nothing of a patient's.
+@lru_cache(maxsize=256)
+def _head(delimiters: er7.Delimiters, encoding: str, conversation: Sequence[str]) -> _Head:
+    application, facility, to_application, to_facility, kind, processing, version, charset = (
+        conversation
+    )
+    # Without MSH-18 the sender has promised to read ASCII only.
+    writer = _Writer(delimiters, encoding if charset else "ascii")
+    separator = delimiters.field
+    # 2.9.2.2: the sender's application and facility (3, 4) become the receiver's (5, 6).
+    receiver = (to_application, to_facility, application, facility)
+    said = er7.Segment(["", kind, version], delimiters, encoding).get
+    release = _release(said(2))
+    return _Head(
+        writer,
+        release < (2, 5),
+        separator.join(("MSH", delimiters.msh_2, *receiver, "")),
+        separator.join(("", "", _message_type(writer, kind, said(1, 1, 2), release), "")),
+        writer.join("", processing or "P", version or _DEFAULT_VERSION, *([""] * 5), charset),
+    )
+
+
+def _release(version: er7.Value) -> tuple[int, ...]:
     """Read MSH-12; a version that can't be read counts as today's."""
-    numbers = request.text("MSH-12").split(".")
+    numbers = version.split(".") if isinstance(version, str) else [""]
     readable = all(number.isdecimal() and len(number) < 4 for number in numbers)
     return tuple(map(int, numbers)) if readable else (9,)
 
 
-def _msh(writer: _Writer, request: er7.Message | None, now: datetime, control_id: str) -> str:
-    # 2.9.2.2: the sender's application and facility (3, 4) become the receiver's (5, 6).
-    return writer.join(
-        "MSH",
-        writer.delimiters.msh_2,
-        _echo(request, 5),
-        _echo(request, 6),
-        _echo(request, 3),
-        _echo(request, 4),
-        now.strftime("%Y%m%d%H%M%S%z"),
-        "",
-        _message_type(writer, request),
-        control_id,
-        _echo(request, 11) or "P",
-        _echo(request, 12) or _DEFAULT_VERSION,
-        *([""] * 5),
-        _echo(request, 18),
-    )
-
-
-def _message_type(writer: _Writer, request: er7.Message | None) -> str:
+def _message_type(writer: _Writer, kind: str, event: er7.Value, release: tuple[int, ...]) -> str:
     # MSH-9: before v2.3.1, which brought the message structure, an ACK names no event.
-    if request is None or _version(request) < (2, 3, 1):
+    if not kind or release < (2, 3, 1):
         return "ACK"
-    event = writer.text(request.text("MSH-9.2"), 3)
-    return writer.components("ACK", event, "ACK")
+    return writer.components("ACK", writer.text(event, 3) if isinstance(event, str) else "", "ACK")
 
 
 def _err(writer: _Writer, faults: Sequence[Fault], severity: str) -> list[str]:

@@ -37,6 +37,7 @@ __all__ = [
     "Path",
     "Segment",
     "Value",
+    "character_sets",
     "escape",
     "header",
     "path",
@@ -325,17 +326,32 @@ class Message:
 
 
 def header(raw: bytes) -> Message | None:
-    """Read MSH alone from a message not yet decoded: MSH-18 says how to decode the rest.
+    """Read MSH alone from a message that can't be read as a whole.
 
     The text is Latin-1, so that every byte can be given back. None when there is no MSH
     that can be read.
     """
-    line = raw[:MAX_HEADER].removeprefix(b"\xef\xbb\xbf").lstrip(_LEADING[1:].encode())
-    line = line.replace(b"\n", b"\r").partition(b"\r")[0].partition(b"\0")[0]
     try:
-        return Message.parse(line.decode("latin-1"), "latin-1")
+        return Message.parse(_first_line(raw), "latin-1")
     except ParseError:
         return None
+
+
+def character_sets(raw: bytes) -> list[str]:
+    """Read MSH-18 with its repetitions: how to decode the message.
+
+    Raises ParseError when there is no MSH that can be read.
+    """
+    line = _first_line(raw)
+    delimiters = _read_delimiters(line)
+    fields = line.split(delimiters.field, 18)
+    return fields[17].split(delimiters.repetition) if len(fields) > 17 and fields[17] else []
+
+
+def _first_line(raw: bytes) -> str:
+    line = raw[:MAX_HEADER].removeprefix(b"\xef\xbb\xbf").lstrip(_LEADING[1:].encode())
+    line = line.replace(b"\n", b"\r").partition(b"\r")[0].partition(b"\0")[0]
+    return line.decode("latin-1")
 
 
 def _read_delimiters(text: str) -> Delimiters:

@@ -18,7 +18,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -49,6 +49,7 @@ _STATES = (
     (Outcome.NOTED, State.NOTED),
 )
 _UNNAMED = Envelope()
+_NO_HEADER = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
 _DEFECT = Fault(Reason.INTERNAL, "", "could not be processed here; it is kept, tell the operator")
 
 
@@ -105,21 +106,14 @@ class Inbound:
 
     def _open(self, raw: bytes, peer: str) -> _Incoming:
         """Decode by MSH-18 and split into segments."""
-        received = Received(self._clock(), peer, raw, journal.digest(raw))
-        header = er7.header(raw)
-        if header is None:
-            fault = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
-            return _Incoming(received, None, faults=[fault])
-        sent = envelope(header)
+        came = (self._clock(), peer, raw, journal.digest(raw))
         try:
-            read = charsets.decode(raw, _declared(header), self._default_charset)
+            read = charsets.decode(raw, er7.character_sets(raw), self._default_charset)
             message = er7.Message.parse(read.text, read.encoding)
-        except Rejected as error:
-            return _Incoming(_named(received, sent), header, sent, faults=error.faults)
-        except er7.ParseError as error:
-            return _Incoming(_named(received, sent), header, sent, faults=[_fault(error)])
+        except (Rejected, er7.ParseError) as error:
+            return _unreadable(came, error)
         sent = envelope(message)
-        return _Incoming(_named(received, sent, read.encoding), message, sent, read.flags)
+        return _Incoming(Received(*came, *sent, read.encoding), message, sent, read.flags)
 
     def _insist(self, answer: Callable[[_Incoming], bytes], incoming: _Incoming) -> bytes:
         """Try again while the database is out, as long as the sender waits. Raises Outage."""
@@ -140,10 +134,8 @@ class Inbound:
         try:
             changes = self._mapper.read(incoming.message, incoming.sent)
             return self._apply(incoming, changes)
-        except er7.ParseError as error:
-            return self._reject(incoming, [_fault(error)])
-        except Rejected as error:
-            return self._reject(incoming, error.faults)
+        except (Rejected, er7.ParseError) as error:
+            return self._reject(incoming, _faults(error))
 
     def _apply(self, incoming: _Incoming, changes: Sequence[Change]) -> bytes:
         answer = _acknowledge(incoming, ack.Code.AA)
@@ -201,20 +193,15 @@ class Inbound:
         return self._database.write(work)
 
 
-def _declared(header: er7.Message) -> list[str]:
-    """Read MSH-18 with its repetitions."""
-    fields, delimiters = header.header.fields, header.delimiters
-    return fields[18].split(delimiters.repetition) if len(fields) > 18 and fields[18] else []
-
-
-def _named(received: Received, sent: Envelope, encoding: str = "") -> Received:
-    return replace(
-        received,
-        source=sent.source,
-        type=sent.type,
-        control_id=sent.control_id,
-        encoding=encoding,
-    )
+def _unreadable(
+    came: tuple[datetime, str, bytes, bytes], error: Rejected | er7.ParseError
+) -> _Incoming:
+    """Keep what is at fault under its header, if it has one."""
+    header = er7.header(came[2])
+    if header is None:
+        return _Incoming(Received(*came), None, faults=[_NO_HEADER])
+    sent = envelope(header)
+    return _Incoming(Received(*came, *sent), header, sent, faults=_faults(error))
 
 
 def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:
@@ -240,8 +227,10 @@ def _acknowledge(incoming: _Incoming, code: ack.Code, faults: Sequence[Fault] = 
     )
 
 
-def _fault(error: er7.ParseError) -> Fault:
-    return Fault(Reason.MALFORMED, error.where, error.text)
+def _faults(error: Rejected | er7.ParseError) -> Sequence[Fault]:
+    if isinstance(error, Rejected):
+        return error.faults
+    return [Fault(Reason.MALFORMED, error.where, error.text)]
 
 
 def _silence(incoming: _Incoming, error: Outage) -> bytes | None:
