@@ -116,6 +116,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def postgresql(url: URL, wait_s: float) -> Engine:
     """Make an engine whose connections give up rather than wait for ever."""
+    # Here, since who keeps everything in SQLite needs no psycopg.
+    from mwl.db.pipeline import Pipeline
+
     wait_ms = int(wait_s * 1000)
     bounds = {
         "lock_timeout": wait_ms,
@@ -129,6 +132,7 @@ def postgresql(url: URL, wait_s: float) -> Engine:
         "connect_timeout": max(2, round(wait_s)),  # libpq takes less than 2 s for 2 s
         "tcp_user_timeout": wait_ms,
         "keepalives_idle": 30,  # firewalls forget silent connections
+        "prepare_threshold": None,  # psycopg's DEALLOCATE ALL would take the pipeline's as well
     }
     # What the operator wrote into the URL goes before what we think.
     arguments: dict[str, Any] = {k: v for k, v in ours.items() if k not in url.query}
@@ -153,6 +157,20 @@ def postgresql(url: URL, wait_s: float) -> Engine:
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
             raise DisconnectionError("the server closed the connection")
+
+    @event.listens_for(engine, "connect")
+    def lay_pipeline(connection: Any, record: Any) -> None:
+        record.info["pipeline"] = Pipeline(connection)
+
+    # SQLAlchemy's own statements go behind those that are under way.
+    @event.listens_for(engine, "before_cursor_execute")
+    def settle(connection: Connection, *_: Any) -> None:
+        connection.info["pipeline"].settle()
+
+    @event.listens_for(engine, "rollback")
+    def abandon(connection: Connection) -> None:
+        if not connection.invalidated:
+            connection.info["pipeline"].abandon()
 
     @event.listens_for(engine, "handle_error")
     def keep_secrets(context: ExceptionContext) -> None:

@@ -73,6 +73,7 @@ class Transactions:
                 with WriteSession(connection, grouped=False) as session:
                     result = work(session)
                     session.settle()
+                connection.info["pipeline"].settle()
                 _ensure_sound(driver)
             except Exception as error:
                 _undo(connection, transaction, driver)
