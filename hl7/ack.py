@@ -16,7 +16,7 @@ MSH-10 byte for byte, for it is what the sender matches MSA-2 with.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -97,8 +97,9 @@ def acknowledge(
     head = _head(msh.delimiters, msh.encoding, fields)
     writer = head.writer
     note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults else ""
+    at = _time(int(now.timestamp()), now.tzinfo)
     segments = [
-        f"{head.to_time}{now.strftime('%Y%m%d%H%M%S%z')}{head.type}{control_id}{head.rest}",
+        f"{head.to_time}{at}{head.type}{control_id}{head.rest}",
         writer.join("MSA", code, _echo(msh, 10), note),
     ]
     if faults:
@@ -167,6 +168,12 @@ def _head(delimiters: er7.Delimiters, encoding: str, conversation: Sequence[str]
         separator.join(("", "", _message_type(writer, kind, said(1, 1, 2), release), "")),
         writer.join("", processing or "P", version or _DEFAULT_VERSION, *([""] * 5), charset),
     )
+
+
+# Formatting a time takes as long as all the rest of an AA.
+@lru_cache(maxsize=64)
+def _time(second: int, zone: tzinfo | None) -> str:
+    return datetime.fromtimestamp(second, zone).strftime("%Y%m%d%H%M%S%z")
 
 
 def _release(version: er7.Value) -> tuple[int, ...]:

@@ -78,9 +78,14 @@ Value = str | Delete | None
 
 
 @lru_cache(maxsize=256)
-def _delimiters(msh_1: str, msh_2: str) -> Delimiters:
+def _delimiters(beginning: str) -> Delimiters:
+    """Read MSH-1 and MSH-2 from what follows the name of MSH, as far as they can reach."""
+    separator = beginning[:1]
+    # An end of line ends MSH too: `MSH|^~\&` and nothing more.
+    line = beginning[1:].replace("\n", "\r").partition("\r")[0]
+    msh_2 = line.partition(separator or "|")[0]
     # 2.5.4: in this order, each one character; v2.7 appended the truncation character.
-    found = msh_1 + msh_2
+    found = separator + msh_2
     if not 1 <= len(msh_2) <= 5:
         raise ParseError("MSH-2", "one to five encoding characters are needed")
     if not _LEGAL.issuperset(found) or len(set(found)) != len(found):
@@ -359,10 +364,7 @@ def _read_delimiters(text: str) -> Delimiters:
         raise ParseError("MSH", "a message begins with MSH")
     if "\0" in text:
         raise ParseError("", "the message holds NUL characters")
-    separator = text[3:4]
-    # An end of line ends MSH too: `MSH|^~\&` and nothing more.
-    msh_2 = text[4:12].replace("\n", "\r").partition("\r")[0].partition(separator or "|")[0]
-    return _delimiters(separator, msh_2)
+    return _delimiters(text[3:12])
 
 
 def _lines(text: str, field: str) -> list[str]:

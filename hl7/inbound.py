@@ -18,9 +18,9 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -57,8 +57,7 @@ class _Repeat(Exception):
     """What was just applied had been applied before: undo it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Incoming:
+class _Incoming(NamedTuple):
     """A message as far as it can be read; `faults` if that is not to its end."""
 
     received: Received
@@ -205,15 +204,21 @@ def _unreadable(
 
 
 def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:
-    outcomes = {each.outcome for each in applied}
+    outcomes = [each.outcome for each in applied]
+    told = [*flags]
+    order = patient = None
+    for each in applied:
+        told += each.flags
+        order = order or each.order
+        patient = patient or each.patient
     return Settled(
         next(state for outcome, state in _STATES if outcome in outcomes),
         ack.Code.AA,
         answer,
         "",
-        list(dict.fromkeys([*flags, *(flag for each in applied for flag in each.flags)])),
-        next((each.order for each in applied if each.order is not None), None),
-        next((each.patient for each in applied if each.patient is not None), None),
+        list(dict.fromkeys(told)),
+        order,
+        patient,
     )
 
 

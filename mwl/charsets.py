@@ -17,9 +17,9 @@ The rules that this module bears:
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from mwl.errors import Fault, Reason, Rejected
 
@@ -32,8 +32,7 @@ class Flag(StrEnum):
     UNKNOWN_SET = "character set unknown"  # a label that we can't read by
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A text, the Python codec that read it, and what was odd."""
 
     text: str
@@ -142,9 +141,9 @@ def decode(raw: bytes, declared: Sequence[str] = (), default: str | None = None)
     """
     if b"\0" in raw:
         raise Rejected(Fault(Reason.MALFORMED, "", "the message holds a NUL byte"))
-    names = tuple(name.strip() for name in declared)
+    names = [name.strip() for name in declared]
     if not any(names):
-        names = (default,) if default else ()
+        names = [default] if default else []
     raw = raw.removeprefix(_BYTE_ORDER_MARK)
     if not names:
         return _guess(raw)
