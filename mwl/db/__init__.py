@@ -5,7 +5,8 @@ PostgreSQL is.
 """
 
 from mwl.db.database import Database
+from mwl.db.insertion import Insertion
 from mwl.db.maintenance import optimize
-from mwl.db.prepared import Prepared
+from mwl.db.prepared import Prepared, Reply
 
-__all__ = ["Database", "Prepared", "optimize"]
+__all__ = ["Database", "Insertion", "Prepared", "Reply", "optimize"]

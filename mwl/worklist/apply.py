@@ -6,20 +6,22 @@ procedures and steps, and derive the order's state from them.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import Session
 
-from mwl.db import Prepared
+from mwl.db import Insertion, Prepared, Reply
 from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import Action, OrderChange, OrderState
-from mwl.worklist.demographics import issuer_text, resolve
+from mwl.worklist import demographics
+from mwl.worklist.demographics import Resolved, issuer_text
 from mwl.worklist.locks import order_key, patient_key, take
 from mwl.worklist.outcome import Applied, Outcome
 from mwl.worklist.procedures import Procedures
+from mwl.worklist.stations import Devices
 
 _TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
 _BY_NUMBER = Prepared(
@@ -30,18 +32,17 @@ _BY_NUMBER = Prepared(
     )
 )
 _WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
-_INSERT = Prepared(
-    insert(_TABLE)
-    .values({name: bindparam(name) for name in [*_WRITABLE, "created_at"]})
-    .returning(_TABLE.c.id)
-)
+_INSERT = Insertion(_TABLE)
 _UPDATE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in _WRITABLE})
 )
-_NOT_TEXT = ("id", "patient", "applied_at", "flags", "created_at", "updated_at")
-_BLANK: dict[str, Any] = {c.name: "" for c in _TABLE.c if c.name not in _NOT_TEXT}
+_SETTLE = Prepared(
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("row"))
+    .values(status=bindparam("new_status"), flags=bindparam("new_flags"))
+)
 
 # An order that a hundred messages complained about has told its story.
 _MOST_FLAGS = 100
@@ -60,14 +61,15 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
     """
     conn = session.connection()
     take(conn, order_key(change.source, change.number), patient_key(change.patient.id))
-    found = _BY_NUMBER.first(conn, _identity(change))
+    asked = _ask(conn, change)
+    found = asked.order.first()
     if found is None:
-        return _first(conn, change, now, zone)
+        return _first(conn, asked, change, now, zone)
     order = found._asdict()
     if _is_older(change.at, order["applied_at"]):
         flags = [*change.flags, "older than the order's last message: not applied"]
         return Applied(Outcome.STALE, order["id"], order["patient"], flags)
-    patient = resolve(conn, change.source, change.patient, change.at, now)
+    patient = _resolve(conn, asked, change, now)
     if patient.row != order["patient"]:
         raise Rejected(
             Fault(
@@ -76,13 +78,39 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
                 "this order belongs to another patient; merge the patients first",
             )
         )
-    return _next(conn, order, change, now, zone)
+    procedures = Procedures.load(conn, order["id"], asked.devices, now, zone)
+    return _next(conn, order, procedures, change, now)
 
 
-def _first(conn: Connection, change: OrderChange, now: datetime, zone: ZoneInfo) -> Applied:
+class _Asked(NamedTuple):
+    """What a change needs to know, asked for in one go."""
+
+    order: Reply
+    patient: Reply
+    devices: Devices
+
+
+def _ask(conn: Connection, change: OrderChange) -> _Asked:
+    order = _BY_NUMBER.send(conn, _identity(change))
+    patient = demographics.ask(conn, change.patient.id)
+    devices = Devices(conn)
+    for procedure in change.procedures:
+        for step in procedure.steps:
+            if not step.stations and (modality := step.fields.get("modality")):
+                devices.ask(modality)
+    return _Asked(order, patient, devices)
+
+
+def _resolve(conn: Connection, asked: _Asked, change: OrderChange, now: datetime) -> Resolved:
+    return demographics.resolve(conn, asked.patient, change.source, change.patient, change.at, now)
+
+
+def _first(
+    conn: Connection, asked: _Asked, change: OrderChange, now: datetime, zone: ZoneInfo
+) -> Applied:
+    patient = _resolve(conn, asked, change, now)
     if change.action in _ENDS:
-        return _tombstone(conn, change, now)
-    patient = resolve(conn, change.source, change.patient, change.at, now)
+        return _tombstone(conn, change, patient.row, now)
     if change.action not in _CREATES:
         flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
         return Applied(Outcome.NOTED, patient=patient.row, flags=flags)
@@ -90,7 +118,7 @@ def _first(conn: Connection, change: OrderChange, now: datetime, zone: ZoneInfo)
     if change.action is not Action.CREATE:
         flags.append("a change came before its order: created")
     row = _insert(conn, change, patient.row, now)
-    procedures = Procedures(conn, row, now, zone)
+    procedures = Procedures(conn, row, asked.devices, now, zone)
     procedures.state(change)
     procedures.act(change)
     flags += procedures.flags
@@ -98,26 +126,24 @@ def _first(conn: Connection, change: OrderChange, now: datetime, zone: ZoneInfo)
     if flags or status is not OrderState.SCHEDULED:
         # Most orders need no second statement: they are what they were inserted as.
         noted = _remember([], flags)
-        _SETTLE.run(conn, {"row": row, "new_status": status, "new_flags": noted})
+        _SETTLE.send(conn, {"row": row, "new_status": status, "new_flags": noted})
     return Applied(Outcome.APPLIED, row, patient.row, flags)
 
 
-def _tombstone(conn: Connection, change: OrderChange, now: datetime) -> Applied:
+def _tombstone(conn: Connection, change: OrderChange, patient: int, now: datetime) -> Applied:
     # Kept without procedures, so that the older NW, arriving later, does not schedule.
-    patient = resolve(conn, change.source, change.patient, change.at, now)
     change.flags.append(f"{change.action} of an unknown order")
-    row = _insert(conn, change, patient.row, now, status=_ENDS[change.action])
-    return Applied(Outcome.NOTED, row, patient.row, change.flags)
+    row = _insert(conn, change, patient, now, status=_ENDS[change.action])
+    return Applied(Outcome.NOTED, row, patient, change.flags)
 
 
 def _next(
     conn: Connection,
     order: dict[str, Any],
+    procedures: Procedures,
     change: OrderChange,
     now: datetime,
-    zone: ZoneInfo,
 ) -> Applied:
-    procedures = Procedures.load(conn, order["id"], now, zone)
     flags = list(change.flags)
     if change.action in _STATES:
         procedures.state(change)
@@ -133,7 +159,7 @@ def _next(
         "flags": _remember(order["flags"], flags),
         "updated_at": now,
     }
-    _UPDATE.run(conn, {**values, "row": order["id"]})
+    _UPDATE.send(conn, {**values, "row": order["id"]})
     outcome = Outcome.NOTED if change.action is Action.NOTE else Outcome.APPLIED
     return Applied(outcome, order["id"], order["patient"], flags)
 
@@ -146,7 +172,6 @@ def _insert(
     status: OrderState = OrderState.SCHEDULED,
 ) -> int:
     values = {
-        **_BLANK,
         **_stated(change),
         **_identity(change),
         "patient": patient,
@@ -156,15 +181,7 @@ def _insert(
         "created_at": now,
         "updated_at": now,
     }
-    row: int = _INSERT.scalar(conn, values)
-    return row
-
-
-_SETTLE = Prepared(
-    update(_TABLE)
-    .where(_TABLE.c.id == bindparam("row"))
-    .values(status=bindparam("new_status"), flags=bindparam("new_flags"))
-)
+    return _INSERT.send(conn, values)
 
 
 def _identity(change: OrderChange) -> dict[str, str]:

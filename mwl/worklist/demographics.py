@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import Session
 
-from mwl.db import Prepared
+from mwl.db import Insertion, Prepared, Reply
 from mwl.db.tables import ImagingOrder, Patient
 from mwl.errors import Fault, Reason, Rejected
 from mwl.patients import (
@@ -38,11 +38,7 @@ _BY_ID = Prepared(
 )
 _BY_ROW = Prepared(select(_TABLE).where(_TABLE.c.id == bindparam("row")))
 _WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
-_INSERT = Prepared(
-    insert(_TABLE)
-    .values({name: bindparam(name) for name in [*_WRITABLE, "created_at"]})
-    .returning(_TABLE.c.id)
-)
+_INSERT = Insertion(_TABLE, other_ids=[], merged_into=None)
 _UPDATE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("row"))
@@ -53,11 +49,6 @@ _MOVE_ORDERS = Prepared(
     .where(_ORDERS.c.patient == bindparam("loser"))
     .values(patient=bindparam("survivor"), updated_at=bindparam("now"))
 )
-_BLANK: dict[str, Any] = {
-    c.name: ""
-    for c in _TABLE.c
-    if c.name not in ("id", "other_ids", "merged_into", "applied_at", "created_at", "updated_at")
-}
 
 # A trail longer than this is no history of merges but a loop that somebody made by hand.
 _LONGEST_TRAIL = 64
@@ -79,14 +70,26 @@ def issuer_text(identifier: Identifier) -> str:
     return "^".join(parts).rstrip("^")
 
 
-def resolve(
-    conn: Connection, source: str, change: PatientChange, at: datetime | None, now: datetime
+def ask(conn: Connection, identifier: Identifier) -> Reply:
+    """Ask for the patient of an identifier, without waiting for the answer."""
+    key = {"patient_id": identifier.id, "issuer_key": identifier.issuer_key}
+    return _BY_ID.send(conn, key)
+
+
+def resolve(  # noqa: PLR0913 - what was asked, what is stated, and when
+    conn: Connection,
+    asked: Reply,
+    source: str,
+    change: PatientChange,
+    at: datetime | None,
+    now: datetime,
 ) -> Resolved:
     """Find or create the patient, and apply the demographics if they are news.
 
-    Raises Rejected (OTHER_PATIENT) where the record says that this is somebody else.
+    `asked` is `ask()` for the identifier of `change`. Raises Rejected (OTHER_PATIENT) where
+    the record says that this is somebody else.
     """
-    row = _find(conn, change.id)
+    row = _read(asked)
     if row is None:
         return Resolved(_create(conn, source, change, at, now))
     if row["merged_into"] is not None:
@@ -109,7 +112,8 @@ def update_patient(session: Session, change: PatientUpdate, *, now: datetime) ->
     conn = session.connection()
     key = patient_key(change.patient.id)
     take(conn, key, key)
-    found = resolve(conn, change.source, change.patient, change.at, now)
+    asked = ask(conn, change.patient.id)
+    found = resolve(conn, asked, change.source, change.patient, change.at, now)
     if found.alias:
         raise Rejected(
             Fault(
@@ -134,8 +138,9 @@ def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> A
         raise Rejected(Fault(Reason.MALFORMED, "MRG-1", "names the same patient as PID-3"))
     conn = session.connection()
     take(conn, patient_key(merge.prior), patient_key(merge.patient.id))
-    survivor = resolve(conn, merge.source, merge.patient, merge.at, now).row
-    prior = _find(conn, merge.prior)
+    asked = ask(conn, merge.patient.id)
+    survivor = resolve(conn, asked, merge.source, merge.patient, merge.at, now).row
+    prior = _read(ask(conn, merge.prior))
     if prior is None:
         # Unknown until now; kept, so that what still names it finds the survivor.
         _create(conn, merge.source, PatientChange(merge.prior), merge.at, now, merged_into=survivor)
@@ -146,13 +151,12 @@ def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> A
             Outcome.NOTED, patient=survivor, flags=[*merge.flags, "these were merged before"]
         )
     _save(conn, loser, {"merged_into": survivor}, now)
-    _MOVE_ORDERS.run(conn, {"loser": loser["id"], "survivor": survivor, "now": now})
+    _MOVE_ORDERS.send(conn, {"loser": loser["id"], "survivor": survivor, "now": now})
     return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags)
 
 
-def _find(conn: Connection, identifier: Identifier) -> Row | None:
-    key = {"patient_id": identifier.id, "issuer_key": identifier.issuer_key}
-    row = _BY_ID.first(conn, key)
+def _read(asked: Reply) -> Row | None:
+    row = asked.first()
     return None if row is None else row._asdict()
 
 
@@ -174,8 +178,6 @@ def _create(  # noqa: PLR0913 - one row, and where it came from
     merged_into: int | None = None,
 ) -> int:
     values = {
-        **_BLANK,
-        "other_ids": [],
         **_stated(change),
         "patient_id": change.id.id,
         "issuer_key": change.id.issuer_key,
@@ -185,15 +187,14 @@ def _create(  # noqa: PLR0913 - one row, and where it came from
         "created_at": now,
         "updated_at": now,
     }
-    row: int = _INSERT.scalar(conn, values)
-    return row
+    return _INSERT.send(conn, values)
 
 
 def _save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
     if all(row[name] == value for name, value in stated.items()):
         return
     values = {name: row[name] for name in _WRITABLE} | dict(stated)
-    _UPDATE.run(conn, {**values, "updated_at": now, "row": row["id"]})
+    _UPDATE.send(conn, {**values, "updated_at": now, "row": row["id"]})
 
 
 def _stated(change: PatientChange) -> dict[str, Any]:

@@ -21,11 +21,11 @@ _TAKE = Prepared(
 
 
 def take(conn: Connection, one: str, other: str) -> None:
-    """Wait for and hold the locks of two keys until the transaction ends."""
+    """Hold the locks of two keys, from the next statement until the transaction ends."""
     if conn.dialect.name == "postgresql":
         # In one order, so that two transactions never wait for each other within one call.
         first, second = sorted((_number(one), _number(other)))
-        _TAKE.first(conn, {"first": first, "second": second})
+        _TAKE.send(conn, {"first": first, "second": second})
 
 
 def order_key(source: str, number: Identifier) -> str:

@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, bindparam, select, update
 
-from mwl.db import Prepared
+from mwl.db import Insertion, Prepared
 from mwl.db.tables import RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import (
@@ -33,6 +32,7 @@ from mwl.orders import (
 )
 from mwl.patients import name_key
 from mwl.worklist import stations
+from mwl.worklist.stations import Devices
 
 Row = dict[str, Any]
 
@@ -50,42 +50,37 @@ _STEPS_OF = Prepared(
 )
 
 
-def _columns(table: Any) -> list[str]:
-    return [c.name for c in table.c if c.name != "id"]
-
-
-def _inserting(table: Any) -> Prepared:
-    values: Row = {name: bindparam(name) for name in _columns(table)}
-    return Prepared(insert(table).values(values).returning(table.c.id))
-
-
 def _updating(table: Any) -> Prepared:
-    values: Row = {name: bindparam(name) for name in _columns(table)}
+    values: Row = {c.name: bindparam(c.name) for c in table.c if c.name != "id"}
     return Prepared(update(table).where(table.c.id == bindparam("row")).values(values))
 
 
-_INSERT_PROCEDURE, _UPDATE_PROCEDURE = _inserting(_PROCEDURE), _updating(_PROCEDURE)
-_INSERT_STEP, _UPDATE_STEP = _inserting(_STEP), _updating(_STEP)
-_BLANK_PROCEDURE: Row = dict.fromkeys(_columns(_PROCEDURE), "")
-_BLANK_STEP: Row = {**dict.fromkeys(_columns(_STEP), ""), "attributes": {}}
+_INSERT_PROCEDURE, _UPDATE_PROCEDURE = Insertion(_PROCEDURE), _updating(_PROCEDURE)
+_INSERT_STEP, _UPDATE_STEP = Insertion(_STEP, attributes={}), _updating(_STEP)
 
 
 class Procedures:
     """Requested procedures and scheduled steps of one order, while a change is applied."""
 
-    def __init__(self, conn: Connection, order: int, now: datetime, zone: ZoneInfo) -> None:
-        self._conn, self._order, self._now, self._zone = conn, order, now, zone
+    def __init__(
+        self, conn: Connection, order: int, devices: Devices, now: datetime, zone: ZoneInfo
+    ) -> None:
+        self._conn, self._order, self._devices = conn, order, devices
+        self._now, self._zone = now, zone
         self.rows: list[Row] = []
         self.steps: list[Row] = []
         self.flags: list[str] = []
 
     @classmethod
-    def load(cls, conn: Connection, order: int, now: datetime, zone: ZoneInfo) -> Self:
+    def load(
+        cls, conn: Connection, order: int, devices: Devices, now: datetime, zone: ZoneInfo
+    ) -> Self:
         """Read what the order has."""
-        it = cls(conn, order, now, zone)
+        it = cls(conn, order, devices, now, zone)
         key = {"order_row": order}
-        it.rows = [row._asdict() for row in _PROCEDURES_OF.all(conn, key)]
-        it.steps = [row._asdict() for row in _STEPS_OF.all(conn, key)]
+        procedures, steps = _PROCEDURES_OF.send(conn, key), _STEPS_OF.send(conn, key)
+        it.rows = [row._asdict() for row in procedures.all()]
+        it.steps = [row._asdict() for row in steps.all()]
         return it
 
     def status(self) -> OrderState:
@@ -122,14 +117,14 @@ class Procedures:
 
     def _create_procedure(self, stated: ProcedureChange, change: OrderChange) -> None:
         values = {
-            **_BLANK_PROCEDURE,
+            **_INSERT_PROCEDURE.blank,
             **{name: value or "" for name, value in stated.fields.items()},
             "imaging_order": self._order,
             "key": stated.key,
             "requested_procedure_id": stated.requested_procedure_id or new_id(),
         }
         values["study_instance_uid"] = stated.study_uid or _new_study_uid(change, values)
-        values["id"] = _INSERT_PROCEDURE.scalar(self._conn, values)
+        values["id"] = _INSERT_PROCEDURE.send(self._conn, values)
         self.rows.append(values)
         for step in stated.steps or [StepChange()]:
             self._create_step(values, step)
@@ -150,7 +145,7 @@ class Procedures:
                 for step in steps:
                     self._save_step(step, {"study_instance_uid": stated.study_uid})
         if new != row:
-            _UPDATE_PROCEDURE.run(self._conn, {**new, "row": row["id"]})
+            _UPDATE_PROCEDURE.send(self._conn, {**new, "row": row["id"]})
             row.update(new)
         self._state_steps(row, steps, stated)
 
@@ -172,7 +167,7 @@ class Procedures:
         if change.start is None:
             self.flags.append("no start time: scheduled for now")
         values = {
-            **_BLANK_STEP,
+            **_INSERT_STEP.blank,
             **self._stated(change),
             **self._clock(change.start or self._now),
             "procedure": procedure["id"],
@@ -183,10 +178,7 @@ class Procedures:
         }
         titles = self._stations(change.stations, values["modality"])
         values["station_ae_titles"] = "\\".join(titles)
-        try:
-            values["id"] = _INSERT_STEP.scalar(self._conn, values)
-        except IntegrityError as error:
-            raise _collision() from error
+        values["id"] = _INSERT_STEP.send(self._conn, values, _collision)
         stations.assign(self._conn, values["id"], titles)
         self.steps.append(values)
         return values
@@ -217,7 +209,7 @@ class Procedures:
 
     def _stations(self, stated: tuple[str, ...] | None, modality: str) -> tuple[str, ...]:
         """Choose the stations: the message's, else every device of the modality, else none."""
-        return stated or (stations.of_modality(self._conn, modality) if modality else ())
+        return stated or self._devices.titles(modality)
 
     def _clock(self, start: datetime) -> Row:
         local = start.astimezone(self._zone)
@@ -227,10 +219,7 @@ class Procedures:
         new = {**step, **stated}
         if new == step:
             return
-        try:
-            _UPDATE_STEP.run(self._conn, {**new, "row": step["id"]})
-        except IntegrityError as error:
-            raise _collision() from error
+        _UPDATE_STEP.send(self._conn, {**new, "row": step["id"]}, _collision)
         step.update(new)
 
     # ---- what a message does -----------------------------------------------------------

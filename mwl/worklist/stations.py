@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from mwl.db import Prepared
+from mwl.db import Prepared, Reply
 from mwl.db.tables import Device, StepStation
 
 _DEVICE = Device.__table__  # type: ignore[attr-defined]
@@ -16,14 +16,30 @@ _INSERT = Prepared(insert(_TABLE).values(step=bindparam("step_row"), ae_title=bi
 _CLEAR = Prepared(delete(_TABLE).where(_TABLE.c.step == bindparam("step_row")))
 
 
-def of_modality(conn: Connection, modality: str) -> tuple[str, ...]:
-    """List the AE titles of every device of `modality`; none: the step stays unassigned."""
-    return tuple(row.ae_title for row in _OF_MODALITY.all(conn, {"modality": modality}))
+class Devices:
+    """The devices of each modality that a change is about, asked for once.
+
+    What is known to be needed can be asked for ahead, together with other things.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._asked: dict[str, Reply] = {}
+
+    def ask(self, modality: str) -> Reply:
+        """Ask for the devices of `modality` without waiting for the answer."""
+        if modality not in self._asked:
+            self._asked[modality] = _OF_MODALITY.send(self._conn, {"modality": modality})
+        return self._asked[modality]
+
+    def titles(self, modality: str) -> tuple[str, ...]:
+        """List the AE titles of every device of `modality`; none: the step stays unassigned."""
+        return tuple(row.ae_title for row in self.ask(modality).all()) if modality else ()
 
 
 def assign(conn: Connection, step: int, titles: tuple[str, ...], *, again: bool = False) -> None:
     """Schedule a step on stations; `again` where it may have had others."""
     if again:
-        _CLEAR.run(conn, {"step_row": step})
+        _CLEAR.send(conn, {"step_row": step})
     for title in titles:
-        _INSERT.run(conn, {"step_row": step, "title": title})
+        _INSERT.send(conn, {"step_row": step, "title": title})
