@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlmodel import Session
 
 from mwl.db.faults import outage
@@ -141,12 +141,14 @@ class GroupCommit:
                 left_s = max(0.0, group[0].deadline - time.monotonic())
                 raw.execute(f"PRAGMA busy_timeout = {int(left_s * 1000)}")
                 transaction = connection.begin()
+                session = WriteSession(connection)
                 # The first needs no savepoint: before it there is nothing to keep.
-                if not _perform(group[0], connection, grouped=False):
+                if not _perform(group[0], session):
                     transaction.rollback()
                     return
+                session.share()
                 while len(group) < _MOST_WORKS and time.monotonic() < end and self._take(group):
-                    _perform_apart(group[-1], connection, raw)
+                    _perform_apart(group[-1], session, raw)
                 _ensure_open(raw)
                 transaction.commit()
                 for member in group:
@@ -164,24 +166,24 @@ class GroupCommit:
             return False
 
 
-def _perform(ticket: _Ticket, connection: Connection, *, grouped: bool) -> bool:
+def _perform(ticket: _Ticket, session: WriteSession) -> bool:
     """Do one work; tell whether it may be kept. What it raised is its caller's alone."""
-    session = WriteSession(connection, grouped=grouped)
     try:
         try:
             ticket.result = ticket.context.run(ticket.work, session)
             session.settle()
         finally:
-            session.close()
+            if not session.is_untouched():
+                session.close()
     except Exception as error:
         ticket.fail(outage(error) or error)
         return False
     return True
 
 
-def _perform_apart(ticket: _Ticket, connection: Connection, raw: Any) -> None:
+def _perform_apart(ticket: _Ticket, session: WriteSession, raw: Any) -> None:
     raw.execute("SAVEPOINT work")
-    kept = _perform(ticket, connection, grouped=True)
+    kept = _perform(ticket, session)
     _ensure_open(raw)
     if not kept:
         raw.execute("ROLLBACK TO work")

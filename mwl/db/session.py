@@ -1,6 +1,6 @@
 """The session that a unit of work is given."""
 
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 from sqlmodel import Session
@@ -13,16 +13,17 @@ class WriteSession(Session):
     it is used, so that work in Core pays nothing for it.
     """
 
-    def __init__(self, connection: Connection, *, grouped: bool) -> None:
-        """Join the transaction of `connection`.
-
-        `grouped`: others' work is in the same transaction, so the ORM, which rolls back
-        when a flush fails, gets a savepoint of its own.
-        """
-        mode: Literal["create_savepoint", "rollback_only"]
-        mode = "create_savepoint" if grouped else "rollback_only"
-        super().__init__(connection, join_transaction_mode=mode, expire_on_commit=False)
+    def __init__(self, connection: Connection) -> None:
+        """Join the transaction of `connection`."""
+        super().__init__(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
         self._joined = connection
+
+    def share(self) -> None:
+        """Serve others' work in the same transaction.
+
+        The ORM, which rolls back when a flush fails, from now on gets a savepoint of its own.
+        """
+        self.join_transaction_mode = "create_savepoint"
 
     def connection(self, *_: Any, **__: Any) -> Connection:  # we have but this one
         return self._joined
@@ -32,6 +33,10 @@ class WriteSession(Session):
 
     def rollback(self) -> NoReturn:
         raise RuntimeError("raise an error: Database.write() then undoes the work")
+
+    def is_untouched(self) -> bool:
+        """Tell whether the ORM was not used: then there is nothing to settle or to close."""
+        return not (self.in_transaction() or len(self.identity_map) or self.new)
 
     def settle(self) -> None:
         """Flush what the ORM holds; the transaction stays open."""

@@ -70,7 +70,7 @@ class Transactions:
             driver: Any = connection.connection.driver_connection
             transaction = connection.begin()
             try:
-                with WriteSession(connection, grouped=False) as session:
+                with WriteSession(connection) as session:
                     result = work(session)
                     session.settle()
                 connection.info["pipeline"].settle()
