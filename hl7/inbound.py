@@ -131,7 +131,8 @@ class Inbound:
         if incoming.message is None or incoming.faults:
             return self._reject(incoming, incoming.faults)
         try:
-            changes = self._mapper.read(incoming.message, incoming.sent)
+            now = incoming.received.received_at
+            changes = self._mapper.read(incoming.message, incoming.sent, now)
             return self._apply(incoming, changes)
         except (Rejected, er7.ParseError) as error:
             return self._reject(incoming, _faults(error))

@@ -94,7 +94,7 @@ def message(
         "MSH_4": "HOSPITAL",
         "MSH_5": "MWL",
         "MSH_6": "RADIOLOGY",
-        "MSH_7": "20300101120000",
+        "MSH_7": "20250101120000",
         "MSH_9": message_type,
         "MSH_10": next(_control_ids),
         "MSH_11": "P",

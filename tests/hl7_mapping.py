@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mwl.orders import OrderChange, ProcedureChange, StepChange
 
 DEFAULT = Path(__file__).parent.parent / "config" / "hl7" / "default.toml"
 BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 
 
 def document(**tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def default_mapper() -> Mapper:
 
 def read(text: str, by: Mapper | None = None) -> list[Change]:
     message = Message.parse(text)
-    return (by or default_mapper()).read(message, envelope(message))
+    return (by or default_mapper()).read(message, envelope(message), NOW)
 
 
 def order(text: str, by: Mapper | None = None) -> OrderChange:

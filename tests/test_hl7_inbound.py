@@ -126,10 +126,20 @@ def test_if_one_order_of_a_message_is_refused_none_is_applied(way_in, database):
 def test_stale_and_needless_messages_are_accepted_and_said_to_be(way_in, database):
     send(way_in, orm(MSH_7="20300101120000"))
     assert code(send(way_in, orm(MSH_7="20291231120000", PID_5="Old^Name"))) == "AA"
-    assert code(send(way_in, orm(ORC_1="NA", ORC_5=None))) == "AA"
+    assert code(send(way_in, orm(MSH_7="20300101120000", ORC_1="NA", ORC_5=None))) == "AA"
     states = [message.state for message in reversed(messages(database))]
     assert states == ["applied", "stale", "noted"]
     assert rows(database, "patient")[0]["patient_name"] == "Doe^Jane^Q"
+
+
+def test_a_time_far_ahead_makes_nothing_stale_that_comes_later(way_in, database):
+    """NOW is noon; a day's grace is for clocks and zones that are wrong."""
+    send(way_in, orm(MSH_7="20310101120000"))
+    send(way_in, orm(MSH_7="20300101120000", PID_5="Doe^Janet"))
+    assert [message.state for message in messages(database)] == ["applied", "applied"]
+    assert rows(database, "patient")[0]["patient_name"] == "Doe^Janet"
+    (flag,) = messages(database)[-1].flags
+    assert flag.startswith("MSH-7: more than a day ahead")
 
 
 def test_demographics_and_merges_are_applied(way_in, database):

@@ -33,7 +33,7 @@ def test_an_order_without_ipc_lands_column_by_column():
         Action.CREATE,
         "NW SC",
     )
-    assert change.at == datetime(2030, 1, 1, 11, 0, tzinfo=UTC)
+    assert change.at == datetime(2025, 1, 1, 11, 0, tzinfo=UTC)
     assert change.number == change.filler == Identifier("FO1", "RIS")
     assert change.placer == Identifier("PO1", "RIS")
     assert change.patient.id == Identifier("PID1", "ADT1")
@@ -186,6 +186,15 @@ def test_a_message_time_that_is_none_leaves_the_order_of_arrival():
     assert change.at is None
     assert change.flags[0].startswith("MSH-7: ")
     assert order(orm(MSH_7=None)).at is None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "taken"), [("20300102120000+0000", True), ("20300102120001+0000", False)]
+)
+def test_a_message_is_from_no_later_than_tomorrow(ahead, taken):
+    change = order(orm(MSH_7=ahead))
+    assert (change.at is not None) is taken
+    assert bool(change.flags) is not taken
 
 
 # ---- identity ---------------------------------------------------------------------------

@@ -35,8 +35,8 @@ class Mapper:
         self._patient = PatientReader(profile, self._grid)
         self._orders = OrderReader(profile, self._grid)
 
-    def read(self, message: Message, sent: Envelope) -> list[Change]:
-        """Give what a message asks for, in its order.
+    def read(self, message: Message, sent: Envelope, now: datetime) -> list[Change]:
+        """Give what a message that arrived at `now` asks for, in its order.
 
         Flags stand with the change that they are about. Raises Rejected.
         """
@@ -44,7 +44,7 @@ class Mapper:
         event = check(message, sent, self.profile, report)
         report.reject()
         zone = self._zone_of(message)
-        at = sent_at(message, zone, report)
+        at = sent_at(message, zone, now, report)
         changes: list[Change]
         if event == "order":
             changes = [*self._read_orders(message, sent, at, zone, report)]

@@ -1,7 +1,7 @@
 """Read MSH: who sent which message, and whether it is one that we take."""
 
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from mwl.errors import Reason
 LONGEST_CONTROL_ID = 199
 _LONGEST_NAME = 199
 _LONGEST_TYPE = 32
+_FURTHEST_AHEAD = timedelta(days=1)
 
 
 class Envelope(NamedTuple):
@@ -71,8 +72,8 @@ def _unsupported(kind: str, events: Mapping[str, str], report: Report) -> None:
         report.fault(Reason.UNSUPPORTED_TYPE, "MSH-9.1", "this message type is not taken here")
 
 
-def sent_at(message: Message, zone: tzinfo, report: Report) -> datetime | None:
-    """Read MSH-7; None, flagged, for what is no time."""
+def sent_at(message: Message, zone: tzinfo, now: datetime, report: Report) -> datetime | None:
+    """Read MSH-7; None, flagged, for what is no time or has not come yet."""
     value = first(message.header, 7)
     if not isinstance(value, str):
         return None
@@ -80,6 +81,11 @@ def sent_at(message: Message, zone: tzinfo, report: Report) -> datetime | None:
         at, _ = read_instant(value.strip(), zone)
     except NotATime as error:
         report.flag(f"MSH-7: {error}: taken in order of arrival")
+        return None
+    # Clocks differ, and zones are mistaken; but after a message from next year everything
+    # that its sender says until then would count as stale.
+    if at - now > _FURTHEST_AHEAD:
+        report.flag("MSH-7: more than a day ahead of the clock here: taken in order of arrival")
         return None
     return at
 

@@ -1,6 +1,7 @@
 """From ER7 text to an order change, against hl7apy reading the same text."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from hl7apy.parser import parse_message
@@ -23,10 +24,12 @@ def run() -> Iterator[Result]:
     )
     mapper = Mapper(profile.load(shipped("hl7/default.toml")), ZoneInfo("Europe/Berlin"))
 
+    now = datetime.now(UTC)
+
     def ours() -> None:
         for _ in range(_OURS):
             message = Message.parse(text)
-            mapper.read(message, envelope(message))
+            mapper.read(message, envelope(message), now)
 
     our_s, their_s = contest(ours, lambda: parse_message(text, find_groups=False))
     ratio = their_s / (our_s / _OURS)
