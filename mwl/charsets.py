@@ -9,8 +9,9 @@ The rules that this module bears:
    best guess, at worst as Latin-1, which gives every byte back, and the result is flagged.
 2. A declaration is believed unless the bytes disprove it. ISO 8859 has nothing printable
    at 80 to 9F: such bytes, or bytes that are valid UTF-8 for characters which the declared
-   set has too, mean that the sender's label is wrong. (Valid UTF-8 alone proves nothing:
-   `Ů` and `Ž` side by side in 8859/2 are a valid pair.)
+   set has too, mean that the sender's label is wrong. In parts 1, 9 and 15 any valid UTF-8
+   does: it would be a letter with a symbol behind it, which no name has. Elsewhere it may
+   be two letters (`Ů` and `Ž` side by side in 8859/2): the label counts, flagged.
 3. No declaration: the sender's default, else UTF-8 where the bytes are valid, else Latin-1.
 4. NUL is refused: no text of HL7 may hold it, and PostgreSQL can't store it.
 """
@@ -28,6 +29,7 @@ class Flag(StrEnum):
     """What a person should know about how a text was read."""
 
     MISLABELLED = "character set mislabelled"  # the bytes aren't what was declared
+    DOUBTFUL = "character set doubtful"  # they may be, and may be UTF-8
     UNDECLARED = "character set undeclared"  # nothing declared, and not UTF-8: a guess
     UNKNOWN_SET = "character set unknown"  # a label that we can't read by
 
@@ -124,6 +126,8 @@ _WINDOWS = {
     "iso8859_9": "cp1254",
     "iso8859_15": "cp1252",
 }
+# Where A0 to BF hold symbols; in part 15 also Š Ž Œ Ÿ, which stand behind no `Â` to `ô` in names.
+_NEVER_LIKE_UTF_8 = frozenset({"iso8859_1", "iso8859_9", "iso8859_15"})
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # UTF-8's; what follows is judged as ever
 _ESCAPE = re.compile(rb"(\x1b(?:\$[()][A-Z]|\$[@-B]|[()\-][A-Za-z]))")
 _C1 = re.compile(rb"[\x80-\x9f]")
@@ -231,12 +235,12 @@ def _by_codec(raw: bytes, codec: str | None, *, switching: bool) -> Decoded:
 
 def _iso_8859(raw: bytes, codec: str) -> Decoded:
     c1 = _C1.search(raw) is not None
-    text = _strict(raw, "utf-8")
-    if text is not None and (c1 or _fits(text, codec)):
-        return Decoded(text, "utf-8", (Flag.MISLABELLED,))
+    utf_8 = _strict(raw, "utf-8")
+    if utf_8 is not None and (c1 or codec in _NEVER_LIKE_UTF_8 or _fits(utf_8, codec)):
+        return Decoded(utf_8, "utf-8", (Flag.MISLABELLED,))
     text = _strict(raw, codec)
     if text is not None and not c1:
-        return Decoded(text, codec)
+        return Decoded(text, codec, () if utf_8 is None else (Flag.DOUBTFUL,))
     # C1 controls, or bytes that the part leaves undefined.
     for other in (_WINDOWS.get(codec), codec):
         if other is not None and (text := _strict(raw, other)) is not None:

@@ -63,9 +63,12 @@ def test_a_set_in_g1_survives_a_visit_of_two_byte_characters_in_g0() -> None:
     assert decoded.flags == ()
 
 
-@pytest.mark.parametrize("text", ["Müller", "Søren Ångström", "Grüße – “Zitat”", "≥ 5 mm"])
-def test_utf_8_labelled_8859_1_is_utf_8_and_flagged(text: str) -> None:
-    decoded = decode(text.encode(), ["8859/1"])
+@pytest.mark.parametrize("label", ["8859/1", "8859/9", "8859/15"])
+@pytest.mark.parametrize(
+    "text", ["Müller", "Søren Ångström", "Grüße – “Zitat”", "≥ 5 mm", "Šimůnek^Tomáš", "Žofie"]
+)
+def test_utf_8_labelled_as_a_western_set_is_utf_8_and_flagged(text: str, label: str) -> None:
+    decoded = decode(text.encode(), [label])
     assert (decoded.text, decoded.encoding) == (text, "utf-8")
     assert decoded.flags == (Flag.MISLABELLED,)
 
@@ -96,14 +99,14 @@ def test_windows_bytes_labelled_8859_are_windows_and_flagged(
         ("8859/5", "iso8859_5", "ТИТО"),
     ],
 )
-def test_bytes_that_happen_to_be_valid_utf_8_do_not_disprove_a_label(
+def test_bytes_that_happen_to_be_valid_utf_8_make_a_label_doubtful(
     label: str, codec: str, text: str
 ) -> None:
     raw = text.encode(codec)
     raw.decode("utf-8")  # valid, and nonsense
     decoded = decode(raw, [label])
     assert decoded.text == text
-    assert decoded.flags == ()
+    assert decoded.flags == (Flag.DOUBTFUL,)
 
 
 def test_8859_15_is_not_8859_1() -> None:
