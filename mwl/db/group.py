@@ -173,8 +173,7 @@ def _perform(ticket: _Ticket, session: WriteSession) -> bool:
             ticket.result = ticket.context.run(ticket.work, session)
             session.settle()
         finally:
-            if not session.is_untouched():
-                session.close()
+            session.close()
     except Exception as error:
         ticket.fail(outage(error) or error)
         return False

@@ -34,11 +34,12 @@ class WriteSession(Session):
     def rollback(self) -> NoReturn:
         raise RuntimeError("raise an error: Database.write() then undoes the work")
 
-    def is_untouched(self) -> bool:
-        """Tell whether the ORM was not used: then there is nothing to settle or to close."""
-        return not (self.in_transaction() or len(self.identity_map) or self.new)
-
     def settle(self) -> None:
         """Flush what the ORM holds; the transaction stays open."""
         if self.in_transaction():
             super().commit()
+
+    def close(self) -> None:
+        """Forget what the ORM holds, if it was used; the session may be used again."""
+        if self.in_transaction() or len(self.identity_map) or self.new:
+            super().close()
