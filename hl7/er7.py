@@ -152,10 +152,11 @@ def path(name: str) -> Path:
 class Segment:
     """One segment: `fields[n]` is field n as received, `fields[0]` the name.
 
-    `occurrence` counts the segments of this name in the message, from 1.
+    `occurrence` counts the segments of this name in the message, from 1. `plain`: there is
+    nothing in it but fields and components.
     """
 
-    __slots__ = ("delimiters", "encoding", "fields", "name", "occurrence")
+    __slots__ = ("delimiters", "encoding", "fields", "name", "occurrence", "plain")
 
     def __init__(
         self,
@@ -163,12 +164,14 @@ class Segment:
         delimiters: Delimiters = STANDARD,
         encoding: str = "utf-8",
         occurrence: int = 1,
+        plain: bool = False,
     ) -> None:
         self.name = fields[0]
         self.fields = fields
         self.delimiters = delimiters
         self.encoding = encoding
         self.occurrence = occurrence
+        self.plain = plain
 
     def __repr__(self) -> str:  # never the content: it may be a patient's
         return f"<Segment {self.name}({self.occurrence})>"
@@ -278,7 +281,8 @@ class Message:
         """
         text = text.lstrip(_LEADING)
         delimiters = _read_delimiters(text)
-        separator = delimiters.field
+        separator, again = delimiters.field, delimiters.repetition
+        mark, below = delimiters.escape, delimiters.subcomponent
         segments: list[Segment] = []
         named: dict[str, list[Segment]] = {}
         for line in _lines(text, separator):
@@ -286,7 +290,8 @@ class Message:
             if len(fields) > MAX_FIELDS:
                 raise ParseError(fields[0][:3], f"more than {MAX_FIELDS} fields")
             namesakes = named.setdefault(fields[0], [])
-            segment = Segment(fields, delimiters, encoding, len(namesakes) + 1)
+            plain = not (again in line or mark in line or below in line or '"' in line)
+            segment = Segment(fields, delimiters, encoding, len(namesakes) + 1, plain)
             namesakes.append(segment)
             segments.append(segment)
         if len(named["MSH"]) > 1:

@@ -37,6 +37,9 @@ Row = tuple[View, Sequence[Cell | None], int]
 """What readers look at: segments by name, the fields that they asked for, and which of these
 say something, as bits: the shape of the message."""
 
+_Wanted = tuple[int, int, int, int]
+"""Field, repetition, the slot of its cell, and the bit of that."""
+
 Found = tuple[Value, Place, Cell]
 """A value, and where it stood."""
 
@@ -46,7 +49,7 @@ class Grid:
 
     def __init__(self) -> None:
         self._slots: dict[tuple[str, int, int, int], int] = {}
-        self._wanted: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
+        self._wanted: dict[tuple[str, int], list[_Wanted]] = {}
 
     def places(self, chain: Chain) -> tuple[Place, ...]:
         """Give the places of a chain, in order; joined ones as if they were alternatives."""
@@ -58,7 +61,7 @@ class Grid:
         if key not in self._slots:
             slot = self._slots[key] = len(self._slots)
             wanted = self._wanted.setdefault(key[:2], [])
-            wanted.append((path.field, path.repetition, slot))
+            wanted.append((path.field, path.repetition, slot, 1 << slot))
             wanted.sort()
         component = path.component or 1
         at = component - 1 if path.subcomponent < 2 else _NOWHERE
@@ -71,13 +74,28 @@ class Grid:
         for (name, nth), wanted in self._wanted.items():
             segments = view.get(name)
             if segments is not None and nth < len(segments):
-                shape |= _split(segments[nth], wanted, cells)
+                segment = segments[nth]
+                split = _split_plain if segment.plain else _split
+                shape |= split(segment, wanted, cells)
         return view, cells, shape
 
 
-def _split(
-    segment: Segment, wanted: Sequence[tuple[int, int, int]], cells: list[Cell | None]
-) -> int:
+def _split_plain(segment: Segment, wanted: Sequence[_Wanted], cells: list[Cell | None]) -> int:
+    """Do what `_split` does for a segment of which it is known to be plain: most are."""
+    fields = segment.fields
+    count = len(fields)
+    component = segment.delimiters.component
+    shape = 0
+    for field, repetition, slot, bit in wanted:
+        if field >= count:
+            break
+        if repetition == 1 and (text := fields[field]):
+            cells[slot] = text.split(component), segment, True
+            shape |= bit
+    return shape
+
+
+def _split(segment: Segment, wanted: Sequence[_Wanted], cells: list[Cell | None]) -> int:
     """Fill the cells of a segment, and give their bits of the shape."""
     fields = segment.fields
     count = len(fields)
@@ -85,7 +103,7 @@ def _split(
     component, again = delimiters.component, delimiters.repetition
     below, escape = delimiters.subcomponent, delimiters.escape
     shape = 0
-    for field, repetition, slot in wanted:
+    for field, repetition, slot, bit in wanted:
         if field >= count:
             break
         text = fields[field]
@@ -96,7 +114,7 @@ def _split(
         if text:
             plain = not (below in text or escape in text or '"' in text)
             cells[slot] = text.split(component), segment, plain
-            shape |= 1 << slot
+            shape |= bit
     return shape
 
 
