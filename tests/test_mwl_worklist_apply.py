@@ -1,5 +1,6 @@
 """What a change does to the rows of the worklist, on both databases."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -233,6 +234,97 @@ def test_the_same_number_from_another_sender_or_namespace_is_another_order(datab
     assert len(rows(database, ImagingOrder)) == 3
 
 
+def numbered(action, minute, filler=None, placer=None, *steps, **overrides):
+    """A change that names its order by these numbers."""
+    given = {
+        name: n if isinstance(n, Identifier) or n is None else Identifier(n, "RIS")
+        for name, n in (("filler", filler), ("placer", placer))
+    }
+    procedures = overrides.pop("procedures", [procedure("RP1", *steps)])
+    change = order(action, minute, procedures=procedures, **given, **overrides)
+    change.number = given["filler"] or given["placer"]
+    return change
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("F1", "P1"), (None, "P1")),
+        (("F1", "P1"), ("F1", None)),
+        ((None, "P1"), ("F1", "P1")),
+        (("F1", None), ("F1", "P1")),
+        ((Identifier("F1"), None), ("F1", None)),
+        ((Identifier("F1", "RIS", "1.2", "ISO"), None), (Identifier("F1", "", "1.2", "ISO"), None)),
+    ],
+)
+def test_an_order_is_found_by_whichever_number_a_message_brings(database, first, then):
+    apply(database, numbered(Action.CREATE, 0, *first))
+    apply(database, numbered(Action.CANCEL, 1, *then, procedures=[]))
+    assert states(database) == {"S1": "CANCELED"}
+    assert len(rows(database, ImagingOrder)) == 1
+
+
+def test_an_order_known_by_its_placer_is_known_by_its_filler_from_then_on(database):
+    apply(database, numbered(Action.CREATE, 0, None, "P1"))
+    apply(database, numbered(Action.UPDATE, 1, "F1", "P1"))
+    (one,) = rows(database, ImagingOrder)
+    assert (one.order_number, one.filler_number, one.placer_number) == ("F1", "F1", "P1")
+    apply(database, numbered(Action.CANCEL, 2, "F1", None, procedures=[]))
+    assert states(database) == {"S1": "CANCELED"}
+
+
+def test_filler_orders_of_one_placer_order_stay_apart(database):
+    apply(database, numbered(Action.CREATE, 0, "F1", "P1"))
+    apply(database, numbered(Action.CREATE, 1, "F2", "P1", step("S2")))
+    assert len(rows(database, ImagingOrder)) == 2
+    doubtful = numbered(Action.CANCEL, 2, None, "P1", procedures=[])
+    assert rejected(database, doubtful) is Reason.DUPLICATE_KEY
+    assert states(database) == {"S1": "SCHEDULED", "S2": "SCHEDULED"}
+
+
+def test_a_tombstone_is_found_by_the_placers_number_too(database):
+    apply(database, numbered(Action.CANCEL, 5, "F1", "P1", procedures=[]))
+    assert apply(database, numbered(Action.CREATE, 4, None, "P1")).outcome is Outcome.STALE
+    assert states(database) == {}
+
+
+def test_a_cancel_of_a_procedure_that_is_not_there_is_refused(database):
+    apply(database, order())
+    other = ProcedureChange("RP7", "RP7")
+    assert rejected(database, order(Action.CANCEL, 1, procedures=[other])) is Reason.UNKNOWN_KEY
+    wrong_step = ProcedureChange("RP1", "RP1", steps=[StepChange("S7")])
+    refused = order(Action.CANCEL, 1, procedures=[wrong_step])
+    assert rejected(database, refused) is Reason.UNKNOWN_KEY
+    assert states(database) == {"S1": "SCHEDULED"}
+
+
+def test_a_cancel_by_another_code_means_the_only_procedure(database):
+    apply(database, order())
+    coded = ProcedureChange("OTHER", steps=[StepChange()])
+    apply(database, order(Action.CANCEL, 1, procedures=[coded]))
+    assert states(database) == {"S1": "CANCELED"}
+
+
+def test_a_cancel_with_an_id_that_the_first_message_lacked_means_the_only_procedure(database):
+    bare = procedure("CTHEAD", step(sps_id=None), code_value="CTHEAD")
+    bare.requested_procedure_id = None
+    apply(database, order(procedures=[bare]))
+    named = ProcedureChange("RP9", "RP9", steps=[StepChange("S9")])
+    apply(database, order(Action.CANCEL, 1, procedures=[named]))
+    assert list(states(database).values()) == ["CANCELED"]
+
+
+def test_a_step_that_had_no_id_takes_the_one_that_comes_later(database):
+    apply(database, order(procedures=[procedure("RP1", step(sps_id=None))]))
+    apply(database, order(Action.UPDATE, 1, procedures=[procedure("RP1", step("S9"))]))
+    assert states(database) == {"S9": "SCHEDULED"}
+
+
+def test_a_change_without_a_procedure_creates_no_order(database):
+    assert rejected(database, order(Action.UPDATE, procedures=[])) is Reason.MISSING
+    assert rows(database, ImagingOrder) == []
+
+
 def test_steps_of_two_orders_that_collide_are_refused_and_nothing_is_overwritten(database):
     apply(database, order())
     before = rows(database, ScheduledStep)
@@ -308,8 +400,9 @@ def test_a_newer_order_schedules_over_a_tombstone(database):
 def test_a_replayed_order_does_not_reopen_a_cancelled_one(database):
     apply(database, order())
     apply(database, order(Action.CANCEL, 1))
-    apply(database, order(minute=2))
+    done = apply(database, order(minute=2))
     assert states(database) == {"S1": "CANCELED"}
+    assert "CANCELED" in done.flags[0]
 
 
 def test_a_hold_hides_and_a_release_shows(database):
@@ -431,3 +524,38 @@ def test_chains_repeats_and_inverse_merges_end_at_one_survivor(database):
     assert rows(database, ImagingOrder)[0].patient == done.patient
     apply(database, order(Action.UPDATE, 1))
     assert len(rows(database, Patient)) == 3
+
+
+def test_demographics_of_a_survivor_do_not_undo_a_merge(database):
+    merge(database, PatientMerge("RIS", patient("P2"), Identifier("P1", "HOSP")))
+    update(database, PatientUpdate("RIS", patient("P2", name="Roe^Jane"), NOW))
+    merged = {p.patient_id: p.merged_into is not None for p in rows(database, Patient)}
+    assert merged == {"P1": True, "P2": False}
+
+
+def test_orders_and_merges_at_the_same_time_leave_no_order_with_a_merged_patient(database):
+    """A chain of merges while orders come in for every link of it."""
+    threads = [
+        threading.Thread(target=work, args=(database,)) for work in (_merge_chain, _order_chain)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    merged = {p.id for p in rows(database, Patient) if p.merged_into is not None}
+    assert len(rows(database, ImagingOrder)) == 30
+    assert not [o.id for o in rows(database, ImagingOrder) if o.patient in merged]
+
+
+def _merge_chain(database):
+    for link in range(10):
+        merge(
+            database, PatientMerge("RIS", patient(f"P{link + 1}"), Identifier(f"P{link}", "HOSP"))
+        )
+
+
+def _order_chain(database):
+    for number in range(30):
+        steps = [procedure("RP1", step(f"S{number}"))]
+        who = patient(f"P{number % 11}")
+        apply(database, order(number=f"F{number}", patient=who, procedures=steps))

@@ -5,32 +5,26 @@ what is older than the last applied message, resolve the patient, write the orde
 procedures and steps, and derive the order's state from them.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, update
 from sqlmodel import Session
 
 from mwl.db import Insertion, Prepared, Reply
 from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import Action, OrderChange, OrderState
-from mwl.worklist import demographics
-from mwl.worklist.demographics import Resolved, issuer_text
+from mwl.worklist import demographics, numbers
+from mwl.worklist.demographics import Resolved
 from mwl.worklist.locks import order_key, patient_key, take
 from mwl.worklist.outcome import Applied, Outcome
 from mwl.worklist.procedures import Procedures
 from mwl.worklist.stations import Devices
 
 _TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
-_BY_NUMBER = Prepared(
-    select(_TABLE).where(
-        _TABLE.c.source == bindparam("source"),
-        _TABLE.c.order_number == bindparam("order_number"),
-        _TABLE.c.order_namespace == bindparam("order_namespace"),
-    )
-)
 _WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
 _INSERT = Insertion(_TABLE)
 _UPDATE = Prepared(
@@ -60,12 +54,16 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
     Instance UID and there is none.
     """
     conn = session.connection()
-    take(conn, order_key(change.source, change.number), patient_key(change.patient.id))
+    take(
+        conn,
+        patient_key(change.patient.id),
+        order_key(change.source, change.number),
+        order_key(change.source, change.placer),
+    )
     asked = _ask(conn, change)
-    found = asked.order.first()
-    if found is None:
+    order = numbers.choose(asked.order, change)
+    if order is None:
         return _first(conn, asked, change, now, zone)
-    order = found._asdict()
     if _is_older(change.at, order["applied_at"]):
         flags = [*change.flags, "older than the order's last message: not applied"]
         return Applied(Outcome.STALE, order["id"], order["patient"], flags)
@@ -91,7 +89,7 @@ class _Asked(NamedTuple):
 
 
 def _ask(conn: Connection, change: OrderChange) -> _Asked:
-    order = _BY_NUMBER.send(conn, _identity(change))
+    order = numbers.ask(conn, change)
     patient = demographics.ask(conn, change.patient.id)
     devices = Devices(conn)
     for procedure in change.procedures:
@@ -114,6 +112,10 @@ def _first(
     if change.action not in _CREATES:
         flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
         return Applied(Outcome.NOTED, patient=patient.row, flags=flags)
+    if not change.procedures:
+        raise Rejected(
+            Fault(Reason.MISSING, "OBR", "an order that is not known here needs its procedure")
+        )
     flags = list(change.flags)
     if change.action is not Action.CREATE:
         flags.append("a change came before its order: created")
@@ -132,9 +134,9 @@ def _first(
 
 def _tombstone(conn: Connection, change: OrderChange, patient: int, now: datetime) -> Applied:
     # Kept without procedures, so that the older NW, arriving later, does not schedule.
-    change.flags.append(f"{change.action} of an unknown order")
-    row = _insert(conn, change, patient, now, status=_ENDS[change.action])
-    return Applied(Outcome.NOTED, row, patient, change.flags)
+    flags = [*change.flags, f"{change.action} of an unknown order"]
+    row = _insert(conn, change, patient, now, _ENDS[change.action], flags)
+    return Applied(Outcome.NOTED, row, patient, flags)
 
 
 def _next(
@@ -154,6 +156,7 @@ def _next(
     values = {
         **{name: order[name] for name in _WRITABLE},
         **(_stated(change) if change.action in _STATES else {}),
+        **numbers.adopted(order, change),
         "status": status,
         "applied_at": change.at or order["applied_at"],
         "flags": _remember(order["flags"], flags),
@@ -164,43 +167,30 @@ def _next(
     return Applied(outcome, order["id"], order["patient"], flags)
 
 
-def _insert(
+def _insert(  # noqa: PLR0913 - a row and where it comes from
     conn: Connection,
     change: OrderChange,
     patient: int,
     now: datetime,
     status: OrderState = OrderState.SCHEDULED,
+    flags: Sequence[str] = (),
 ) -> int:
     values = {
         **_stated(change),
-        **_identity(change),
+        **numbers.identity(change),
         "patient": patient,
         "status": status,
         "applied_at": change.at,
-        "flags": change.flags,
+        "flags": list(flags),
         "created_at": now,
         "updated_at": now,
     }
     return _INSERT.send(conn, values)
 
 
-def _identity(change: OrderChange) -> dict[str, str]:
-    return {
-        "source": change.source,
-        "order_number": change.number.id,
-        "order_namespace": change.number.issuer_key,
-    }
-
-
 def _stated(change: OrderChange) -> dict[str, Any]:
     stated: dict[str, Any] = {name: value or "" for name, value in change.fields.items()}
-    if change.placer is not None:
-        stated["placer_number"] = change.placer.id
-        stated["placer_issuer"] = issuer_text(change.placer)
-    if change.filler is not None:
-        stated["filler_number"] = change.filler.id
-        stated["filler_issuer"] = issuer_text(change.filler)
-    return stated
+    return stated | numbers.stated(change)
 
 
 def _is_older(at: datetime | None, applied_at: datetime | None) -> bool:

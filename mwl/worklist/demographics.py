@@ -23,7 +23,7 @@ from mwl.patients import (
     is_someone_else,
     name_key,
 )
-from mwl.worklist.locks import patient_key, take
+from mwl.worklist.locks import patient_key, take, take_merges
 from mwl.worklist.outcome import Applied, Outcome
 
 Row = dict[str, Any]
@@ -37,12 +37,18 @@ _BY_ID = Prepared(
     )
 )
 _BY_ROW = Prepared(select(_TABLE).where(_TABLE.c.id == bindparam("row")))
-_WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
+# A merge is no demographics: nothing but a merge writes `merged_into`.
+_WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at", "merged_into")]
 _INSERT = Insertion(_TABLE, other_ids=[], merged_into=None)
 _UPDATE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in _WRITABLE})
+)
+_MERGE = Prepared(
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("loser"))
+    .values(merged_into=bindparam("survivor"), updated_at=bindparam("now"))
 )
 _MOVE_ORDERS = Prepared(
     update(_ORDERS)
@@ -111,7 +117,7 @@ def update_patient(session: Session, change: PatientUpdate, *, now: datetime) ->
     """
     conn = session.connection()
     key = patient_key(change.patient.id)
-    take(conn, key, key)
+    take(conn, key)
     asked = ask(conn, change.patient.id)
     found = resolve(conn, asked, change.source, change.patient, change.at, now)
     if found.alias:
@@ -137,21 +143,23 @@ def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> A
     if _same(merge.prior, merge.patient.id):
         raise Rejected(Fault(Reason.MALFORMED, "MRG-1", "names the same patient as PID-3"))
     conn = session.connection()
-    take(conn, patient_key(merge.prior), patient_key(merge.patient.id))
+    take_merges(conn)
     asked = ask(conn, merge.patient.id)
     survivor = resolve(conn, asked, merge.source, merge.patient, merge.at, now).row
     prior = _read(ask(conn, merge.prior))
     if prior is None:
         # Unknown until now; kept, so that what still names it finds the survivor.
         _create(conn, merge.source, PatientChange(merge.prior), merge.at, now, merged_into=survivor)
-        return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags)
+        flags = [*merge.flags, "the prior patient was not known here"]
+        return Applied(Outcome.APPLIED, patient=survivor, flags=flags)
     loser = _survivor(conn, prior)
     if loser["id"] == survivor:
         return Applied(
             Outcome.NOTED, patient=survivor, flags=[*merge.flags, "these were merged before"]
         )
-    _save(conn, loser, {"merged_into": survivor}, now)
-    _MOVE_ORDERS.send(conn, {"loser": loser["id"], "survivor": survivor, "now": now})
+    moved = {"loser": loser["id"], "survivor": survivor, "now": now}
+    _MERGE.send(conn, moved)
+    _MOVE_ORDERS.send(conn, moved)
     return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags)
 
 

@@ -8,7 +8,6 @@ of them; no step, every step of its procedure.
 import base64
 import secrets
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Self
 from zoneinfo import ZoneInfo
@@ -19,6 +18,7 @@ from mwl.db import Insertion, Prepared
 from mwl.db.tables import RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import (
+    FINAL,
     WAITING,
     Action,
     OrderChange,
@@ -57,6 +57,10 @@ def _updating(table: Any) -> Prepared:
 
 _INSERT_PROCEDURE, _UPDATE_PROCEDURE = Insertion(_PROCEDURE), _updating(_PROCEDURE)
 _INSERT_STEP, _UPDATE_STEP = Insertion(_STEP, attributes={}), _updating(_STEP)
+
+
+# What identifiers begin with that we made because the RIS gave none.
+_OURS = "MWL-"
 
 
 class Procedures:
@@ -153,6 +157,10 @@ class Procedures:
         named: set[int] = set()
         for change in stated.steps:
             known = [s for s in steps if change.sps_id in (None, s["sps_id"])]
+            if not known and len(steps) == 1 and _is_ours(steps[0]["sps_id"]):
+                # Its first message named no step; now we learn what the RIS calls it.
+                known = steps
+                self._rename(steps[0], change.sps_id)
             for step in known:
                 self._update_step(step, change)
                 named.add(step["id"])
@@ -162,6 +170,10 @@ class Procedures:
             for step in steps:
                 if step["id"] not in named:
                     self._move(step, Action.CANCEL)
+
+    def _rename(self, step: Row, sps_id: str | None) -> None:
+        if step["state"] in WAITING:
+            self._save_step(step, {"sps_id": sps_id})
 
     def _create_step(self, procedure: Row, change: StepChange) -> Row:
         if change.start is None:
@@ -187,6 +199,9 @@ class Procedures:
         stated = self._stated(change)
         if change.start is not None:
             stated |= self._clock(change.start)
+        if step["state"] in FINAL:
+            self.flags.append(f"a step that is {step['state']} is not scheduled again: reopen it")
+            return
         if step["state"] not in WAITING:
             # Once STARTED the scanner owns the step; a person decides what to do.
             if names := [name for name, value in stated.items() if step[name] != value]:
@@ -228,20 +243,42 @@ class Procedures:
         """Move the steps that `change` speaks of to where its action leads."""
         if change.action in (Action.CREATE, Action.UPDATE, Action.NOTE):
             return
-        for step in self._spoken_of(change):
-            self._move(step, change.action)
-
-    def _spoken_of(self, change: OrderChange) -> Iterator[Row]:
         if not change.procedures:
-            yield from self.steps
-        for stated in change.procedures:
-            rows = {row["id"] for row in self._match(stated)}
-            names = {step.sps_id for step in stated.steps}
             for step in self.steps:
-                if step["procedure"] in rows and (
-                    not names or None in names or step["sps_id"] in names
-                ):
-                    yield step
+                self._move(step, change.action)
+        for stated in change.procedures:
+            for step in self._spoken_of(stated):
+                self._move(step, change.action)
+
+    def _spoken_of(self, stated: ProcedureChange) -> list[Row]:
+        """Find the steps that a message means which only names them.
+
+        Raises Rejected (UNKNOWN_KEY): a cancellation that does nothing must not look as if
+        it did, for the patient would stay on the list.
+        """
+        if not self.rows:
+            return []  # a tombstone
+        rows = self._match(stated) or self._only_one(stated)
+        found = {row["id"] for row in rows}
+        steps = [step for step in self.steps if step["procedure"] in found]
+        names = {step.sps_id for step in stated.steps} - {None}
+        named = [step for step in steps if step["sps_id"] in names]
+        if not names or (len(steps) == 1 and _is_ours(steps[0]["sps_id"])):
+            named = steps
+        if not named:
+            where, what = ("OBR-20", "step") if rows else ("OBR-4", "procedure")
+            text = f"the order has no such {what}: nothing was done"
+            raise Rejected(Fault(Reason.UNKNOWN_KEY, where, text))
+        return named
+
+    def _only_one(self, stated: ProcedureChange) -> list[Row]:
+        """Take an order's only procedure to be meant, unless both sides have named it."""
+        (row, *others) = self.rows
+        if others or (
+            stated.requested_procedure_id and row["key"] == row["requested_procedure_id"]
+        ):
+            return []
+        return [row]
 
     def _move(self, step: Row, action: Action) -> None:
         moved = transition(action, StepState(step["state"]))
@@ -255,15 +292,19 @@ def _collision() -> Rejected:
     return Rejected(
         Fault(
             Reason.DUPLICATE_KEY,
-            "",
+            "OBR-20",
             "another order has a step with this Study Instance UID and step ID",
         )
     )
 
 
 def new_id() -> str:
-    """Make an identifier of 12 characters that fits an SH and can be read aloud."""
-    return base64.b32encode(secrets.token_bytes(10)).decode()[:12]
+    """Make an identifier of 16 characters, the most that an SH holds."""
+    return _OURS + base64.b32encode(secrets.token_bytes(10)).decode()[:12]
+
+
+def _is_ours(identifier: str) -> bool:
+    return identifier.startswith(_OURS)
 
 
 def _new_study_uid(change: OrderChange, procedure: Row) -> str:
