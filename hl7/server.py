@@ -223,9 +223,9 @@ class _Connection:
         except OSError as error:
             reason = error.strerror or type(error).__name__
         finally:
+            self._sock.close()
             tell = log.debug if reason in _ORDINARY else log.warning
             tell("mllp.closed", peer=str(self.peer), reason=reason, skipped=self._framer.skipped)
-            self._sock.close()
 
     def _converse(self) -> str:
         """Answer messages until the end; give the reason of the end."""

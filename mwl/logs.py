@@ -12,7 +12,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -20,6 +21,27 @@ from mwl.errors import MwlError
 
 _MOST_FRAMES = 8
 _TELLTALES = ("pydicom", "pynetdicom", "hl7apy")
+
+
+class Forgiving:
+    """A stream that drops what can't be written: the disk is full, or nobody reads any more.
+
+    Whoever logs goes on; orders and scanners matter more than what is told about them.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Wrap a standard stream; it is None where the program was started without."""
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if self._stream is not None:
+            with suppress(OSError, ValueError):
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError, ValueError):
+                self._stream.flush()
 
 
 def configure(level: str, *, as_json: bool = False) -> None:
@@ -36,7 +58,7 @@ def configure(level: str, *, as_json: bool = False) -> None:
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(number),
         # One write a line: several processes share the stream.
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, Forgiving(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     _adopt_standard_library(number)

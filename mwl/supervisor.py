@@ -26,6 +26,7 @@ import structlog
 
 from mwl.errors import ConfigError, MwlError
 from mwl.lifeline import Lifeline, name_process
+from mwl.logs import Forgiving
 
 log = structlog.get_logger(__name__)
 
@@ -287,7 +288,7 @@ class Supervisor:
             code = _run(work, Child(lambda: self._tell_ready(index)))
         finally:
             for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+                Forgiving(stream).flush()
             os._exit(code)
 
     def _tell_ready(self, index: int | None) -> None:
@@ -313,7 +314,7 @@ def _run(work: Callable[[Child], None], child: Child) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"mwl: {line}\n")
+    Forgiving(sys.stderr).write(f"mwl: {line}\n")
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:

@@ -1,8 +1,11 @@
 """Log lines are one line each, and hold no patient data that other people's code let slip."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -56,6 +59,37 @@ def test_json_has_an_object_a_line() -> None:
 def test_no_text_of_an_unexpected_error_is_logged() -> None:
     assert "DOE" not in "".join(said())
     assert "DOE" not in "".join(said("json"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /dev/full")
+def test_full_disk_under_the_log_stops_nobody() -> None:
+    with Path("/dev/full").open("w") as full:
+        assert went_on(full) == "went on\n"
+
+
+def test_log_that_nobody_reads_any_more_stops_nobody() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as unread:
+        assert went_on(unread) == "went on\n"
+
+
+def test_program_without_standard_error_goes_on() -> None:
+    assert went_on(None, "import os, sys; sys.stderr = None; os.close(2)\n") == "went on\n"
+
+
+def went_on(stderr: IO[str] | None, before: str = "") -> str:
+    """Run the script with that standard error; give what it says when it has logged."""
+    # Python's own end can't be written either, and is told by an exit code of 120.
+    script = f"{before}{SCRIPT}\nsys.stdout.write('went on\\n')"
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        timeout=60,
+        check=False,
+    ).stdout
 
 
 def fail() -> None:

@@ -39,5 +39,8 @@ def serve(
 
 
 def _announce(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    from mwl.logs import Forgiving
+
+    stream = Forgiving(sys.stdout)
+    stream.write(f"{text}\n")
+    stream.flush()
