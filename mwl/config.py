@@ -72,7 +72,24 @@ def _database_url(value: str) -> str:
     value = re.sub(r"^postgres(ql)?://", _POSTGRESQL, value)
     if not re.match(r"sqlite:///.|" + re.escape(_POSTGRESQL) + r".", value):
         raise ValueError("must start with sqlite:///PATH or postgresql+psycopg://")
+    if value.startswith(_POSTGRESQL):
+        _check_postgresql(value)
     return value
+
+
+def _check_postgresql(value: str) -> None:
+    # Read as the engine will; who keeps everything in SQLite needn't wait for the import.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(value)
+        url.get_dialect()().create_connect_args(url)
+    except (ValueError, ArgumentError):
+        # What they say may quote the password.
+        raise ValueError(
+            f"must be written {_POSTGRESQL}USER:PASSWORD@HOST:PORT/DATABASE, the port a number"
+        ) from None
 
 
 def _host(value: str) -> str:

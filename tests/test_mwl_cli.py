@@ -90,6 +90,11 @@ def test_help_is_there_at_once(tmp_path: Path) -> None:
         (["nonsense"], "Error: No such command 'nonsense'."),
         (["check", "--nonsense"], "Error: No such option: --nonsense"),
         (["--config", "/nowhere.toml", "check"], "mwl: /nowhere.toml: can't be read: No such file"),
+        (
+            ["worklist", "add", "--start", "0001-01-01T00:00"],
+            "mwl: --start 0001-01-01T00:00: the y",
+        ),
+        (["worklist", "add", "--start", "9999-12-31T23:59-10:00"], "mwl: --start 9999-12-31T23:59"),
         (["hl7", "send", "/nowhere.hl7"], "mwl: /nowhere.hl7: can't be read: No such file"),
     ],
 )
@@ -113,6 +118,18 @@ def test_database_that_is_not_there_is_a_line_and_exit_code_1(
     assert done.stderr.startswith("mwl: there is no database at ")
     assert "mwl serve" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["serve"], ["serve", "web"], ["device", "list"]], ids=" ".join)
+def test_option_that_postgresql_does_not_know_is_a_line_and_exit_code_2(
+    tmp_path: Path, command: list[str]
+) -> None:
+    url = "postgresql://mwl:secret@127.0.0.1:1/mwl?nosuch=1"
+    ports = {f"MWL_{role}__PORT": "0" for role in ("DICOM", "HL7", "WEB")}
+    done = mwl(tmp_path, *command, MWL_DATABASE__URL=url, **ports)
+    assert done.returncode == 2
+    assert done.stderr.endswith('mwl: database.url: invalid connection option "nosuch"\n')
+    assert "Traceback" not in done.stderr
 
 
 def test_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:

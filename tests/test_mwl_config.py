@@ -136,6 +136,10 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
         ("[hl7]\nidle_timeout_s = inf", "mwl.toml: hl7.idle_timeout_s: "),
         ("[database]\nurl = 'mysql://h/d'", "mwl.toml: database.url: must start with sqlite:///"),
         ("[database]\nurl = 'sqlite://'", "mwl.toml: database.url: must start with sqlite:///"),
+        ("[database]\nurl = 'postgresql://u:p@h:x/d'", "mwl.toml: database.url: must be written p"),
+        ("[database]\nurl = 'postgresql://u:p@h:/d'", "mwl.toml: database.url: must be written p"),
+        ("[database]\nurl = 'postgresql://[::bad'", "mwl.toml: database.url: must be written po"),
+        ("[database]\nurl = 'postgresql:///d?port=x'", "mwl.toml: database.url: must be written"),
         ("[[device]]\nhost = 'h'", "mwl.toml: device[1].ae_title: is missing"),
         ("[[device]]\nae_title = 'A'\nport = 0", "mwl.toml: device[1].port: should be greater"),
         ("[[device]]\nae_title = 'A'\nmay = ['fly']", "mwl.toml: device[1].may[1]: should be"),
@@ -205,6 +209,7 @@ def test_passwords_are_shown_nowhere(prefix: str, tmp_path: Path) -> None:
     assert settings.database.shown == "postgresql+psycopg://mwl:***@db/mwl"
     assert "cret" not in repr(settings)
     assert "cret" not in fault(tmp_path, "", MWL_DATABASE__URL="mysql://mwl:secret@db/mwl")
+    assert "cret" not in fault(tmp_path, "", MWL_DATABASE__URL=f"{prefix}mwl:secret@db:cret/mwl")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ Station = Annotated[
     list[str] | None, typer.Option(help="AE title of a scanner; may be given several times.")
 ]
 
+_YEARS = range(1900, 2200)  # any zone's clock can tell them
+
 _COLUMNS = {
     "start": "start",
     "status": "status",
@@ -205,6 +207,8 @@ def _instant(text: str | None, zone: ZoneInfo) -> datetime | None:
         start = datetime.fromisoformat(text)
     except ValueError:
         frame.refuse(f"--start {text}: write a date and time like 2026-07-01T10:30")
+    if start.year not in _YEARS:
+        frame.refuse(f"--start {text}: the year must be {_YEARS[0]} to {_YEARS[-1]}")
     return start if start.tzinfo else start.replace(tzinfo=zone)
 
 

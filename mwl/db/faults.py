@@ -13,7 +13,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from mwl.errors import Outage
+from mwl.errors import ConfigError, Outage
 
 # The statement was at fault, not the database: it would fail again.
 _OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
@@ -39,8 +39,8 @@ _MEANING = {
 _RETRIABLE = frozenset({"40001", "40P01"})
 
 
-def outage(error: BaseException) -> Outage | None:
-    """Say what `error` means if the database is to blame; None if it is not.
+def outage(error: BaseException) -> Outage | ConfigError | None:
+    """Say what `error` means if the database or its URL is to blame; None if neither is.
 
     Only the code is taken over; a failed connection has none, and what it says is quoted.
     """
@@ -48,11 +48,19 @@ def outage(error: BaseException) -> Outage | None:
         return Outage("database: all connections of this process are busy")
     if isinstance(error, sqlite3.OperationalError):
         return _named(error, type(error).__name__)
-    if not isinstance(error, DBAPIError) or isinstance(error, _OURS):
+    if not isinstance(error, DBAPIError):
         return None
     if error.statement is None and _code(error.orig) is None:
-        return Outage(f"database: {str(error.orig).partition(chr(10))[0]}")
-    return _named(error.orig, type(error).__name__)
+        return _unconnected(error)
+    return None if isinstance(error, _OURS) else _named(error.orig, type(error).__name__)
+
+
+def _unconnected(error: DBAPIError) -> Outage | ConfigError | None:
+    text = str(error.orig).partition("\n")[0]
+    if isinstance(error, ProgrammingError) and hasattr(error.orig, "sqlstate"):
+        # From psycopg: libpq knows no such option, or no such value of it.
+        return ConfigError(f"database.url: {text}")
+    return None if isinstance(error, _OURS) else Outage(f"database: {text}")
 
 
 def _named(error: BaseException | None, name: str) -> Outage:
