@@ -197,6 +197,31 @@ def test_a_message_is_from_no_later_than_tomorrow(ahead, taken):
     assert bool(change.flags) is not taken
 
 
+@pytest.mark.parametrize("sent", ["20251026025000", "202510260210", "20251026025959.9"])
+def test_in_the_hour_that_comes_twice_messages_count_in_order_of_arrival(sent):
+    change = order(orm(MSH_7=sent))
+    assert change.at is None
+    assert change.flags == [
+        "MSH-7: the clock was put back over this time: taken in order of arrival"
+    ]
+    told_apart = order(orm(MSH_7=f"{sent}+0100"))
+    assert (told_apart.at is None, told_apart.flags) == (False, [])
+
+
+@pytest.mark.parametrize("offset", ["", "+0100"])
+def test_a_message_time_without_seconds_counts_from_the_end_of_its_minute(offset):
+    change = order(orm(MSH_7=f"202501011200{offset}"))
+    assert change.at == datetime(2025, 1, 1, 11, 0, 59, tzinfo=UTC)
+    assert change.flags == []
+
+
+@pytest.mark.parametrize("sent", ["2025010112", "2025010112+0100", "20250101", "20250101+0100"])
+def test_a_message_time_without_minutes_leaves_the_order_of_arrival(sent):
+    change = order(orm(MSH_7=sent))
+    assert change.at is None
+    assert change.flags == ["MSH-7: no hour and minute: taken in order of arrival"]
+
+
 # ---- identity ---------------------------------------------------------------------------
 
 

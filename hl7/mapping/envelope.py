@@ -1,5 +1,6 @@
 """Read MSH: who sent which message, and whether it is one that we take."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
@@ -9,7 +10,7 @@ from hl7.er7 import Message, Segment
 from hl7.escapes import Delimiters
 from hl7.mapping.grid import first
 from hl7.mapping.report import Report
-from hl7.mapping.times import NotATime, read_instant
+from hl7.mapping.times import REPEATED_HOUR, NotATime, read_instant
 from hl7.profile import Profile
 from mwl.errors import Reason
 
@@ -17,6 +18,8 @@ from mwl.errors import Reason
 LONGEST_CONTROL_ID = 199
 _LONGEST_NAME = 199
 _LONGEST_TYPE = 32
+_TO_THE_MINUTE = re.compile("[0-9]{12}")
+_TO_THE_SECOND = re.compile("[0-9]{14}")
 _FURTHEST_AHEAD = timedelta(days=1)
 
 
@@ -73,12 +76,16 @@ def _unsupported(kind: str, events: Mapping[str, str], report: Report) -> None:
 
 
 def sent_at(message: Message, zone: tzinfo, now: datetime, report: Report) -> datetime | None:
-    """Read MSH-7; None, flagged, for what is no time or has not come yet."""
+    """Read MSH-7; None, flagged, for what can't be compared or has not come yet.
+
+    A minute counts from its end: what was sent in it is no older than what came with seconds.
+    """
     value = first(message.header, 7)
     if not isinstance(value, str):
         return None
+    text = value.strip()
     try:
-        at, _ = read_instant(value.strip(), zone)
+        at, note = read_instant(text, zone)
     except NotATime as error:
         report.flag(f"MSH-7: {error}: taken in order of arrival")
         return None
@@ -87,7 +94,21 @@ def sent_at(message: Message, zone: tzinfo, now: datetime, report: Report) -> da
     if at - now > _FURTHEST_AHEAD:
         report.flag("MSH-7: more than a day ahead of the clock here: taken in order of arrival")
         return None
-    return at
+    if not note and _TO_THE_SECOND.match(text):
+        return at
+    return _imprecise(text, at, note, report)
+
+
+def _imprecise(text: str, at: datetime, note: str, report: Report) -> datetime | None:
+    """Decide when a message was sent whose time says less than a second, or is read with doubt."""
+    if not _TO_THE_MINUTE.match(text):
+        report.flag("MSH-7: no hour and minute: taken in order of arrival")
+        return None
+    if note == REPEATED_HOUR:
+        # What is sent in the second of the two hours would count as older than the first's.
+        report.flag("MSH-7: the clock was put back over this time: taken in order of arrival")
+        return None
+    return at if _TO_THE_SECOND.match(text) else at.replace(second=59)
 
 
 def _text(msh: Segment, field: int, component: int) -> str:

@@ -16,6 +16,7 @@ _DTM = re.compile(
 )
 # Room for every time zone's arithmetic, and nothing that a scanner is ever scheduled for.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2199
+REPEATED_HOUR = "the clock was put back over this time: the first of the two"
 _PLAIN = (12, 14)  # digits to the minute, or to the second
 
 
@@ -119,4 +120,4 @@ def _wall_clock(naive: datetime, zone: tzinfo) -> tuple[datetime, str]:
     instant = local.astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) != naive:
         return instant, "the clock was put forward over this time: an hour later"
-    return instant, "the clock was put back over this time: the first of the two"
+    return instant, REPEATED_HOUR
