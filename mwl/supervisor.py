@@ -4,7 +4,8 @@ The supervisor forks; the roles serve. It stays single-threaded and opens no dat
 that a fork is always safe: whatever has a thread or a connection is made in the role.
 
 - A role that dies is started again, each time a little later. One that dies before it could
-  serve even once, `_MOST_FAILED_STARTS` times, ends the supervisor: a person must look.
+  serve even once, `_MOST_FAILED_STARTS` times, ends the supervisor: a person must look. A wrong setting
+  does so at once, but only before the first time that the role serves.
 - Listening sockets are the supervisor's, open before the fork. The processes of one role
   share theirs; while a role restarts, peers wait in the backlog instead of being refused.
 - SIGTERM, SIGINT or SIGHUP ends the roles by SIGTERM, after `_STOP_S` by SIGKILL. A second
@@ -211,8 +212,10 @@ class Supervisor:
         now = time.monotonic()
         slot.failures = 1 if now - slot.started_at >= _STEADY_S else slot.failures + 1
         name, ending = slot.role.name, _ending(status)
-        if status == MISCONFIGURED:
-            raise _GiveUpError(MISCONFIGURED)  # it has said what is wrong
+        # It has said what is wrong. Once it has served, a person is at work on that, and
+        # the other roles serve on.
+        if status == MISCONFIGURED and not slot.has_served:
+            raise _GiveUpError(MISCONFIGURED)
         if not slot.has_served and slot.failures >= _MOST_FAILED_STARTS:
             _say(
                 f"{name} ended {slot.failures} times before it could serve, "

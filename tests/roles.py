@@ -1,10 +1,12 @@
 """A supervisor with roles of a test's own, to be killed: python -m tests.roles PLAN…
 
 A plan names how a role behaves: "steady", "dies-at-start", "misconfigured", "deaf" (it
-ignores SIGTERM), "dies-later" (it serves, then ends), "threads" (says how many there were
-at its birth). Standard output tells a line for each event.
+ignores SIGTERM), "dies-later" (it serves, then ends), "misconfigured-later" (so too, and
+from its second start on is misconfigured), "threads" (says how many there were at its
+birth). Standard output tells a line for each event.
 """
 
+import mmap
 import os
 import signal
 import sys
@@ -15,6 +17,8 @@ from pathlib import Path
 from mwl import logs
 from mwl.errors import ConfigError
 from mwl.supervisor import Board, Child, Role, Supervisor
+
+_SERVED = mmap.mmap(-1, 1)  # what is forked shares it
 
 
 def say(*words: object) -> None:
@@ -34,6 +38,14 @@ def dies_at_start(child: Child) -> None:
 
 def misconfigured(child: Child) -> None:
     raise ConfigError("hl7.profile: no such profile")
+
+
+def misconfigured_later(child: Child) -> None:
+    if _SERVED[0]:
+        say("again")
+        misconfigured(child)
+    _SERVED[0] = 1
+    child.ready()
 
 
 def dies_later(child: Child) -> None:
@@ -59,6 +71,7 @@ PLANS: dict[str, Callable[[Child], None]] = {
     "dies-at-start": dies_at_start,
     "misconfigured": misconfigured,
     "dies-later": dies_later,
+    "misconfigured-later": misconfigured_later,
     "deaf": deaf,
     "threads": threads,
 }

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -23,11 +24,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a supervisor with the roles of `tests.roles`; it does not outlive the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*plans: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    def run(
+        *plans: str, before: Sequence[str] = (), stderr: int | IO[str] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [*before, sys.executable, "-m", "tests.roles", *plans],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         started.append(process)
@@ -52,14 +55,18 @@ def gone(pid: int) -> bool:
     """Wait until a process has ended; a zombie has."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state in "ZX":
+        if is_gone(pid):
             return True
         time.sleep(0.005)
     return False
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"
 
 
 def test_roles_are_told_to_end_and_do(start: Start) -> None:
@@ -108,6 +115,19 @@ def test_role_that_is_killed_comes_back(start: Start) -> None:
     assert "role.died role=steady ending=SIGKILL" in errors
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /dev/full")
+def test_full_disk_under_the_log_ends_neither_roles_nor_supervisor(start: Start) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = start("steady", stderr=full)
+    first = int(heard(process, r"^pid steady (\d+)")[1])
+    heard(process, "^all")
+    os.kill(first, signal.SIGKILL)
+    heard(process, r"^pid steady (\d+)")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    assert out.splitlines() == ["closed", "drained"]
+
+
 def test_role_that_served_once_is_started_again_for_ever(start: Start) -> None:
     process = start("dies-later")
     for _ in range(6):
@@ -130,6 +150,20 @@ def test_role_with_a_wrong_setting_ends_it_at_once(start: Start) -> None:
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert errors == "mwl: hl7.profile: no such profile\n"
+
+
+def test_wrong_setting_at_a_restart_leaves_the_other_roles_alone(start: Start) -> None:
+    process = start("steady", "misconfigured-later")
+    steady = int(heard(process, r"^pid steady (\d+)")[1])
+    for _ in range(3):
+        heard(process, "^again")
+    assert process.poll() is None
+    assert not is_gone(steady)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "mwl: hl7.profile: no such profile\n" in errors
+    assert "role.died role=misconfigured-later ending='exit code 2' restart_in_s=" in errors
 
 
 def test_kill_9_of_the_supervisor_leaves_no_orphan(start: Start) -> None:
