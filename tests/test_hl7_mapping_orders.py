@@ -598,3 +598,26 @@ def test_custom_delimiters_change_nothing():
     (one,), (other,) = read(standard), read(custom)
     assert isinstance(one, OrderChange)
     assert one == other
+
+
+# ---- blanks -----------------------------------------------------------------------------
+
+
+def test_a_blank_order_number_is_none():
+    assert order(orm(ORC_3="  ^RIS")).number == Identifier("FO1", "RIS")
+    assert order(orm(ORC_3=" ^RIS", OBR_3=" ")).number == Identifier("PO1", "RIS")
+    text = orm(ORC_2=" ", ORC_3=" ^RIS", OBR_2="\\.sp\\", OBR_3=" ^RIS")
+    assert wheres(text) == [("missing", "ORC-3")]
+
+
+def test_a_blank_patient_identifier_is_none():
+    assert wheres(orm(PID_3=" ^^^ADT1^MR")) == [("missing", "PID-3")]
+    assert order(orm(PID_3=" ^^^ADT1^MR~P2^^^ADT1^MR")).patient.id == Identifier("P2", "ADT1")
+
+
+def test_blank_times_and_codes_say_nothing():
+    padded = order(orm(ORC_7="^^^    ", PID_7=" ", PID_8=" ", OBR_20=" ", ZDS_1=" "))
+    assert padded.patient.fields.keys() == {"patient_name"}
+    (found,) = padded.procedures
+    assert (found.study_uid, found.steps[0].sps_id, found.steps[0].start) == (None, None, None)
+    assert padded.flags == []

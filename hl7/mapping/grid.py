@@ -127,7 +127,10 @@ def first(segment: Segment, field: int) -> Value:
 
 
 def leaf(row: Row, chain: Sequence[Place]) -> Found | None:
-    """Read the first place of a chain that says something: one leaf, unescaped."""
+    """Read the first place of a chain that says something: one leaf, unescaped.
+
+    Blanks say nothing: some senders fill their fields with them.
+    """
     cells = row[1]
     for place in chain:
         cell = cells[place[0]]
@@ -135,9 +138,11 @@ def leaf(row: Row, chain: Sequence[Place]) -> Found | None:
             continue
         if cell[2]:  # plain; this and `leaf_of` are most of the work of reading
             parts, at = cell[0], place[1]
-            if at < len(parts) and (part := parts[at]):
+            if at < len(parts) and (part := parts[at]) and not part.isspace():
                 return part, place, cell
-        elif (value := leaf_of(cell, place)) is not None:
+        elif (value := leaf_of(cell, place)) is not None and not (
+            isinstance(value, str) and value.isspace()
+        ):
             return value, place, cell
     return None
 

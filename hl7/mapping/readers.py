@@ -330,14 +330,16 @@ def _entity(column: Column, chain: Sequence[Place]) -> Reader:
 def entity(found: Found, length: int, report: Report) -> Identifier | None:
     """Read EI: identifier, and its issuer in components 2 to 4.
 
-    A place below the field is an identifier without issuer. None, with a fault, for an
-    identifier that can't be kept.
+    A place below the field is an identifier without issuer. None for a blank one, and, with
+    a fault, for one that can't be kept.
     """
     value, place, (parts, segment, plain) = found
     assert isinstance(value, str)
     text = values.identifier(value, length, place.where, report, segment.occurrence)
-    if text is None or len(parts) == 1 or place.path.component:
-        return Identifier(text) if text else None
+    if not text:
+        return None
+    if len(parts) == 1 or place.path.component:
+        return Identifier(text)
     if plain:
         issuer = [*parts[1:4], *_NOBODY][:3]
     else:
@@ -350,8 +352,10 @@ def extended(found: Found, length: int, report: Report) -> Identifier | None:
     value, place, (parts, segment, plain) = found
     assert isinstance(value, str)
     text = values.identifier(value, length, place.where, report, segment.occurrence)
-    if text is None or len(parts) < 4 or place.path.component:
-        return Identifier(text) if text else None
+    if not text:
+        return None
+    if len(parts) < 4 or place.path.component:
+        return Identifier(text)
     if plain:
         issuer = [parts[3], "", ""]
     else:
