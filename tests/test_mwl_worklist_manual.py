@@ -80,6 +80,13 @@ def test_everything_missing_is_named_at_once(database):
         ("accession_number", "A" * 17, Reason.TOO_LONG),
         ("accession_number", "A\\B", Reason.MALFORMED),
         ("modality", "C\nT", Reason.MALFORMED),
+        ("modality", "C-T", Reason.MALFORMED),
+        ("modality", "BÄNANE", Reason.MALFORMED),
+        ("modality", "  ", Reason.MISSING),
+        ("patient_id", "  ", Reason.MISSING),
+        ("patient_name", "  ", Reason.MISSING),
+        ("patient_name", " ^ ^", Reason.MISSING),
+        ("stations", (" ",), Reason.MALFORMED),
         ("patient_name", "D" * 65, Reason.MALFORMED),
         ("stations", ("A" * 17,), Reason.MALFORMED),
         ("stations", ("",), Reason.MALFORMED),
@@ -93,6 +100,39 @@ def test_a_value_that_dicom_cannot_hold_is_refused(database, field, value, reaso
     with pytest.raises(Rejected) as caught:
         add(database, **{field: value})
     assert reasons(caught) == [reason]
+
+
+def test_spaces_around_values_and_small_letters_of_the_modality_are_mended(database):
+    add(database, patient_id=" P1 ", modality=" ct ", accession_number=" A1", stations=(" CT1 ",))
+    step = only(database, ScheduledStep)
+    assert (step.modality, step.station_ae_titles) == ("CT", "CT1")
+    assert only(database, RequestedProcedure).accession_number == "A1"
+    assert only(database, Patient).patient_id == "P1"
+
+
+@pytest.mark.parametrize("stated", [{"patient_name": ""}, {"patient_name": " ^"}, {"modality": ""}])
+def test_a_change_does_not_empty_what_is_needed(database, stated):
+    add(database)
+    with pytest.raises(Rejected) as caught:
+        change(database, Which(accession_number="A1"), **stated)
+    assert reasons(caught) == [Reason.MISSING]
+    assert only(database, ScheduledStep).modality == "CT"
+    assert only(database, Patient).patient_name == "Doe^Jane"
+
+
+def test_an_accession_number_that_is_on_the_worklist_already_is_noted(database):
+    note = ["the accession number is on the worklist already"]
+    first = add(database)
+    assert first.flags == []
+    second = add(database)
+    assert second.flags == note
+    third = add(database, accession_number="A3")
+    changed = change(database, Which(sps_id=third.sps_ids[0]), accession_number="A1")
+    assert changed.flags == note
+    for each in (first, second):
+        cancel(database, Which(sps_id=each.sps_ids[0]))
+    assert change(database, Which("A1", third.sps_ids[0]), accession_number="A1").flags == []
+    assert add(database, accession_number=None).flags == []
 
 
 def test_a_change_touches_only_what_it_states(database):

@@ -7,7 +7,8 @@ the RIS sends next. Cancelling and reopening are a person's own: reopening is th
 back from a final state.
 """
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -86,11 +87,15 @@ class Done:
 def add(session: Session, entry: Entry, *, now: datetime, zone: ZoneInfo) -> Done:
     """Put an entry on the worklist; patient ID, name and modality are needed.
 
+    A flag says so if the accession number is on the worklist already.
+
     Raises Rejected: MISSING, TOO_LONG, MALFORMED, or OTHER_PATIENT where the identifier is
     known for somebody else.
     """
+    entry = _tidied(entry)
     _check(entry)
     _require(entry)
+    flags = _seen(session, entry.accession_number)
     step = StepChange(sps_id=new_id(), start=entry.start or now, stations=entry.stations)
     step.fields = _step_fields(entry)
     procedure = ProcedureChange(key=SOURCE, steps=[step], fields=_procedure_fields(entry))
@@ -102,12 +107,14 @@ def add(session: Session, entry: Entry, *, now: datetime, zone: ZoneInfo) -> Don
         procedures=[procedure],
     )
     applied = apply(session, change, now=now, zone=zone)
-    return Done([str(step.sps_id)], applied.flags)
+    return Done([str(step.sps_id)], [*flags, *applied.flags])
 
 
 def change(session: Session, which: Which, entry: Entry, *, now: datetime, zone: ZoneInfo) -> Done:
     """Change an entry; raises Rejected as `add`, and FINAL where the step has begun."""
+    entry = _tidied(entry)
     _check(entry)
+    _refuse_emptied(entry)
     row = _pick(session, which)
     _refuse_begun(row, "changed")
     if entry.patient_id not in (None, row["patient_id"]):
@@ -118,6 +125,7 @@ def change(session: Session, which: Which, entry: Entry, *, now: datetime, zone:
                 "an entry does not change its patient: cancel it and add another",
             )
         )
+    flags = _seen(session, entry.accession_number, row["procedure_row"])
     step = StepChange(row["sps_id"], entry.start, entry.stations, _step_fields(entry))
     procedure = ProcedureChange(row["key"], steps=[step], fields=_procedure_fields(entry))
     stated = OrderChange(
@@ -128,7 +136,7 @@ def change(session: Session, which: Which, entry: Entry, *, now: datetime, zone:
         procedures=[procedure],
     )
     applied = apply(session, stated, now=now, zone=zone)
-    return Done([row["sps_id"]], applied.flags)
+    return Done([row["sps_id"]], [*flags, *applied.flags])
 
 
 def cancel(session: Session, which: Which, *, now: datetime) -> Done:
@@ -154,6 +162,7 @@ _PICK = (
         _STEP.c.sps_id,
         _STEP.c.state,
         _PROCEDURE.c.key,
+        _PROCEDURE.c.id.label("procedure_row"),
         _ORDER.c.id.label("order_row"),
         _ORDER.c.source,
         _ORDER.c.order_number,
@@ -191,6 +200,22 @@ def _pick(session: Session, which: Which) -> dict[str, Any]:
     return dict(rows[0])
 
 
+def _seen(session: Session, accession: str | None, but: int | None = None) -> list[str]:
+    """Note that another procedure's entry on the worklist has this accession number."""
+    if not accession:
+        return []
+    others = (
+        select(_STEP.c.id)
+        .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+        .where(_PROCEDURE.c.accession_number == accession, _STEP.c.state.in_(WAITING))
+        .limit(1)
+    )
+    if but is not None:
+        others = others.where(_PROCEDURE.c.id != but)
+    found = session.connection().execute(others).first()
+    return ["the accession number is on the worklist already"] if found else []
+
+
 def _refuse_begun(row: dict[str, Any], done: str) -> None:
     if row["state"] not in WAITING:
         raise Rejected(
@@ -216,16 +241,39 @@ def _set_state(session: Session, row: dict[str, Any], state: StepState, now: dat
     )
 
 
-def _require(entry: Entry) -> None:
-    needed = {
+def _tidied(entry: Entry) -> Entry:
+    """Drop the spaces around values, which mean nothing (PS3.5 6.2); a CS has capitals."""
+    stated = {each.name: getattr(entry, each.name) for each in fields(entry)}
+    tidied: dict[str, Any] = {
+        name: value.strip(" ") for name, value in stated.items() if isinstance(value, str)
+    }
+    if entry.modality is not None:
+        tidied["modality"] = tidied["modality"].upper()
+    if entry.patient_name is not None and not entry.patient_name.strip(" ^="):
+        tidied["patient_name"] = ""  # separators alone are no name
+    if entry.stations is not None:
+        tidied["stations"] = tuple(title.strip(" ") for title in entry.stations)
+    return replace(entry, **tidied)
+
+
+def _needed(entry: Entry) -> dict[str, str | None]:
+    return {
         "patient ID": entry.patient_id,
         "patient name": entry.patient_name,
         "modality": entry.modality,
     }
-    if faults := [
-        Fault(Reason.MISSING, name, "is needed") for name, value in needed.items() if not value
-    ]:
-        raise Rejected(*faults)
+
+
+def _require(entry: Entry) -> None:
+    missing = [name for name, value in _needed(entry).items() if not value]
+    if missing:
+        raise Rejected(*(Fault(Reason.MISSING, name, "is needed") for name in missing))
+
+
+def _refuse_emptied(entry: Entry) -> None:
+    emptied = [name for name, value in _needed(entry).items() if value == ""]
+    if emptied:
+        raise Rejected(*(Fault(Reason.MISSING, name, "can't be emptied") for name in emptied))
 
 
 def _check(entry: Entry) -> None:
@@ -237,6 +285,9 @@ def _check(entry: Entry) -> None:
             faults.append(Fault(Reason.TOO_LONG, label, f"longer than {longest} characters"))
         if "\\" in value or not value.isprintable():
             faults.append(Fault(Reason.MALFORMED, label, "holds a backslash or control character"))
+    # A scanner that asks for "CT" finds nothing but "CT" (PS3.5 6.2, CS).
+    if entry.modality and not faults and not re.fullmatch(r"[A-Z0-9_]{1,16}", entry.modality):
+        faults.append(Fault(Reason.MALFORMED, "modality", "is a code of A-Z, 0-9 and _, like CT"))
     faults += [
         Fault(Reason.MALFORMED, "station", "an AE title has 1 to 16 characters, no backslash")
         for title in entry.stations or ()
