@@ -600,6 +600,32 @@ def test_custom_delimiters_change_nothing():
     assert one == other
 
 
+@pytest.mark.parametrize("unused", ["9" * 70 + "^^^NAT^NI", "a\\F\\b\x07^^^H^PI"])
+def test_an_identifier_that_is_not_used_may_be_at_fault(unused):
+    change = order(orm(PID_3=f"{unused}~P1^^^ADT1^MR"))
+    assert (change.patient.id, change.patient.others) == (Identifier("P1", "ADT1"), None)
+    assert change.flags == ["PID-3: an identifier that can't be kept: not taken"]
+
+
+def test_the_identifier_that_counts_is_never_replaced_for_its_fault():
+    assert wheres(orm(PID_3=f"{'9' * 70}^^^ADT1^MR~N1^^^NAT^NI")) == [("too long", "PID-3.1")]
+
+
+def test_the_first_repetition_of_identifiers_may_be_empty():
+    assert order(orm(PID_3="~s5^^^H")).patient.id == Identifier("s5", "H")
+    merge = adt_a40(MRG_1="~PID2^^^ADT1^MR")
+    (change,) = read(merge)
+    assert isinstance(change, PatientMerge)
+    assert change.prior == Identifier("PID2", "ADT1")
+
+
+@pytest.mark.parametrize("unknown", ["19800000", "19800200", "00000000"])
+def test_a_birth_date_with_zeros_is_not_taken(unknown):
+    change = order(orm(PID_7=unknown))
+    assert "birth_date" not in change.patient.fields
+    assert change.flags == ["PID-7: no whole date: not taken"]
+
+
 # ---- blanks -----------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from hl7.mapping.grid import Cell, Grid, Place, Row, leaf_of
 from hl7.mapping.readers import Readers, extended
 from hl7.mapping.report import Report
 from hl7.profile import Profile
-from mwl.errors import Reason
+from mwl.errors import Fault, Reason
 from mwl.patients import Identifier, PatientChange
 
 _LENGTH = 64  # (0010,0020) is an LO
@@ -18,10 +18,11 @@ _LONGEST_TYPE = 16
 
 
 class _Candidate(NamedTuple):
-    """One repetition of CX."""
+    """One repetition of CX; what is at fault matters only if it is the one that counts."""
 
     id: Identifier
     type: str
+    faults: Sequence[Fault] = ()
 
 
 class PatientReader:
@@ -48,7 +49,10 @@ class PatientReader:
         self._columns.read(row, report, fields)
         others: dict[Identifier, str] = {}
         for each in [*found, *self._all(row, self._others, report)]:
-            if each.id != chosen:
+            if each.faults:
+                where = each.faults[0].where.partition(".")[0]
+                report.flag(f"{where}: an identifier that can't be kept: not taken")
+            elif each.id != chosen:
                 others.setdefault(each.id, each.type)
         return PatientChange(chosen, self._where, tuple(others.items()) or None, fields)
 
@@ -64,18 +68,22 @@ class PatientReader:
             cell = row[1][place.slot]
             if cell is not None and (found := self._repetitions(cell, place, report)):
                 return found
+        for place in chain:  # an empty repetition may stand before the others
+            for segment in row[0].get(place.path.segment, ()):
+                cell = (), segment, False
+                if segment.count(place.path.field) > 1 and (
+                    found := self._repetitions(cell, place, report)
+                ):
+                    return found
         return []
 
     def _all(self, row: Row, chain: Sequence[Place], report: Report) -> list[_Candidate]:
-        """Read further identifiers; one that can't be kept is no reason to reject."""
+        """Read further identifiers."""
         found: list[_Candidate] = []
         for place in chain:
             cell = row[1][place.slot]
             if cell is not None:
-                lenient = Report()
-                found += self._repetitions(cell, place, lenient)
-                if lenient.faults:
-                    report.flag(f"{place.path}: an identifier that can't be kept: not taken")
+                found += self._repetitions(cell, place, report)
         return found
 
     def _repetitions(self, cell: Cell, place: Place, report: Report) -> list[_Candidate]:
@@ -97,7 +105,14 @@ class PatientReader:
         value = leaf_of(cell, place)
         if not isinstance(value, str):
             return None
+        before = len(report.faults)
         identifier = extended((value, place, cell), _LENGTH, report)
+        faults = report.faults[before:]
+        parts = cell[0]
+        if faults:
+            del report.faults[before:]
+            namespace = parts[3] if len(parts) > 3 else ""
+            identifier = Identifier("", namespace.split(cell[1].delimiters.subcomponent)[0])
         if identifier is None:
             return None
         if not identifier.issuer_key and self._default.issuer_key:
@@ -105,16 +120,16 @@ class PatientReader:
             identifier = Identifier(
                 identifier.id, issuer.namespace, issuer.universal_id, issuer.universal_type
             )
-        parts = cell[0]
         kind = parts[4].strip().upper()[:_LONGEST_TYPE] if len(parts) > 4 else ""
-        return _Candidate(identifier, kind)
+        return _Candidate(identifier, kind, faults)
 
     def _choose(self, found: list[_Candidate], report: Report, where: str) -> Identifier:
         usable = [each for each in found if self._may(each.type)]
-        if len(usable) == 1:
-            return usable[0].id
         if usable:
-            return min(usable, key=self._rank).id
+            chosen = usable[0] if len(usable) == 1 else min(usable, key=self._rank)
+            for fault in chosen.faults:
+                report.fault(fault.reason, fault.where, fault.text, fault.occurrence)
+            return chosen.id
         if not any(fault.where.startswith(where) for fault in report.faults):
             text = "only identifiers of types that are not used" if found else "no identifier"
             report.fault(Reason.MISSING, where, f"{text} of the patient")

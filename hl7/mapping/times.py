@@ -27,7 +27,7 @@ class NotATime(ValueError):
 def read_date(text: str) -> str | None:
     """Read a DA. It never shifts: an offset behind it means nothing.
 
-    None for what says less than a day (`1980`) or zeros, which stand for an unknown date.
+    None for what says less than a day (`1980`); zeros stand for what is unknown (`19800000`).
     Raises NotATime.
     """
     if not (len(text) == 8 and text.isascii() and text.isdigit()):
@@ -40,6 +40,8 @@ def read_date(text: str) -> str | None:
     try:
         date.fromisoformat(f"{text}0101"[:8] if len(text) < 8 else text)
     except ValueError:
+        if "00" in (text[4:6], text[6:8]):
+            return None
         raise NotATime("no such day") from None
     return text if len(text) == 8 else None
 
