@@ -24,8 +24,7 @@ from mwl.errors import Fault, Reason, Rejected
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mwl.orders import FINAL, Action, Fields, OrderChange, ProcedureChange, StepChange
 from mwl.patients import Identifier, PatientChange
-
-SOURCE = "import"
+from mwl.worklist.numbers import IMPORTED
 
 # wlmscpfs serves *.wl, Orthanc's plugin too; *.dcm is what people name them by hand. A
 # lockfile has neither name.
@@ -217,7 +216,7 @@ def _change(item: _Item, zone: ZoneInfo) -> OrderChange:
     number, where = _number(item, steps[0], filler, placer)
     issuer = _designator(item.first("IssuerOfAdmissionIDSequence"))
     return OrderChange(
-        source=SOURCE,
+        source=IMPORTED,
         action=Action.CREATE,
         number=number,
         where=where,

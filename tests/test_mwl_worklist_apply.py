@@ -273,6 +273,15 @@ def test_an_order_known_by_its_placer_is_known_by_its_filler_from_then_on(databa
     assert states(database) == {"S1": "CANCELED"}
 
 
+def test_an_imported_order_is_taken_over_by_its_ris(database):
+    apply(database, numbered(Action.CREATE, 0, None, "P1", source="import", at=None))
+    apply(database, numbered(Action.UPDATE, 1, "F1", "P1"))
+    (one,) = rows(database, ImagingOrder)
+    assert (one.source, one.order_number) == ("RIS", "F1")
+    apply(database, numbered(Action.CANCEL, 2, "F1", None, procedures=[]))
+    assert states(database) == {"S1": "CANCELED"}
+
+
 def test_filler_orders_of_one_placer_order_stay_apart(database):
     apply(database, numbered(Action.CREATE, 0, "F1", "P1"))
     apply(database, numbered(Action.CREATE, 1, "F2", "P1", step("S2")))

@@ -5,11 +5,14 @@ about it need not bring both: a cancellation may name the placer's alone, and th
 message may have come before there was a filler. Senders are not strict about namespaces
 either: one that is missing on one side contradicts nothing. So what is not found under its
 exact number is looked for by either, and taken only if there is no doubt.
+
+What was imported from another worklist is waiting for its RIS: the first message that names
+such an order takes it over.
 """
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, or_, select
+from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select
 
 from mwl.db import Prepared, Reply
 from mwl.db.tables import ImagingOrder
@@ -21,7 +24,10 @@ from mwl.worklist.demographics import issuer_text
 Row = dict[str, Any]
 
 _TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
+IMPORTED = "import"  # the source of orders that came in files
+
 _MOST = 50  # orders that share a number; more than that are no answer
+_IS_IMPORTED = _TABLE.c.source == literal_column(f"'{IMPORTED}'")
 # Each branch has an index of its own; no number is "", which is what unknown ones are.
 _BY_NUMBERS = Prepared(
     select(_TABLE)
@@ -35,12 +41,12 @@ _BY_NUMBERS = Prepared(
             and_(
                 _TABLE.c.filler_number == bindparam("filler"),
                 _TABLE.c.filler_number != "",
-                _TABLE.c.source == bindparam("filler_source"),
+                or_(_TABLE.c.source == bindparam("filler_source"), _IS_IMPORTED),
             ),
             and_(
                 _TABLE.c.placer_number == bindparam("placer"),
                 _TABLE.c.placer_number != "",
-                _TABLE.c.source == bindparam("placer_source"),
+                or_(_TABLE.c.source == bindparam("placer_source"), _IS_IMPORTED),
             ),
         )
     )
@@ -99,10 +105,11 @@ def stated(change: OrderChange) -> dict[str, str]:
 
 
 def adopted(row: Row, change: OrderChange) -> dict[str, str]:
-    """Give what an order that was known by its placer's number is known by from now on."""
-    if row["filler_number"] or change.filler is None:
-        return {}
-    return identity(change) | stated(change)
+    """Give what an order is known by from now on: the filler's number, the RIS's source."""
+    has_filler_now = change.filler is not None and not row["filler_number"]
+    if has_filler_now or row["source"] != change.source:
+        return identity(change) | stated(change)
+    return {}
 
 
 def _is_meant(row: Row, change: OrderChange) -> bool:
