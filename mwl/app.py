@@ -25,7 +25,7 @@ from hl7 import profile
 from hl7.inbound import Inbound
 from hl7.server import Limits as MllpLimits
 from hl7.server import MllpServer
-from mwl import devices, jobs
+from mwl import dataset, devices, jobs
 from mwl.config import Settings, shipped
 from mwl.db import Database
 from mwl.db.migrate import upgrade, wait_for_revision
@@ -152,6 +152,8 @@ def _run_dicom(settings: Settings, listeners: Listeners, _board: Board, child: C
             max_associations=given.max_associations,
             associate_timeout_s=given.associate_timeout_s,
             idle_timeout_s=given.idle_timeout_s,
+            # The only data sets that come are identifiers, and longer ones aren't read.
+            max_data_set_bytes=dataset.MAX_BYTES,
         ),
     )
     doorkeeper.start()

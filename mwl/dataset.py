@@ -13,7 +13,7 @@ from struct import Struct
 from mwl.errors import Fault, Reason, Rejected
 
 MAX_BYTES = 256 * 1024
-MAX_ELEMENTS = 2048
+MAX_ELEMENTS = 512  # scanners ask for some 60
 MAX_DEPTH = 8
 
 _TAG = Struct("<HH")

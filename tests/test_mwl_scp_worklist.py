@@ -9,10 +9,13 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from mwl import dataset
 from mwl.db.tables import Device
 from mwl.net import status
 from mwl.net.dimse import Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from mwl.scp.answers import Asker, Plan
+from mwl.scp.attributes import vr_of
 from mwl.scp.worklist import WorklistService
 from tests.dicom_client import MODALITY_WORKLIST_FIND, cancel_request, request
 from tests.dicom_client import status as status_of
@@ -274,6 +277,15 @@ def test_an_attribute_that_the_order_brought_along_is_answered(scanner):
     assert answers[0].SpecialNeeds == "wheelchair"
     assert answers[0].PatientReligiousPreference == "none"
     assert answers[0].Occupation == ""
+
+
+def test_keys_that_come_out_of_one_column_read_it_once():
+    # Statements are kept: 40 queries of 900 such keys held 67 MB.
+    asked = asking("SpecialNeeds", "PatientReligiousPreference", "PatientID", "Occupation")
+    keys = dataset.read(encoded(asked, explicit=True), explicit=True, vr_of=vr_of)
+    plan = Plan(keys, Asker("CT1", True, (), ZONE))
+    assert "attributes" in plan.columns
+    assert len(set(plan.columns)) == len(plan.columns)
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN])

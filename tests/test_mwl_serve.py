@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from mwl.dataset import MAX_BYTES
 from mwl.db.migrate import upgrade
-from tests.dicom_client import DicomClient
+from mwl.net.pdu import Abort
+from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient, request
 from tests.serving import PATIENCE_S, Serving, environment
 
 MWL = Path(sys.executable).with_name("mwl")
@@ -130,6 +132,17 @@ def test_scanner_waits_while_its_role_restarts_and_is_not_refused(server: Servin
     with socket.create_connection(("127.0.0.1", server.ports["dicom"]), timeout=PATIENCE_S):
         os.kill(server.pids("dicom")[0], signal.SIGKILL)
         echo(server)
+
+
+def test_identifier_longer_than_any_that_is_read_is_not_even_gathered(server: Serving) -> None:
+    server.start()
+    with DicomClient(("127.0.0.1", server.ports["dicom"]), timeout_s=PATIENCE_S) as client:
+        client.associate((MODALITY_WORKLIST_FIND,))
+        whole = request(1, 0x0020, MODALITY_WORKLIST_FIND, 1, bytes(MAX_BYTES + 32768))
+        client.send(whole[:-16384])  # and its end never comes
+        assert client.read_pdu() == Abort(0, 0)
+        client.accept = None
+    echo(server)
 
 
 def stopped(pid: int) -> bool:

@@ -14,7 +14,7 @@ that can't be written at all is left out by itself, and its list goes on.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from operator import call
+from operator import call, itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -60,7 +60,7 @@ class Asker:
 class Plan:
     """How the rows of one query become answers.
 
-    `columns` are those of `mwl.worklist.find` that rows must begin with, in order;
+    `columns` are those of `mwl.worklist.find` that rows must begin with, in order, each once;
     `unsupported` the tags asked for that the model doesn't have; `is_worklist` whether any
     key belongs to it.
     """
@@ -135,16 +135,20 @@ class _Compiled:
         self._slots: list[Callable[[str], bytes]] = []
         self.unsupported: list[int] = []
         self.is_worklist = False
-        self._columns: list[str] = []
+        self._columns: list[str] = []  # one for each slot
         self._top(keys)
         self._tail = bytes(self._constant)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(self._columns)
+        # A query may name hundreds of attributes that all come out of one column. It is read
+        # once: statements are kept, and their size is not for a stranger to choose.
+        self.columns = tuple(dict.fromkeys(self._columns))
+        self._spread: Callable[[Sequence[Any]], Sequence[Any]] | None = None
+        if len(self.columns) < len(self._columns):
+            self._spread = itemgetter(*map(self.columns.index, self._columns))
 
     def join(self, row: Sequence[Any]) -> bytes:
         """Put an answer together. UnicodeEncodeError: the character set is too small."""
+        if self._spread is not None:
+            row = self._spread(row)
         # map ends with the slots: what a row holds beyond its columns is not looked at.
         return b"".join(map(call, self._slots, row)) + self._tail
 

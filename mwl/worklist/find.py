@@ -7,6 +7,7 @@ The rules that this module bears:
    status overrides this; HELD is ours, and never shown.
 2. A step that no station is given to is *unassigned*: any station key finds it, if the
    asking device is of the step's modality. Hiding it would hide the patient from everyone.
+   So would a modality that nobody named: any modality key, and a device of any, finds that.
 3. Items come in the order of their start. A page is one short read; the next one opens
    another and goes on after the last item, so that no read waits for a network.
 
@@ -39,7 +40,7 @@ from sqlmodel import Session
 from mwl.db import Database, Prepared
 from mwl.db.matching import Shape, condition, parameters, shape
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, StepStation
-from mwl.matching import UNIVERSAL, Matcher
+from mwl.matching import UNIVERSAL, Matcher, Single
 from mwl.orders import StepState
 
 STARTED_VISIBLE = timedelta(hours=12)
@@ -54,7 +55,7 @@ _VISIBLE = (
     StepState.STARTED,
     StepState.DEPARTED,
 )
-_STATEMENTS_KEPT = 256
+_STATEMENTS_KEPT = 64  # of 0.1 MB at most
 
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
@@ -145,7 +146,7 @@ COLUMNS: Mapping[str, Column] = {
     "attributes": cast(_s.attributes, Text),  # JSON: {keyword: value}
 }
 
-_STATUS, _STATION_AE = "status", "station_ae_titles"
+_STATUS, _STATION_AE, _MODALITY = "status", "station_ae_titles", "modality"
 # What an item can be matched by; a name by its folded key.
 _KEYS: Mapping[str, Column] = {
     "patient_name": _p.name_key,
@@ -160,7 +161,7 @@ _KEYS: Mapping[str, Column] = {
     "requested_procedure_id": _r.requested_procedure_id,
     "study_instance_uid": _s.study_instance_uid,
     "sps_id": _s.sps_id,
-    "modality": _s.modality,
+    _MODALITY: _s.modality,
     "performing_physician": _s.performing_physician_key,
     "start": _s.start_local,  # YYYYMMDDHHMMSS
     "time_of_day": func.substr(_s.start_local, 9),  # HHMMSS
@@ -253,7 +254,6 @@ def _statement(
         .join(_ORDER, _o.id == _r.imaging_order)
         .join(_PATIENT, _p.id == _o.patient)
     )
-    # Positions count, not names: one column may be asked for twice.
     wanted: list[ColumnElement[Any]] = [
         COLUMNS[name].label(f"c{i}") for i, name in enumerate(columns)
     ]
@@ -267,8 +267,10 @@ def _page(
     conditions = [
         condition(_KEYS[name], name, of, dialect)
         for name, of in shapes.items()
-        if name not in (_STATUS, _STATION_AE)
+        if name not in (_STATUS, _STATION_AE, _MODALITY)
     ]
+    if _MODALITY in shapes:
+        conditions.append(_of_modality(shapes[_MODALITY], dialect))
     conditions.append(_visible(shapes.get(_STATUS), dialect))
     if _STATION_AE in shapes:
         conditions.append(_stationed(shapes[_STATION_AE], dialect, one_modality))
@@ -310,10 +312,16 @@ def _visible(status: Shape | None, dialect: str) -> ColumnElement[bool]:
     return and_(_s.state.in_([literal(state.value) for state in _VISIBLE]), fresh)
 
 
+def _of_modality(modality: Shape, dialect: str) -> ColumnElement[bool]:
+    if modality == (Single,):  # as nearly always; IN is for the index
+        return _s.modality.in_([literal(""), bindparam(_MODALITY)])
+    return or_(_s.modality == literal(""), condition(_s.modality, _MODALITY, modality, dialect))
+
+
 def _stationed(station: Shape, dialect: str, one_modality: bool) -> ColumnElement[bool]:
     title = condition(_STATION.c.ae_title, _STATION_AE, station, dialect)
     assigned = exists().where(_STATION.c.step == _s.id, title)
     unassigned = _s.station_ae_titles == ""
     if one_modality:
-        unassigned &= _s.modality == bindparam("caller_modality")
+        unassigned &= _s.modality.in_([literal(""), bindparam("caller_modality")])
     return or_(assigned, unassigned)
