@@ -4,8 +4,8 @@ The supervisor forks; the roles serve. It stays single-threaded and opens no dat
 that a fork is always safe: whatever has a thread or a connection is made in the role.
 
 - A role that dies is started again, each time a little later. One that dies before it could
-  serve even once, `_MOST_FAILED_STARTS` times, ends the supervisor: a person must look. A wrong setting
-  does so at once, but only before the first time that the role serves.
+  serve even once, `_MOST_FAILED_STARTS` times, ends the supervisor: a person must look. A
+  wrong setting does so at once, but only before the role has served.
 - Listening sockets are the supervisor's, open before the fork. The processes of one role
   share theirs; while a role restarts, peers wait in the backlog instead of being refused.
 - SIGTERM, SIGINT or SIGHUP ends the roles by SIGTERM, after `_STOP_S` by SIGKILL. A second
