@@ -1,7 +1,7 @@
 """The database: tables, sessions, the write gate, migrations.
 
-Start reading at database.py; group.py is how SQLite is written, transactions.py how
-PostgreSQL is.
+Start reading at database.py; group.py is how SQLite is written, transactions.py and
+pipeline.py how PostgreSQL is.
 """
 
 from mwl.db.database import Database

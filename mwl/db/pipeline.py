@@ -23,7 +23,7 @@ from psycopg.pq.abc import PGresult
 # What the server may have answered before we read the first of it.
 _LONGEST_FLIGHT: Final = 64
 
-# Statements that the server keeps for a connection; each takes some 10 kB of its memory.
+# Statements that the server keeps for a connection, in its memory.
 _MOST_KEPT: Final = 256
 
 _FORMATS: Final = {False: PyFormat.TEXT, True: PyFormat.BINARY}
