@@ -14,7 +14,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, Text, bindparam, cast, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
@@ -182,15 +182,19 @@ _SHOWN = (
 )
 
 
-def search(
+def search(  # noqa: PLR0913 - criteria, by name
     session: Session,
     *,
     state: str | None = None,
     message_type: str | None = None,
     control_id: str | None = None,
+    flagged: bool = False,
     limit: int = 1000,
 ) -> Sequence[Any]:
-    """List messages, the newest first, without their bytes. Raises Rejected for no state."""
+    """List messages, the newest first, without their bytes. Raises Rejected for no state.
+
+    `flagged` keeps those with something that a person should see.
+    """
     statement = select(*_SHOWN).order_by(_TABLE.c.received_at.desc(), _TABLE.c.id.desc())
     if state is not None:
         statement = statement.where(_TABLE.c.state == _state(state))
@@ -198,6 +202,8 @@ def search(
         statement = statement.where(_TABLE.c.type == message_type)
     if control_id is not None:
         statement = statement.where(_TABLE.c.control_id == control_id)
+    if flagged:
+        statement = statement.where(cast(_TABLE.c.flags, Text) != "[]")
     conn: Connection = session.connection()
     return conn.execute(statement.limit(limit)).all()
 

@@ -98,6 +98,14 @@ def test_search_lists_the_newest_first(database):
     assert (row.error, row.received_at) == ("PID-3: no identifier", NOW + timedelta(minutes=9))
 
 
+def test_search_finds_what_has_a_flag(database):
+    record(database, received(b"MSH|1", "T1"), ACCEPTED)
+    record(database, received(b"MSH|2", "T2"), Settled(State.APPLIED, "AA", b"", flags=["ÄÖ"]))
+    record(database, received(b"MSH|3", "T1"), ACCEPTED)
+    found = search(database, flagged=True)
+    assert {tuple(row.flags) for row in found} == {("ÄÖ",), (REUSED,)}
+
+
 def test_searching_for_no_state_is_told(sqlite_database):
     with pytest.raises(Rejected, match="must be one of applied, noted"):
         search(sqlite_database, state="lost")

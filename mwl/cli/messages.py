@@ -14,7 +14,9 @@ _COLUMNS = {
     "control_id": "control ID",
     "type": "type",
     "state": "state",
+    "ack_code": "answer",
     "error": "error",
+    "flags": "flags",
 }
 
 
@@ -29,20 +31,31 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     state: Annotated[str | None, typer.Option(help="Only messages in this state.")] = None,
     control_id: Annotated[str | None, typer.Option(help="Only this control ID (MSH-10).")] = None,
+    flagged: Annotated[
+        bool, typer.Option("--flagged", help="Only messages with a flag for a person.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 1000,
 ) -> None:
-    """List messages, the newest first: what came, and what became of it."""
+    """List messages, the newest first: what came, and what became of it.
+
+    A flag is what a person should see of a message: a value that was not understood, say,
+    though the message was accepted.
+    """
     from mwl import journal
 
     with frame.database(frame.settings(context)) as database:
         with database.read() as session:
-            found = journal.search(session, state=state, control_id=control_id, limit=limit)
+            found = journal.search(
+                session, state=state, control_id=control_id, flagged=flagged, limit=limit
+            )
         rows = [
             {
                 "control_id": row.control_id,
                 "type": row.type,
                 "state": row.state,
+                "ack_code": row.ack_code,
                 "error": row.error,
+                "flags": row.flags,
                 "received_at": row.received_at.isoformat(timespec="milliseconds"),
             }
             for row in found
@@ -51,4 +64,4 @@ def list_(
         for entry in rows:
             typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
-        frame.print_table(_COLUMNS, rows)
+        frame.print_table(_COLUMNS, ({**row, "flags": "; ".join(row["flags"])} for row in rows))
