@@ -3,9 +3,14 @@
 import re
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
+
+import pytest
+from sqlalchemy import make_url
+from sqlmodel import text
 
 from mwl.db import Database
+from tests import postgres
 from tests.peers import missing, require
 from tests.test_mwl_db_write import titles
 
@@ -75,6 +80,22 @@ def test_write_returns_only_after_the_log_is_synced(sqlite_url, tmp_path):
     # w: bytes into the log, s: the log synced, R: told so.
     story = "".join(_letter(line) for line in trace.read_text().splitlines())
     assert re.fullmatch(r"(w+s[ws]*(?<=s)R){3}[ws]*", story), story
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("local", "local")])
+def test_commit_waits_for_the_disk_whatever_the_server_is_set_to(
+    postgresql_url, tmp_path, theirs, ours
+):
+    name = make_url(postgresql_url).database
+    postgres.execute(postgresql_url, f"ALTER DATABASE {name} SET synchronous_commit = {theirs}")
+
+    def level(session):
+        return session.connection().scalar(text("SHOW synchronous_commit"))
+
+    with closing(Database(postgresql_url, data_dir=tmp_path)) as database:
+        with suppress(ZeroDivisionError):
+            database.write(lambda session: (level(session), 1 / 0))
+        assert database.write(level) == ours
 
 
 def _letter(call: str) -> str:

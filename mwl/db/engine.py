@@ -160,6 +160,7 @@ def postgresql(url: URL, wait_s: float) -> Engine:
 
     @event.listens_for(engine, "connect")
     def lay_pipeline(connection: Any, record: Any) -> None:
+        _make_durable(connection)
         record.info["pipeline"] = Pipeline(connection)
 
     # SQLAlchemy's own statements go behind those that are under way.
@@ -179,6 +180,19 @@ def postgresql(url: URL, wait_s: float) -> Engine:
             context.sqlalchemy_exception.args = context.original_exception.args
 
     return engine
+
+
+def _make_durable(connection: Any) -> None:
+    """Have COMMIT wait for the disk, where the server's settings say that it needn't.
+
+    `local` and `remote_write` stay, and what is stronger: they wait for one disk at least.
+    """
+    connection.autocommit = True  # or a rollback would take it back
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    connection.autocommit = False
 
 
 def _texts(value: str | tuple[str, ...]) -> tuple[str, ...]:
