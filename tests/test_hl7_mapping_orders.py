@@ -626,6 +626,15 @@ def test_a_birth_date_with_zeros_is_not_taken(unknown):
     assert change.flags == ["PID-7: no whole date: not taken"]
 
 
+@pytest.mark.parametrize("unknown", ["FOO", None, " ", '""'])
+def test_a_new_step_of_no_known_modality_is_flagged(unknown):
+    flag = "a step of no known modality: scanners of any find it"
+    change = order(orm(OBR_24=unknown))
+    assert not change.procedures[0].steps[0].fields.get("modality")
+    assert change.flags[-1] == flag
+    assert flag not in order(orm(ORC_1="XO", OBR_24=None)).flags
+
+
 # ---- blanks -----------------------------------------------------------------------------
 
 

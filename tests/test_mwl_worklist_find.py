@@ -121,7 +121,7 @@ def expected(items, query):
             "time_of_day": step["start_local"][8:],
         }
         matched = all(
-            key.matches(values[name])
+            key.matches(values[name]) or (name, values[name]) == ("modality", "")
             for name, key in query.keys.items()
             if name not in ("status", "station_ae_titles")
         )
@@ -143,7 +143,7 @@ def _stationed(step, query):
     if key == UNIVERSAL:
         return True
     if not stations:
-        return query.caller.modality in (None, step["modality"])
+        return step["modality"] in ("", query.caller.modality) or query.caller.modality is None
     return any(key.matches(title) for title in stations)
 
 
@@ -232,6 +232,21 @@ def test_an_unassigned_step_is_found_by_any_station_of_its_modality(database):
     assert found(database, mine, Caller("CT9", "CT")) == ["SPS1"]
     assert found(database, mine, Caller("US9", "US")) == []
     assert found(database, mine, Caller("STRANGER", None)) == ["SPS1", "SPS2"]
+
+
+def test_a_step_of_unknown_modality_is_hidden_from_no_scanner(database):
+    insert(
+        database,
+        item(1, step={"modality": ""}),
+        item(2, "CT1", step={"modality": ""}),
+        item(3, step={"modality": "MR"}),
+    )
+    station = matching.text("CT1", "", wildcards=False)
+    for value in ("CT", "CT\\US", "C?"):
+        modality = matching.text(value, "")
+        assert found(database, {"modality": modality}) == ["SPS1", "SPS2"]
+        both = {"modality": modality, "station_ae_titles": station}
+        assert found(database, both, Caller("CT1", "CT")) == ["SPS1", "SPS2"]
 
 
 def test_pages_follow_one_another_without_gap_or_repeat(database):

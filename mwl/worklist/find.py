@@ -314,7 +314,8 @@ def _visible(status: Shape | None, dialect: str) -> ColumnElement[bool]:
 
 def _of_modality(modality: Shape, dialect: str) -> ColumnElement[bool]:
     if modality == (Single,):  # as nearly always; IN is for the index
-        return _s.modality.in_([literal(""), bindparam(_MODALITY)])
+        either: ColumnElement[bool] = _s.modality.in_([literal(""), bindparam(_MODALITY)])
+        return either
     return or_(_s.modality == literal(""), condition(_s.modality, _MODALITY, modality, dialect))
 
 
