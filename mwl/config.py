@@ -115,6 +115,13 @@ Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,6
 May = Literal["worklist"]
 
 
+def _folder(value: Any) -> Any:
+    # "" would be the directory that the program happens to be started in.
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError("must name a folder")
+    return value
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -196,7 +203,7 @@ class DeviceTable(_Table):
 class Settings(_Table):
     """Every setting."""
 
-    data_dir: Path = Path("data")
+    data_dir: Annotated[Path, BeforeValidator(_folder)] = Path("data")
     database: Database = Database()
     dicom: Dicom = Dicom()
     hl7: Hl7 = Hl7()
@@ -341,8 +348,22 @@ def _text(error: ErrorDetails, names: _Place) -> str:
         return "no such setting" + (f"; did you mean {close[0]}?" if close else "")
     if error["type"] == "missing":
         return "is missing"
+    if error["type"] in {"model_type", "tuple_type"}:
+        return _structure(error)
     # A database URL may hold a password.
     return describe({**error, "input": None} if names == ("database", "url") else error)
+
+
+def _structure(error: ErrorDetails) -> str:
+    """Say how a table, or a list of them, is written in TOML."""
+    *sections, last = error["loc"]
+    if last == "may":
+        return 'must be a list, like ["worklist"]'
+    if isinstance(last, int):
+        return f"must be a table, written [[{_dotted(tuple(sections))}]]"
+    if error["type"] == "tuple_type":
+        return f"must be a list of tables, each written [[{_dotted(error['loc'])}]]"
+    return f"must be a table, written [{last}]"
 
 
 def _siblings(place: _Place) -> list[str]:

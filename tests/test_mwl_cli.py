@@ -132,6 +132,15 @@ def test_option_that_postgresql_does_not_know_is_a_line_and_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
+def test_profile_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    done = mwl(tmp_path / "data", "serve", MWL_HL7__PROFILE="nope")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mwl: ")
+    assert "nope" in line
+    assert not (tmp_path / "data").exists()
+
+
 def test_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     with subprocess.Popen(
         [str(MWL), "--help"],

@@ -121,7 +121,22 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
     [
         ("[dicom]\nprot = 1", "mwl.toml: dicom.prot: no such setting; did you mean port?"),
         ("[dicm]\nport = 1", "mwl.toml: dicm: no such setting; did you mean dicom?"),
-        ("dicom = 3", "mwl.toml: dicom: should be a valid dictionary or instance of Dicom, not"),
+        ("dicom = 3", "mwl.toml: dicom: must be a table, written [dicom]"),
+        ("[[dicom]]\nport = 1", "mwl.toml: dicom: must be a table, written [dicom]"),
+        ("data_dir = ''", "mwl.toml: data_dir: must name a folder, not ''"),
+        ("data_dir = ' '", "mwl.toml: data_dir: must name a folder, not ' '"),
+        ("data_dir = 5", "mwl.toml: data_dir: must name a folder, not '5'"),
+        ('data_dir = "a\\u0000b"', "mwl.toml: data_dir: must name a folder, not "),
+        (
+            "[device]\nae_title = 'A'",
+            "mwl.toml: device: must be a list of tables, each written [[d",
+        ),
+        ("device = [3]", "mwl.toml: device[1]: must be a table, written [[device]]"),
+        ("[[device]]\nae_title = 'A'\nmay = 'worklist'", "mwl.toml: device[1].may: must be a list"),
+        (
+            "[hl7.destination]\nname = 'r'",
+            "mwl.toml: hl7.destination: must be a list of tables, each written [[hl7.destination]]",
+        ),
         ("[dicom]\nport = 70000", "mwl.toml: dicom.port: should be less than or equal to 65535"),
         ("[dicom]\nport = true", "mwl.toml: dicom.port: must be a number"),
         ("[web]\nport = 'http'", "mwl.toml: web.port: should be a valid integer"),
@@ -169,6 +184,7 @@ def test_fault_in_the_file_is_one_line_that_names_the_key(
         ("MWL_NOTHING__LIKE_IT", "1", "MWL_NOTHING__LIKE_IT: no such setting in the environment"),
         ("MWL_DICOM_PORT", "1", "MWL_DICOM_PORT: no such setting in the environment; did you mean"),
         ("MWL_DATADIR", "x", "MWL_DATADIR: no such setting in the environment; did you mean"),
+        ("MWL_DATA_DIR", "", "MWL_DATA_DIR: data_dir: must name a folder, not ''"),
         ("MWL_SITE__ZONE", "", "MWL_SITE__ZONE: site.zone: no such time zone"),
     ],
 )
