@@ -656,3 +656,16 @@ def test_blank_times_and_codes_say_nothing():
     (found,) = padded.procedures
     assert (found.study_uid, found.steps[0].sps_id, found.steps[0].start) == (None, None, None)
     assert padded.flags == []
+
+
+def test_blank_texts_delete_nothing():
+    full = orm(ORC_1="XO", OBR_31=" ", OBR_4="CTHEAD^ ^L", PID_11=" ^ ", after="NTE|1||  ")
+    change = order(full)
+    (found,) = change.procedures
+    assert not {"reason", "comments"} & found.fields.keys()
+    assert (found.fields["description"], found.fields["code_meaning"]) == ("CTHEAD", "CTHEAD")
+    assert change.patient.fields.keys() == {"patient_name", "birth_date", "sex"}
+
+
+def test_a_blank_text_leaves_the_next_place_its_turn():
+    assert procedure(orm(OBR_44="X1^ ")).fields["description"] == "CT head"

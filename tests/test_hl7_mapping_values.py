@@ -351,7 +351,7 @@ def test_modalities_and_their_synonyms_are_known(value, expected):
 def test_an_unknown_modality_is_flagged_and_never_taken():
     change = order(orm(OBR_24="RAD"))
     assert "modality" not in change.procedures[0].steps[0].fields
-    assert change.flags == ["OBR-24: a modality that is not in [modalities]: not taken"]
+    assert change.flags[0] == "OBR-24: a modality that is not in [modalities]: not taken"
 
 
 def test_a_rule_on_the_code_says_what_the_message_does_not():

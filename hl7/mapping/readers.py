@@ -93,9 +93,10 @@ def _text(column: Column, chain: Sequence[Place]) -> Reader:
                 continue
             if value is DELETE:
                 fields[name] = None
-            else:
-                fields[name] = values.line(value, length, place.where, report)
-            return
+                return
+            if text := values.line(value, length, place.where, report):
+                fields[name] = text
+                return
 
     return read
 
@@ -111,9 +112,9 @@ def _joined(column: Column, alternatives: Sequence[Sequence[Place]]) -> Reader:
                 for place in alternative
                 if (cell := cells[place.slot]) is not None
             ]
-            texts = [value for value in found if isinstance(value, str)]
-            if texts:
-                fields[name] = values.line(" ".join(texts), length, alternative[0].where, report)
+            texts = " ".join(value for value in found if isinstance(value, str))
+            if texts and (text := values.line(texts, length, alternative[0].where, report)):
+                fields[name] = text
                 return
             if DELETE in found:
                 fields[name] = None
@@ -156,6 +157,9 @@ def _texts(column: Column, chain: Sequence[Place]) -> Reader:
                 continue
             where = chain[0].where
             texts = [values.line(v, length, where, report) for v in found if isinstance(v, str)]
+            texts = [text for text in texts if text]
+            if not texts and DELETE not in found:
+                continue
             if len(texts) > _MOST_VALUES:
                 report.flag(f"{where}: only the first {_MOST_VALUES} values taken")
             # PS3.5 6.4: the backslash separates the values of an attribute.
@@ -175,10 +179,10 @@ def _notes(column: Column, chain: Sequence[Place]) -> Reader:
                 continue
             found = [v for each in segments for v in _repeated(each, place, _MOST_NOTES)]
             texts = [value for value in found[:_MOST_NOTES] if isinstance(value, str)]
-            if texts:
-                fields[name] = values.lines(texts, length, place.where, report) or None
+            if texts and (text := values.lines(texts, length, place.where, report)):
+                fields[name] = text
                 return
-            if found:
+            if DELETE in found:
                 fields[name] = None
                 return
 
