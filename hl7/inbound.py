@@ -90,16 +90,17 @@ class Inbound:
 
     def receive(self, raw: bytes, peer: object) -> bytes | None:
         """Take one message, unframed; give the answer's bytes, or None for no answer."""
+        deadline = time.monotonic() + self._ack_timeout_s
         incoming = self._open(raw, str(peer)[:_LONGEST_PEER])
         try:
-            return self._insist(self._answer, incoming)
+            return self._insist(self._answer, incoming, deadline)
         except Outage as error:
             return _silence(incoming, error)
         except Exception as error:
             # Not its text, which may quote the message.
             log.error("hl7.defect", peer=incoming.received.peer, **_where(error))  # noqa: TRY400
         try:
-            return self._insist(self._fail, incoming)
+            return self._insist(self._fail, incoming, deadline)
         except Outage as error:
             return _silence(incoming, error)
 
@@ -114,15 +115,19 @@ class Inbound:
         sent = envelope(message)
         return _Incoming(Received(*came, *sent, read.encoding), message, sent, read.flags)
 
-    def _insist(self, answer: Callable[[_Incoming], bytes], incoming: _Incoming) -> bytes:
+    def _insist(
+        self, answer: Callable[[_Incoming], bytes], incoming: _Incoming, deadline: float
+    ) -> bytes:
         """Try again while the database is out, as long as the sender waits. Raises Outage."""
-        deadline = time.monotonic() + self._ack_timeout_s
         pause = _FIRST_PAUSE_S
         while True:
+            began = time.monotonic()
             try:
                 return answer(incoming)
             except Outage:
-                if time.monotonic() + pause > deadline:
+                # The next attempt may wait for as many locks, as long, as this one did.
+                now = time.monotonic()
+                if now + pause + (now - began) > deadline:
                     raise
             self._pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -1,4 +1,5 @@
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -371,6 +372,21 @@ def test_a_long_outage_gets_no_answer_and_keeps_nothing(sqlite_database, text):
     way_in = inbound(Flaky(sqlite_database, 10**9), ack_timeout_s=0.25)
     assert way_in.receive(text.encode(), PEER) is None
     assert messages(sqlite_database) == []
+
+
+def test_no_attempt_begins_that_would_end_after_the_deadline():
+    attempts: list[float] = []
+
+    class Locked:
+        def write(self, _):
+            attempts.append(time.monotonic())
+            time.sleep(0.3)
+            raise Outage("database: another program holds its write lock (SQLITE_BUSY)")
+
+    began = time.monotonic()
+    assert inbound(Locked(), ack_timeout_s=0.5).receive(orm().encode(), PEER) is None
+    assert len(attempts) == 1
+    assert time.monotonic() - began < 0.5
 
 
 def test_a_defect_of_ours_is_kept_and_answered_so_that_it_does_not_come_for_ever(

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -12,13 +13,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from hl7 import mllp
 from mwl.dataset import MAX_BYTES
 from mwl.db.migrate import upgrade
 from mwl.net.pdu import Abort
+from tests.builders import orm
 from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient, request
 from tests.serving import PATIENCE_S, Serving, environment
 
@@ -143,6 +147,24 @@ def test_identifier_longer_than_any_that_is_read_is_not_even_gathered(server: Se
         assert client.read_pdu() == Abort(0, 0)
         client.accept = None
     echo(server)
+
+
+def test_sender_is_hung_up_on_within_its_time_while_the_database_is_locked(
+    tmp_path: Path,
+) -> None:
+    with Serving(tmp_path, environ={"MWL_HL7__ACK_TIMEOUT_S": "2"}) as server:
+        server.start()
+        address = ("127.0.0.1", server.ports["hl7"])
+        with (
+            closing(sqlite3.connect(server.data_dir / "mwl.db", isolation_level=None)) as other,
+            socket.create_connection(address, timeout=PATIENCE_S) as sender,
+        ):
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            sender.sendall(mllp.frame(orm().encode()))
+            assert sender.recv(1) == b""
+            assert 1 < time.monotonic() - began < 3
+        server.wait_for_log("hl7.outage")
 
 
 def stopped(pid: int) -> bool:
