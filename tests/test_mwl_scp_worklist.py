@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from structlog.testing import capture_logs
 
 from mwl import dataset
 from mwl.db.tables import Device
@@ -550,9 +551,24 @@ def _unchecked(keyword, value):
 def test_a_broken_identifier_has_its_status_and_the_server_lives_on(scanner, identifier):
     server = scanner(item(1))
     answers, commands = server.send(identifier, IMPLICIT_VR_LITTLE_ENDIAN)
-    code, comment, _ = failure(commands)
-    assert (answers, code) == ([], status.UNABLE_TO_PROCESS)
+    code, comment, where = failure(commands)
+    assert (answers, code, where) == ([], status.UNABLE_TO_PROCESS, None)
     assert comment
+    assert len(server.find(asking("PatientID"))) == 1
+
+
+def test_a_defect_of_ours_is_c001_and_tells_nothing_of_the_patient(scanner, monkeypatch):
+    def break_down(*_, **__):
+        raise ZeroDivisionError("Doe^Jane")
+
+    server = scanner(item(1))
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr("mwl.scp.worklist.pages", break_down)
+        answers, commands = server.ask(asking("PatientID"))
+    assert (answers, failure(commands)[0]) == ([], status.UNABLE_TO_PROCESS)
+    (defect,) = (line for line in logs if line["event"] == "worklist.defect")
+    assert (defect["log_level"], defect["exc_info"]) == ("error", True)
+    assert "Doe" not in str(commands)
     assert len(server.find(asking("PatientID"))) == 1
 
 

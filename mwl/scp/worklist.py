@@ -4,7 +4,8 @@ Whatever goes wrong has its status (table K.4-1), and none of them reads as an e
 
 - A700 where the database is in trouble, and after `max_answers` answers;
 - A900 where no key belongs to the worklist's information model;
-- C001, with the offending element, where the identifier or a key can't be read.
+- C001, with the offending element, where a key can't be read; without one where the
+  identifier can't, or a defect of ours comes to light.
 
 FF01 instead of FF00 says that a key, to be returned or matched, is not supported; such a
 key excludes nothing.
@@ -20,7 +21,7 @@ import structlog
 
 from mwl import dataset, devices
 from mwl.db import Database
-from mwl.errors import Outage, Rejected
+from mwl.errors import Outage, ProtocolError, Rejected
 from mwl.matching import UNIVERSAL, Matcher
 from mwl.net import status
 from mwl.net.association import Association
@@ -116,10 +117,17 @@ class _Search:
             return self._answered()
         except Rejected as error:
             fault = error.faults[0]
-            return _Final(status.UNABLE_TO_PROCESS, str(fault), tag_of(fault.where))
+            # PS3.7 C.1.4: elements that an error was found in; not the place of one in none.
+            offending = tag_of(fault.where) if fault.where else None
+            return _Final(status.UNABLE_TO_PROCESS, str(fault), offending)
         except Outage as error:
             log.warning("worklist.outage", error=str(error))
             return _Final(status.REFUSED_OUT_OF_RESOURCES, "the worklist is not available now")
+        except (ProtocolError, OSError):
+            raise  # the peer's end of it, or the network's
+        except Exception:
+            log.exception("worklist.defect")
+            return _Final(status.UNABLE_TO_PROCESS, "failed here; the operator's log tells more")
 
     def _answered(self) -> _Final:
         context = self._message.context
