@@ -132,6 +132,31 @@ def test_option_that_postgresql_does_not_know_is_a_line_and_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["worklist", "add"], ["patient ID: is needed", "patient name: is needed", "modality: is"]),
+        (["worklist", "add", "--birth-date", "1980"], ["birth date: is written YYYYMMDD"]),
+        (["worklist", "change", "--step", "S1", "--name", ""], ["patient name: can't be emptied"]),
+        (["messages", "list", "--state", "lost"], ["state: must be one of applied, noted, stale"]),
+    ],
+)
+def test_every_wrong_value_is_a_line_and_the_exit_code_2(
+    tmp_path: Path, sqlite_url: str, arguments: list[str], said: list[str]
+) -> None:
+    done = mwl(tmp_path, *arguments, MWL_DATABASE__URL=sqlite_url)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(said)
+    for line, start in zip(lines, said, strict=True):
+        assert line.startswith(f"mwl: {start}")
+
+
+def test_entry_that_is_not_there_is_exit_code_1(tmp_path: Path, sqlite_url: str) -> None:
+    done = mwl(tmp_path, "worklist", "cancel", "--step", "S1", MWL_DATABASE__URL=sqlite_url)
+    assert (done.returncode, done.stderr) == (1, "mwl: no entry on file answers to that\n")
+
+
 def test_profile_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:
     done = mwl(tmp_path / "data", "serve", MWL_HL7__PROFILE="nope")
     assert (done.returncode, done.stdout) == (2, "")

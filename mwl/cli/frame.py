@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from mwl.errors import ConfigError, MwlError, Outage, Rejected
+from mwl.errors import ConfigError, MwlError, Outage, Reason, Rejected
 
 if TYPE_CHECKING:
     from mwl.config import Settings
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG = 0, 1, 2
 
+# A value is at fault, whatever the state of things.
+_ASKED_WRONGLY = {Reason.MISSING, Reason.MALFORMED, Reason.TOO_LONG, Reason.UNKNOWN_CODE}
 _WIDE = 400  # columns of a table that no terminal shows
 
 
@@ -71,7 +73,8 @@ def run(work: Callable[[], object]) -> NoReturn:
     except ConfigError as error:
         _end(WRONG, str(error))
     except Rejected as error:
-        _end(FAILED, *map(str, error.faults))
+        wrongly = all(fault.reason in _ASKED_WRONGLY for fault in error.faults)
+        _end(WRONG if wrongly else FAILED, *map(str, error.faults))
     except MwlError as error:
         _end(FAILED, str(error))
     except KeyboardInterrupt:
