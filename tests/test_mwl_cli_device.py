@@ -19,8 +19,10 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
     again = mwl(tmp_path, "device", "add", "CT1", **where)
     assert again.returncode == 1
     assert again.stderr == "mwl: AE title: is registered already; --replace changes it\n"
-    options[3] = "105"
-    assert mwl(tmp_path, "device", "add", "CT1", *options, "--replace", **where).returncode == 0
+    change = ["--port", "105", "--location", "Room 2", "--replace"]
+    assert mwl(tmp_path, "device", "add", "CT1", *change, **where).returncode == 0
+    change = ["--location", "", "--replace"]
+    assert mwl(tmp_path, "device", "add", "CT1", *change, **where).returncode == 0
 
     (line,) = mwl(tmp_path, "device", "list", "--json", **where).stdout.splitlines()
     assert json.loads(line) == {

@@ -39,26 +39,30 @@ def add(
     ae_title: Annotated[str, typer.Argument(metavar="AE_TITLE", help="Its AE title.")],
     host: Annotated[str | None, typer.Option(help="Where it listens, if it does.")] = None,
     port: Annotated[int | None, typer.Option(help="The port that it listens on.")] = None,
-    modality: Annotated[str, typer.Option(help="CT, MR, DX, US …")] = "",
-    station_name: Annotated[str, typer.Option(help="The name of its station.")] = "",
-    location: Annotated[str, typer.Option(help="Where it stands.")] = "",
+    modality: Annotated[str | None, typer.Option(help="CT, MR, DX, US …")] = None,
+    station_name: Annotated[str | None, typer.Option(help="The name of its station.")] = None,
+    location: Annotated[str | None, typer.Option(help="Where it stands.")] = None,
     may: Annotated[
         list[str] | None, typer.Option(help="What it is let do beyond C-ECHO: worklist.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a registered one.")] = False,
 ) -> None:
-    """Register a scanner, so that it may associate, and steps of its modality go to it."""
+    """Register a scanner, so that it may associate, and steps of its modality go to it.
+
+    With --replace, what no option gives stays as it is; "" empties a text.
+    """
     from mwl import devices
 
-    device = _checked(
-        ae_title=ae_title,
-        host=host,
-        port=port,
-        modality=modality,
-        station_name=station_name,
-        location=location,
-        **({"may": may} if may else {}),
-    )
+    options = {
+        "host": host,
+        "port": port,
+        "modality": modality,
+        "station_name": station_name,
+        "location": location,
+        "may": may or None,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    device = _checked(ae_title=ae_title, **given)
     now = frame.now()
     with frame.database(frame.settings(context)) as database:
         database.write(lambda session: devices.add(session, device, now=now, replace=replace))

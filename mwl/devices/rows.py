@@ -38,7 +38,10 @@ def listing(session: Session) -> list[Device]:
 
 
 def add(session: Session, device: DeviceTable, *, now: datetime, replace: bool = False) -> None:
-    """Register a device by hand. Rejected: it is registered and not to be replaced."""
+    """Register a device by hand. Rejected: it is registered and not to be replaced.
+
+    Replacing keeps whatever `device` doesn't set.
+    """
     known = lookup(session, device.ae_title)
     if known is not None and known.origin == "config":
         raise Rejected(
@@ -48,7 +51,20 @@ def add(session: Session, device: DeviceTable, *, now: datetime, replace: bool =
         raise Rejected(
             Fault(Reason.DUPLICATE_KEY, "AE title", "is registered already; --replace changes it")
         )
+    if known is not None:
+        device = _over(known, device)
     _put(session, device, known.id if known else None, "manual", now)
+
+
+def _over(known: Device, device: DeviceTable) -> DeviceTable:
+    """Lay what was set of `device` over what is on file."""
+    kept = _kept(known)
+    stated = {name: kept[name] for name in DeviceTable.model_fields} | {
+        "host": known.host or None,
+        "port": known.port or None,
+        "may": tuple(known.may),
+    }
+    return DeviceTable.model_construct(**{**stated, **device.model_dump(exclude_unset=True)})
 
 
 def sync(session: Session, devices: Iterable[DeviceTable], *, now: datetime) -> None:
