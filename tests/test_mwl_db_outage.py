@@ -206,3 +206,40 @@ def test_a_lock_of_postgresql_that_is_not_free_in_time_is_an_outage(postgresql_u
         go.set()
         holding.result()
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "says"),
+    [
+        ("RENAME TO aside", "ALTER TABLE aside RENAME TO message", "table of ours is not there"),
+        (
+            "RENAME COLUMN raw TO aside",
+            "ALTER TABLE message RENAME COLUMN aside TO raw",
+            "column of ours is not there",
+        ),
+    ],
+)
+def test_a_table_that_somebody_altered_is_an_outage_until_it_is_back(
+    postgresql_url, tmp_path, change, back, says
+):
+    with closing(Database(postgresql_url, data_dir=tmp_path)) as database:
+        postgres.execute(postgresql_url, f"ALTER TABLE message {change}")
+        with pytest.raises(Outage, match=says):
+            database.write(keeps())
+        with pytest.raises(Outage, match=says), database.read() as session:
+            session.exec(select(Message)).all()
+        postgres.execute(postgresql_url, back)
+        database.write(keeps())
+        assert count(database) == 1
+
+
+def test_a_permission_that_is_lost_is_an_outage(postgresql_url, tmp_path):
+    def powerless(session):
+        session.connection().exec_driver_sql("SET LOCAL ROLE pg_monitor")
+        keeps()(session)
+        session.flush()
+
+    with closing(Database(postgresql_url, data_dir=tmp_path)) as database:
+        with pytest.raises(Outage, match="permission"):
+            database.write(powerless)
+        database.write(keeps())

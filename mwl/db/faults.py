@@ -26,6 +26,9 @@ _MEANING = {
     "SQLITE_IOERR": "its disk can't be read or written",
     "SQLITE_NOTADB": "its file holds something else",
     "SQLITE_READONLY": "its file may not be written",
+    "42501": "its user lost a permission",
+    "42703": "a column of ours is not there",
+    "42P01": "a table of ours is not there",
     "25006": "it is a read-only standby",
     "53100": "the disk is full",
     "53300": "it has no connection left",
@@ -34,6 +37,9 @@ _MEANING = {
     "57P01": "it is shutting down",
     "57P03": "it is starting up or shutting down",
 }
+# A ProgrammingError to drivers, yet somebody's work on the database; SQLite calls it
+# operational too.
+_ALTERED = frozenset({"42501", "42703", "42P01"})
 # PostgreSQL gave up this transaction for another's sake; run again it may well succeed:
 # 40001 serialization_failure, 40P01 deadlock_detected.
 _RETRIABLE = frozenset({"40001", "40P01"})
@@ -52,7 +58,8 @@ def outage(error: BaseException) -> Outage | ConfigError | None:
         return None
     if error.statement is None and _code(error.orig) is None:
         return _unconnected(error)
-    return None if isinstance(error, _OURS) else _named(error.orig, type(error).__name__)
+    is_ours = isinstance(error, _OURS) and _code(error.orig) not in _ALTERED
+    return None if is_ours else _named(error.orig, type(error).__name__)
 
 
 def _unconnected(error: DBAPIError) -> Outage | ConfigError | None:
