@@ -56,6 +56,21 @@ def refuses_connections(server: AssociationServer) -> bool:
         return probe.connect_ex(server.address) == errno.ECONNREFUSED
 
 
+def test_a_defect_while_accepting_costs_one_connection_and_not_the_port(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    with capture_logs() as logs:
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "_admit", lambda *_: 1 / 0)
+            client = dial(server)
+            assert client.socket.recv(1) == b""
+        assert_serves(server)
+    assert [line["event"] for line in logs if "defect" in line["event"]] == [
+        "association.accept_defect"
+    ]
+
+
 # --- limits
 
 

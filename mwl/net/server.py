@@ -127,7 +127,12 @@ class AssociationServer:
             selector.register(self._wake, EVENT_READ)
             while not self._stopping.is_set():
                 selector.select()
-                self._accept_one()
+                try:
+                    self._accept_one()
+                except Exception:
+                    # One connection at most is lost; with this thread all would be.
+                    log.exception("association.accept_defect")
+                    self._stopping.wait(_ACCEPT_PAUSE_S)
 
     def _accept_one(self) -> None:
         try:
@@ -139,7 +144,11 @@ class AssociationServer:
             log.critical("association.accept_failed", error=error.strerror)
             self._stopping.wait(_ACCEPT_PAUSE_S)
             return
-        connection = self._admit(sock, peer[0])
+        try:
+            connection = self._admit(sock, peer[0])
+        except Exception:
+            sock.close()
+            raise
         if connection is None:
             sock.close()
             return
