@@ -1,8 +1,11 @@
 """The command line as a person meets it: quick help, one line for each fault, exit codes."""
 
+import json
+import re
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from mwl import packages
 from mwl.cli import _config_first
 from mwl.errors import ConfigError
+from mwl.journal import State
 from tests.serving import PATIENCE_S, environment
 
 MWL = Path(sys.executable).with_name("mwl")
@@ -48,7 +52,32 @@ def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> No
     done = mwl(tmp_path, *command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: mwl {' '.join(command)}")
+    # Python's words for types mean nothing to a technologist.
+    _, _, options = done.stdout.partition("Options:")
+    assert not re.search("<(str|int|float|list|path)", options)
+    assert not re.search("{[a-z]", done.stdout)
     assert not list(tmp_path.iterdir())
+
+
+def test_version_is_told(tmp_path: Path) -> None:
+    done = mwl(tmp_path, "--version")
+    assert (done.returncode, done.stdout) == (0, f"mwl-bridge {version('mwl-bridge')}\n")
+
+
+def test_help_names_what_is_needed_and_what_may_be_asked_for(tmp_path: Path) -> None:
+    needed = mwl(tmp_path, "worklist", "add", "--help").stdout.count("needed.")
+    assert needed == 3
+    states = " ".join(mwl(tmp_path, "messages", "list", "--help").stdout.split())
+    assert f"Only in this state: {', '.join(State)}." in states
+
+
+def test_entry_gets_a_new_accession_number(tmp_path: Path, sqlite_url: str) -> None:
+    where = {"MWL_DATABASE__URL": sqlite_url}
+    person = ["--patient-id", "P1", "--name", "Doe^Jane", "--modality", "ct"]
+    mwl(tmp_path, "worklist", "add", *person, "--accession", "A1", **where)
+    mwl(tmp_path, "worklist", "change", "--accession", "A1", "--new-accession", "A2", **where)
+    (line,) = mwl(tmp_path, "worklist", "list", "--json", **where).stdout.splitlines()
+    assert json.loads(line)["accession_number"] == "A2"
 
 
 def test_help_costs_less_than_the_heavy_libraries() -> None:

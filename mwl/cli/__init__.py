@@ -21,12 +21,26 @@ variable MWL_SECTION__KEY overrides one of them. Exit codes: 0 done, 1 it could 
 app = frame.app(_ROOT_HELP)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"mwl-bridge {version('mwl-bridge')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     context: typer.Context,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The settings; may stand anywhere.")
     ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_tell_version, help="Tell the version and end."
+        ),
+    ] = False,
 ) -> None:
     context.obj = config
 

@@ -37,13 +37,20 @@ _KNOCKS = {
 def add(
     context: typer.Context,
     ae_title: Annotated[str, typer.Argument(metavar="AE_TITLE", help="Its AE title.")],
-    host: Annotated[str | None, typer.Option(help="Where it listens, if it does.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port that it listens on.")] = None,
-    modality: Annotated[str | None, typer.Option(help="CT, MR, DX, US …")] = None,
-    station_name: Annotated[str | None, typer.Option(help="The name of its station.")] = None,
-    location: Annotated[str | None, typer.Option(help="Where it stands.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Where it listens, if it does.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="The port that it listens on.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(metavar="CODE", help="CT, MR, DX, US …")] = None,
+    station_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name of its station.")
+    ] = None,
+    location: Annotated[str | None, typer.Option(metavar="TEXT", help="Where it stands.")] = None,
     may: Annotated[
-        list[str] | None, typer.Option(help="What it is let do beyond C-ECHO: worklist.")
+        list[str] | None,
+        typer.Option(metavar="WHAT", help="What it is let do beyond C-ECHO: worklist."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a registered one.")] = False,
 ) -> None:

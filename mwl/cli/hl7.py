@@ -29,7 +29,10 @@ def send(
         str, typer.Option(metavar="HOST:PORT", help="The receiver; without it, our own.")
     ] = "",
     timeout_s: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="How long to wait for each answer.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, max=3600, help="How long to wait for each answer."
+        ),
     ] = 30.0,
 ) -> None:
     """Send each message and print what the receiver answers.

@@ -16,21 +16,26 @@ if TYPE_CHECKING:
 
 app = frame.app("See the worklist; add, change, cancel, reopen and import entries.")
 
-Accession = Annotated[str, typer.Option(help="The accession number.")]
-StepId = Annotated[str, typer.Option(help="The scheduled procedure step ID.")]
-Name = Annotated[str | None, typer.Option(help="A DICOM name: Family^Given^Middle^Prefix^Suffix.")]
-BirthDate = Annotated[str | None, typer.Option(help="YYYYMMDD.")]
-Sex = Annotated[str | None, typer.Option(help="F, M or O.")]
-Modality = Annotated[str | None, typer.Option(help="CT, MR, DX, US …")]
-Description = Annotated[str | None, typer.Option(help="What is to be done.")]
+Accession = Annotated[str, typer.Option(metavar="NUMBER", help="The accession number.")]
+StepId = Annotated[str, typer.Option(metavar="ID", help="The scheduled procedure step ID.")]
+_NAME = "Family^Given^Middle^Prefix^Suffix"
+Name = Annotated[str | None, typer.Option(metavar="NAME", help=f"A DICOM name: {_NAME}.")]
+BirthDate = Annotated[str | None, typer.Option(metavar="DATE", help="YYYYMMDD.")]
+Sex = Annotated[str | None, typer.Option(metavar="SEX", help="F, M or O.")]
+Modality = Annotated[str | None, typer.Option(metavar="CODE", help="CT, MR, DX, US …")]
+Description = Annotated[str | None, typer.Option(metavar="TEXT", help="What is to be done.")]
 Start = Annotated[
     str | None,
-    typer.Option(help="When, by the site's clock: 2026-07-01T10:30; a UTC offset may follow."),
+    typer.Option(
+        metavar="TIME", help="When, by the site's clock: 2026-07-01T10:30; a UTC offset may follow."
+    ),
 ]
 Station = Annotated[
-    list[str] | None, typer.Option(help="AE title of a scanner; may be given several times.")
+    list[str] | None,
+    typer.Option(metavar="AE_TITLE", help="A scanner's AE title; may be given several times."),
 ]
 
+_STATES = ", ".join(StepState)
 _YEARS = range(1900, 2200)  # any zone's clock can tell them
 
 _COLUMNS = {
@@ -48,12 +53,17 @@ _COLUMNS = {
 @app.command("list")
 def list_(
     context: typer.Context,
-    accession: Annotated[str | None, typer.Option(help="Only this accession number.")] = None,
+    accession: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Only this accession number.")
+    ] = None,
     status: Annotated[
-        StepState | None, typer.Option(help="Only steps in this state.", case_sensitive=False)
+        StepState | None,
+        typer.Option(
+            metavar="STATE", help=f"Only steps in this state: {_STATES}.", case_sensitive=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000_000,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 1_000_000,
 ) -> None:
     """List the entries, whatever their state, by start time."""
     from mwl.worklist.listing import listing
@@ -77,13 +87,21 @@ def list_(
 @app.command()
 def add(
     context: typer.Context,
-    patient_id: Annotated[str, typer.Option(help="The patient's identifier.")] = "",
-    name: Name = None,
+    patient_id: Annotated[
+        str, typer.Option(metavar="ID", help="The patient's identifier; needed.")
+    ] = "",
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"A DICOM name: {_NAME}; needed.")
+    ] = None,
     birth_date: BirthDate = None,
     sex: Sex = None,
-    modality: Modality = None,
+    modality: Annotated[
+        str | None, typer.Option(metavar="CODE", help="CT, MR, DX, US …; needed.")
+    ] = None,
     accession: Accession = "",
-    issuer: Annotated[str, typer.Option(help="Who issued the patient's identifier.")] = "",
+    issuer: Annotated[
+        str, typer.Option(metavar="TEXT", help="Who issued the patient's identifier.")
+    ] = "",
     description: Description = None,
     start: Start = None,
     station: Station = None,
@@ -122,12 +140,16 @@ def change(
     description: Description = None,
     start: Start = None,
     station: Station = None,
+    new_accession: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="The accession number from now on.")
+    ] = None,
 ) -> None:
     """Change the entry with this accession number or step ID; the rest stays."""
     from mwl.worklist import manual
 
     given = frame.settings(context)
     entry = manual.Entry(
+        accession_number=new_accession,
         patient_name=name,
         birth_date=birth_date,
         sex=sex,
@@ -171,7 +193,9 @@ def reopen(context: typer.Context, accession: Accession = "", step: StepId = "")
 @app.command("import")
 def import_(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A folder of DICOM worklist files.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder of DICOM worklist files.")
+    ],
 ) -> None:
     """Import a folder of worklist files as DCMTK's wlmscpfs and Orthanc keep them.
 
