@@ -128,14 +128,26 @@ class MllpServer:
                 if self._stopping.is_set():
                     return
                 try:
-                    sock, address = self._listener.accept()
-                except (BlockingIOError, ConnectionAbortedError):
-                    continue
-                except OSError as error:
-                    log.warning("mllp.accept_failed", error=error.strerror or type(error).__name__)
+                    self._accept_one()
+                except Exception:
+                    # One connection at most is lost; with this thread all would be.
+                    log.exception("mllp.accept_defect")
                     self._stopping.wait(_ACCEPT_PAUSE_S)
-                    continue
-                self._welcome(sock, Peer(address[0], address[1]))
+
+    def _accept_one(self) -> None:
+        try:
+            sock, address = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            log.warning("mllp.accept_failed", error=error.strerror or type(error).__name__)
+            self._stopping.wait(_ACCEPT_PAUSE_S)
+            return
+        try:
+            self._welcome(sock, Peer(address[0], address[1]))
+        except Exception:
+            sock.close()
+            raise
 
     def _welcome(self, sock: socket.socket, peer: Peer) -> None:
         connection = _Connection(sock, peer, self._handle, self._limits, self._stopping)

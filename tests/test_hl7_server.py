@@ -70,6 +70,18 @@ def test_a_connection_carries_many_messages() -> None:
             assert answers(sock, 1) == [b"MSH|ACK " + MESSAGE + b"%d" % number]
 
 
+def test_a_defect_while_accepting_costs_one_connection_and_not_the_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving() as server, capture_logs() as logs:
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "_welcome", lambda *_: 1 / 0)
+            with connected(server) as sock:
+                assert ended(sock)
+        serves(server)
+    assert "mllp.accept_defect" in [line["event"] for line in logs]
+
+
 def test_pipelined_messages_are_answered_in_order() -> None:
     messages = [MESSAGE + b"%d" % number for number in range(500)]
     with serving() as server, connected(server) as sock:
