@@ -36,8 +36,9 @@ _POSTGRESQL = "postgresql+psycopg://"
 
 def shipped(relative: str) -> Path:
     """Find a file of `config/`, in a checkout or in an installed wheel."""
-    checkout = _HERE.parent / "config"
-    return (checkout if checkout.is_dir() else _HERE / "_config") / relative
+    # Only a wheel has the first; beside one, in site-packages, "config" is somebody else's.
+    packed = _HERE / "_config"
+    return (packed if packed.is_dir() else _HERE.parent / "config") / relative
 
 
 def is_loopback(host: str) -> bool:

@@ -46,6 +46,16 @@ def test_shipped_file_and_code_agree_on_every_default() -> None:
     assert lists == {"device": [], "hl7.destination": []}
 
 
+def test_config_of_somebody_else_beside_the_installed_package_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mwl.config._HERE", tmp_path / "mwl")
+    (tmp_path / "config").mkdir()
+    assert shipped("mwl.toml") == tmp_path / "config" / "mwl.toml"
+    (tmp_path / "mwl" / "_config").mkdir(parents=True)
+    assert shipped("mwl.toml") == tmp_path / "mwl" / "_config" / "mwl.toml"
+
+
 def test_every_key_of_the_shipped_file_is_explained() -> None:
     explained = False
     for line in shipped("mwl.toml").read_text("utf-8").splitlines():
