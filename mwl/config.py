@@ -301,11 +301,16 @@ def _overrides(environ: Mapping[str, str]) -> dict[_Place, _Variable]:
     else's (an orchestrator's for a service called mwl), unless they are one of ours misspelt.
     """
     known = _known_places()
+    tables = {f"MWL_{name}".upper() for name in Settings.model_fields} - known.keys()
     squeezed = {name.replace("_", ""): name for name in known}
     found: dict[_Place, _Variable] = {}
     for name, value in environ.items():
         if name in known:
             found[known[name]] = _Variable(name, value)
+        elif name in tables:
+            key = next((each for each in known if each.startswith(f"{name}__")), None)
+            hint = f"; a variable sets one key of it, like {key}" if key else " of the file alone"
+            raise ConfigError(f"{name}: is a table{hint}")
         elif name.startswith("MWL_") and name != "MWL_CONFIG":
             meant = squeezed.get(name.upper().replace("_", ""))
             if meant is None and "__" in name:

@@ -193,6 +193,12 @@ def test_fault_in_the_file_is_one_line_that_names_the_key(
         ("MWL_DICOM__PROT", "1", "MWL_DICOM__PROT: no such setting in the environment; did you"),
         ("MWL_NOTHING__LIKE_IT", "1", "MWL_NOTHING__LIKE_IT: no such setting in the environment"),
         ("MWL_DICOM_PORT", "1", "MWL_DICOM_PORT: no such setting in the environment; did you mean"),
+        (
+            "MWL_DICOM",
+            "x",
+            "MWL_DICOM: is a table; a variable sets one key of it, like MWL_DICOM__",
+        ),
+        ("MWL_DEVICE", "x", "MWL_DEVICE: is a table of the file alone"),
         ("MWL_DATADIR", "x", "MWL_DATADIR: no such setting in the environment; did you mean"),
         ("MWL_DATA_DIR", "", "MWL_DATA_DIR: data_dir: must name a folder, not ''"),
         ("MWL_SITE__ZONE", "", "MWL_SITE__ZONE: site.zone: no such time zone"),
