@@ -38,7 +38,9 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/python
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	@$(PYTHON) -m venv $(VENV)
+# Without ensurepip it leaves half an environment, which would be taken for a whole one.
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "can't make $(VENV): on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header --quiet --upgrade
