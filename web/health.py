@@ -1,4 +1,4 @@
-"""Health, for load balancers and people: alive, and ready for orders and scanners."""
+"""Health, for load balancers and people: alive, and ready as far as reading tells."""
 
 from collections.abc import Callable, Mapping
 
@@ -22,7 +22,10 @@ def blueprint(database: Database, serving: Callable[[], Mapping[str, bool]]) -> 
 
     @health.get("/ready")
     def ready() -> tuple[Response, int]:
-        """Say whether orders can come in and scanners can ask; 503 if not, and why."""
+        """Say whether the database can be read and the roles are up; 503 if not, and why.
+
+        A probe writes nothing, so it knows nothing of a full disk or of a write lock held.
+        """
         roles = {name: "ok" if up else "down" for name, up in serving().items()}
         parts = {"database": _database(database), **roles}
         is_ready = all(state == "ok" for state in parts.values())
