@@ -50,6 +50,9 @@ _STATES = (
 )
 _UNNAMED = Envelope()
 _NO_HEADER = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
+_TOO_LONG = Fault(
+    Reason.TOO_LONG, "", "the message is longer than is taken here; its beginning is kept"
+)
 _DEFECT = Fault(Reason.INTERNAL, "", "could not be processed here; it is kept, tell the operator")
 
 
@@ -101,6 +104,16 @@ class Inbound:
             log.error("hl7.defect", peer=incoming.received.peer, **_where(error))  # noqa: TRY400
         try:
             return self._insist(self._fail, incoming, deadline)
+        except Outage as error:
+            return _silence(incoming, error)
+
+    def refuse(self, beginning: bytes, peer: object) -> bytes | None:
+        """Answer a message that is too long to be read on, and keep its beginning."""
+        deadline = time.monotonic() + self._ack_timeout_s
+        came = (self._clock(), str(peer)[:_LONGEST_PEER], beginning, journal.digest(beginning))
+        incoming = _unreadable(came, Rejected(_TOO_LONG))
+        try:
+            return self._insist(self._answer, incoming, deadline)
         except Outage as error:
             return _silence(incoming, error)
 

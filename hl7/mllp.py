@@ -21,6 +21,7 @@ CR = b"\r"
 
 _START = re.compile(rb"\x0b|MSH")
 _PADDING = b"\r\n\x1c"
+_BEGINNING = 65_536  # bytes kept of what is too long
 
 
 class FrameError(Exception):
@@ -32,6 +33,15 @@ class FrameError(Exception):
     def __init__(self, text: str, complete: list[bytes]) -> None:
         super().__init__(text)
         self.complete = complete
+
+
+class TooLongError(FrameError):
+    """A message over the limit: its beginning, and whether its end has come too."""
+
+    def __init__(self, text: str, complete: list[bytes], *, beginning: bytes, ended: bool) -> None:
+        super().__init__(text, complete)
+        self.beginning = beginning
+        self.ended = ended
 
 
 def frame(message: bytes) -> bytes:
@@ -58,8 +68,8 @@ class Framer:
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes of the stream; give the messages they complete, in order.
 
-        Raises FrameError when a message, or the garbage before one, exceeds `max_bytes`;
-        the framer is of no use afterwards.
+        Raises TooLongError when a message exceeds `max_bytes`, FrameError when the garbage
+        before one does; the framer is of no use afterwards.
         """
         complete: list[bytes] = []
         data, self._prefix = self._prefix + data, b""
@@ -112,7 +122,13 @@ class Framer:
 
     def _append(self, data: bytes, position: int, stop: int, complete: list[bytes]) -> None:
         if len(self._content) + stop - position > self._max_bytes:
-            raise FrameError(f"a message of more than {self._max_bytes} bytes", complete)
+            beginning = bytes(self._content[:_BEGINNING]) + data[position:stop]
+            raise TooLongError(
+                f"a message of more than {self._max_bytes} bytes",
+                complete,
+                beginning=beginning[:_BEGINNING],
+                ended=stop < len(data),
+            )
         self._content += data[position:stop]
 
     def _close(self, complete: list[bytes], *, proper: bool) -> None:

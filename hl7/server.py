@@ -6,8 +6,9 @@ answers are in order when a sender doesn't wait for them.
 
 When `handle` returns None, or raises, the connection closes without an answer: the sender
 then asks again, whereas it would move on after an AE or AR. The same where the stream
-can't be read on: a message over the limit, half a message and silence, garbage without
-end. Nothing is logged that came out of a message.
+can't be read on: half a message and silence, garbage without end. A message over the limit
+would be over it again, for ever, with all others waiting behind it: it gets the answer of
+`refuse`, then the connection closes. Nothing is logged that came out of a message.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 _CHUNK = 65_536  # bytes a read
 _ACCEPT_PAUSE_S = 1.0  # when the process is out of file descriptors or threads
 _CUT_S = 1.0  # for connections to notice that they were cut
+_LINGER_S = 1.0  # for a peer to read the last answer
+_MOST_DRAINED = 16  # times the longest message
 _ORDINARY = frozenset({"ended by the peer", "idle", "stopped"})
 
 
@@ -69,10 +72,17 @@ class MllpServer:
     """Serve MLLP on a listening socket, which stays the caller's to close."""
 
     def __init__(
-        self, listener: socket.socket, handle: Handle, limits: Limits | None = None
+        self,
+        listener: socket.socket,
+        handle: Handle,
+        limits: Limits | None = None,
+        *,
+        refuse: Handle = lambda _beginning, _peer: None,
     ) -> None:
+        """Serve with `handle`; `refuse` is given the beginning of a message over the limit."""
         self._listener = listener
         self._handle = handle
+        self._refuse = refuse
         self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._connections: dict[_Connection, threading.Thread] = {}
@@ -150,7 +160,9 @@ class MllpServer:
             raise
 
     def _welcome(self, sock: socket.socket, peer: Peer) -> None:
-        connection = _Connection(sock, peer, self._handle, self._limits, self._stopping)
+        connection = _Connection(
+            sock, peer, self._handle, self._refuse, self._limits, self._stopping
+        )
         thread = threading.Thread(
             target=self._serve, args=(connection,), name=f"mllp-{peer}", daemon=True
         )
@@ -196,17 +208,19 @@ class MllpServer:
 class _Connection:
     """One peer's connection: read, handle, answer, until somebody ends it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place
         self,
         sock: socket.socket,
         peer: Peer,
         handle: Handle,
+        refuse: Handle,
         limits: Limits,
         stopping: threading.Event,
     ) -> None:
         self.peer = peer
         self._sock = sock
         self._handle = handle
+        self._refuse = refuse
         self._limits = limits
         self._stopping = stopping
         self._framer = mllp.Framer(limits.max_message_bytes)
@@ -250,6 +264,8 @@ class _Connection:
                 return self._end()
             try:
                 messages = self._framer.feed(data)
+            except mllp.TooLongError as error:
+                return self._answer_all(error.complete) or self._turn_away(error)
             except mllp.FrameError as error:
                 return self._answer_all(error.complete) or str(error)
             if (reason := self._answer_all(messages)) is not None:
@@ -268,6 +284,31 @@ class _Connection:
         self._sock.settimeout(patience)
         return self._sock.recv(_CHUNK)
 
+    def _turn_away(self, error: mllp.TooLongError) -> str:
+        """Answer a message that is too long, when its sender has come to listen."""
+        answer = self._answer(error.beginning, self._refuse)
+        if answer is None:
+            return str(error)
+        if not error.ended:
+            self._drain(self._limits.message_timeout_s, until=mllp.FS)
+        self._send(answer)
+        # A close while bytes are unread would reset the connection, and the answer with it.
+        self._shut(socket.SHUT_WR)
+        self._drain(_LINGER_S)
+        return str(error)
+
+    def _drain(self, patience_s: float, until: bytes | None = None) -> None:
+        """Read and forget, in bounds, until the stream ends, or `until` is in it."""
+        deadline = time.monotonic() + patience_s
+        left = _MOST_DRAINED * self._limits.max_message_bytes
+        with contextlib.suppress(OSError):  # a time-out, too; the answer is tried all the same
+            while left > 0 and (patience := deadline - time.monotonic()) > 0:
+                self._sock.settimeout(patience)
+                data = self._sock.recv(_CHUNK)
+                if not data or (until is not None and until in data):
+                    return
+                left -= len(data)
+
     def _end(self) -> str:
         if self._stopping.is_set():
             return "stopped"  # it was we who ended the stream: what is left may be half a message
@@ -280,18 +321,21 @@ class _Connection:
     def _answer_all(self, messages: list[bytes]) -> str | None:
         """Answer messages in order; give a reason to end the connection, or None."""
         for message in messages:
-            answer = self._answer(message)
+            answer = self._answer(message, self._handle)
             if answer is None:
                 return "not answered"
-            self._sock.settimeout(self._limits.write_timeout_s)
-            self._sock.sendall(mllp.frame(answer))
+            self._send(answer)
             if self._stopping.is_set():
                 return "stopped"
         return None
 
-    def _answer(self, message: bytes) -> bytes | None:
+    def _send(self, answer: bytes) -> None:
+        self._sock.settimeout(self._limits.write_timeout_s)
+        self._sock.sendall(mllp.frame(answer))
+
+    def _answer(self, message: bytes, handle: Handle) -> bytes | None:
         try:
-            return self._handle(message, self.peer)
+            return handle(message, self.peer)
         except Exception as error:
             # Not the error's text and no locals: a database's errors quote the values.
             place = traceback.extract_tb(error.__traceback__)[-1]

@@ -189,7 +189,7 @@ def _run_hl7(settings: Settings, listeners: Listeners, _board: Board, child: Chi
         max_connections=given.max_connections,
         idle_timeout_s=given.idle_timeout_s,
     )
-    server = MllpServer(listener, inbound.receive, limits)
+    server = MllpServer(listener, inbound.receive, limits, refuse=inbound.refuse)
     server.start()
     child.ready()
     child.wait()

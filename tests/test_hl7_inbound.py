@@ -63,6 +63,21 @@ def messages(database):
         return journal.search(session)
 
 
+def test_of_a_message_too_long_to_be_read_the_beginning_is_kept(way_in, database):
+    beginning = orm(MSH_10="LONG1").encode()[:200]
+    answer = way_in.refuse(beginning, PEER)
+    assert answer is not None
+    told = Message.parse(answer.decode())
+    assert (code(told), told.text("MSA-2"), told.text("ERR-3")) == ("AE", "LONG1", "104")
+    (kept,) = messages(database)
+    assert (kept.state, kept.control_id) == ("rejected", "LONG1")
+    assert rows(database, "message")[0]["raw"] == beginning
+    assert not any(everything(database).values())
+    nameless = way_in.refuse(b"x" * 9, PEER)
+    assert nameless is not None
+    assert code(Message.parse(nameless.decode())) == "AE"
+
+
 # ---- taken ------------------------------------------------------------------------------
 
 

@@ -3,14 +3,14 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from structlog.testing import capture_logs
 
 from hl7 import mllp
-from hl7.server import Limits, MllpServer, Peer, listen
+from hl7.server import Handle, Limits, MllpServer, Peer, listen
 
 MESSAGE = b"MSH|^~\\&|A\rPID|||SECRET\r"
 
@@ -21,10 +21,14 @@ def echo(raw: bytes, peer: Peer) -> bytes:
 
 @contextmanager
 def serving(
-    handle: Callable[[bytes, Peer], bytes | None] = echo, drain_s: float = 5, **limits: float
+    handle: Handle = echo,
+    drain_s: float = 5,
+    refuse: Handle = lambda _beginning, _peer: None,
+    **limits: float,
 ) -> Iterator[MllpServer]:
     with listen("127.0.0.1", 0) as listener:
-        server = MllpServer(listener, handle, Limits(**limits))  # type: ignore[arg-type]
+        given = Limits(**limits)  # type: ignore[arg-type]
+        server = MllpServer(listener, handle, given, refuse=refuse)
         server.start()
         try:
             yield server
@@ -94,6 +98,27 @@ def test_a_message_may_come_byte_by_byte() -> None:
         for byte in mllp.frame(MESSAGE):
             sock.sendall(bytes([byte]))
         assert answers(sock, 1) == [b"MSH|ACK " + MESSAGE]
+
+
+@pytest.mark.parametrize("rest", [b"", mllp.frame(MESSAGE) * 100])
+@pytest.mark.parametrize("size", [2_000, 5_000_000])
+def test_a_message_that_is_too_long_is_refused_with_an_answer(size: int, rest: bytes) -> None:
+    def refuse(beginning: bytes, _peer: Peer) -> bytes:
+        return b"MSH|REFUSED " + beginning[:8]
+
+    with (
+        capture_logs() as logs,
+        serving(max_message_bytes=size // 2, refuse=refuse) as server,
+        connected(server) as sock,
+    ):
+        # A sender looks for the answer when it has sent everything.
+        sock.sendall(mllp.frame(MESSAGE) + mllp.frame(MESSAGE.ljust(size, b"x")) + rest)
+        refused = b"MSH|REFUSED " + MESSAGE[:8]
+        assert answers(sock, 2) == [echo(MESSAGE, Peer("", 0)), refused]
+        sock.shutdown(socket.SHUT_WR)
+        assert ended(sock)
+        serves(server)
+    assert f"a message of more than {size // 2} bytes" in {log.get("reason") for log in logs}
 
 
 def test_a_message_of_many_megabytes_passes() -> None:
