@@ -635,6 +635,20 @@ def test_a_new_step_of_no_known_modality_is_flagged(unknown):
     assert flag not in order(orm(ORC_1="XO", OBR_24=None)).flags
 
 
+@pytest.mark.parametrize("deleted", ['""', '""^""', '""^^""', '""^""~'])
+def test_a_name_of_nothing_but_null_values_is_deleted(deleted):
+    change = order(orm(PID_5=deleted, PV1_8=deleted))
+    assert change.patient.fields["patient_name"] is None
+    assert change.fields["referring_physician"] is None
+    assert order(orm(PID_5='Doe^""')).patient.fields["patient_name"] == "Doe"
+
+
+def test_a_deleted_time_leaves_the_next_place_its_turn():
+    start = step(omg(TQ1_7='""', ORC_7="^^^20300102093000")).start
+    assert start == datetime(2030, 1, 2, 8, 30, tzinfo=UTC)
+    assert step(omg(TQ1_7='""', ORC_7='^^^""')).start is None
+
+
 # ---- blanks -----------------------------------------------------------------------------
 
 

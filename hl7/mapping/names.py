@@ -57,7 +57,7 @@ def person(cell: Cell, field: int, report: Report) -> str | None:
     """Read one repetition of XCN, or of NDL, whose first component is a CNN."""
     parts, segment, plain = cell
     subcomponent = segment.delimiters.subcomponent
-    if parts[0] == _NULL and len(parts) == 1:
+    if parts[0] == _NULL and _deletes(parts):
         return None
     # XCN-1 is an identifier and has no subcomponents; NDL-1 is a name in subcomponents.
     if not plain and subcomponent in parts[0]:
@@ -67,10 +67,10 @@ def person(cell: Cell, field: int, report: Report) -> str | None:
 
 def _name(parts: Sequence[str], segment: Segment, where: str, report: Report) -> str | None:
     """Write `family, given, middle, suffix, prefix, degree` as one component group."""
-    if len(parts) == 1 and parts[0] == _NULL:
-        return None
     texts = list(parts[:6])
     if not _SIMPLE.fullmatch("".join(texts)):
+        if _deletes(parts):
+            return None
         texts = [_component(part, segment, where, report) for part in texts]
     if len(texts) <= 3:  # the components that stand in the same place
         name = "^".join(texts)
@@ -82,6 +82,11 @@ def _name(parts: Sequence[str], segment: Segment, where: str, report: Report) ->
         return name
     report.flag(f"{where}: shortened to {_GROUP} characters")
     return name[: _GROUP - len(ELLIPSIS)] + ELLIPSIS
+
+
+def _deletes(parts: Sequence[str]) -> bool:
+    """Tell whether all that is said is `""`, also as `""^""`."""
+    return _NULL in parts and {*parts} <= {_NULL, ""}
 
 
 def _component(part: str, segment: Segment, where: str, report: Report) -> str:

@@ -154,7 +154,8 @@ def _start(row: Row, chain: Sequence[Place], zone: tzinfo, report: Report) -> da
         return None
     value, place, (_, segment, _) = found
     if not isinstance(value, str):
-        return None
+        # `""` in one place says nothing against a time in another.
+        return _start(row, chain[chain.index(place) + 1 :], zone, report)
     try:
         start, note = read_instant(value.strip(), zone)
     except NotATime as error:
