@@ -6,7 +6,7 @@ leaves after the commit. What becomes of a message:
 - taken: AA, also where there was nothing to change or something newer came before;
 - a repeat of what got AA: the same answer again, nothing applied;
 - at fault: AE or AR naming every fault; nothing of it is applied, all of it is kept;
-- not readable as HL7: the same; without an MSH there is nothing to keep it under;
+- not readable as HL7, or a batch: the same; what begins like neither is not kept;
 - we are out (no database): tried again until `ack_timeout_s`, then no answer at all, so
   that the sender asks again, where it would move on after an AE or AR;
 - a defect of ours: kept as FAILED and answered AE with ERR-3 207. Not silence: the message
@@ -49,7 +49,9 @@ _STATES = (
     (Outcome.NOTED, State.NOTED),
 )
 _UNNAMED = Envelope()
+_BATCH_HEADERS = (b"FHS", b"BHS")  # 2.10.3
 _NO_HEADER = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
+_BATCH = Fault(Reason.SEQUENCE, "MSH", "a batch: not taken here; send its messages one by one")
 _TOO_LONG = Fault(
     Reason.TOO_LONG, "", "the message is longer than is taken here; its beginning is kept"
 )
@@ -198,7 +200,7 @@ class Inbound:
     def _keep(self, incoming: _Incoming, settled: Settled) -> bytes:
         """Journal a message that was not applied, unless it is a repeat of one that was."""
         received = incoming.received
-        if incoming.message is None and not _begins_with_header(received.raw):
+        if incoming.message is None and not _begins_with(received.raw, b"MSH", *_BATCH_HEADERS):
             return settled.ack
 
         def work(session: Session) -> bytes:
@@ -217,7 +219,8 @@ def _unreadable(
     """Keep what is at fault under its header, if it has one."""
     header = er7.header(came[2])
     if header is None:
-        return _Incoming(Received(*came), None, faults=[_NO_HEADER])
+        fault = _BATCH if _begins_with(came[2], *_BATCH_HEADERS) else _NO_HEADER
+        return _Incoming(Received(*came), None, faults=[fault])
     sent = envelope(header)
     return _Incoming(Received(*came, *sent), header, sent, faults=_faults(error))
 
@@ -263,8 +266,8 @@ def _silence(incoming: _Incoming, error: Outage) -> bytes | None:
     return None
 
 
-def _begins_with_header(raw: bytes) -> bool:
-    return raw.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"MSH")
+def _begins_with(raw: bytes, *segments: bytes) -> bool:
+    return raw.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(segments)
 
 
 def _where(error: BaseException) -> dict[str, str]:

@@ -78,6 +78,16 @@ def test_of_a_message_too_long_to_be_read_the_beginning_is_kept(way_in, database
     assert code(Message.parse(nameless.decode())) == "AE"
 
 
+@pytest.mark.parametrize("header", ["FHS|^~\\&|RIS\r", "BHS|^~\\&|RIS\r"])
+def test_a_batch_is_refused_and_kept(way_in, database, header):
+    batch = f"{header}{orm()}BTS|1\r".encode()
+    answer = send(way_in, batch)
+    assert (code(answer), answer.text("MSA-3")[:12]) == ("AE", "MSH: a batch")
+    (kept,) = rows(database, "message")
+    assert (kept["state"], kept["raw"]) == ("rejected", batch)
+    assert not any(everything(database).values())
+
+
 # ---- taken ------------------------------------------------------------------------------
 
 
@@ -319,7 +329,7 @@ def test_a_merge_of_a_patient_into_itself_is_refused(way_in):
         (b"", 0),
         (b"\x00\x01\x02", 0),
         (b"PID|||1\rMSH|^~\\&|", 0),
-        (b"FHS|^~\\&|RIS\rBHS|^~\\&|RIS\r", 0),
+        (b"FHS|^~\\&|RIS\rBHS|^~\\&|RIS\r", 1),
         (b"MSH", 1),
         (b"MSH|^~\\&", 1),
         (b"MSH||||||", 1),
