@@ -649,6 +649,15 @@ def test_a_deleted_time_leaves_the_next_place_its_turn():
     assert step(omg(TQ1_7='""', ORC_7='^^^""')).start is None
 
 
+def test_two_obr_that_differ_in_their_placer_alone_are_two_orders():
+    second = "OBR|2|PO2^RIS||MRKNEE^MR knee^99RIS||||||||||||||ACC2|RP2|SPS2||||MR"
+    text = orm(ORC_3=None, OBR_3=None, without=["ZDS"], after=second)
+    numbers = [change.number for change in read(text)]
+    assert numbers == [Identifier("PO1", "RIS"), Identifier("PO2", "RIS")]
+    of_one_filler = orm(ORC_3="FO1^RIS", OBR_3=None, without=["ZDS"], after=second)
+    assert [change.number for change in read(of_one_filler)] == [Identifier("FO1", "RIS")]
+
+
 # ---- blanks -----------------------------------------------------------------------------
 
 

@@ -120,11 +120,14 @@ class OrderReader:
         """Tell whether several OBR under one ORC have numbers of their own.
 
         ORC-3 and OBR-3 are one number where both are given (4.5.3.3); but OBRs that differ
-        among themselves are different orders, whatever their ORC says.
+        among themselves are different orders, whatever their ORC says. Placer numbers, OBR-2,
+        tell them apart where no filler has numbered them yet.
         """
         if len(group.details) < 2:
             return False
-        own = [place for place in self._filler if place.path.segment == "OBR"]
+        filled = any(leaf(row, self._filler) for row in group.rows)
+        chain = self._filler if filled else self._placer
+        own = [place for place in chain if place.path.segment == "OBR"]
         found = [leaf(row, own) for row in group.rows]
         return len({each[0] if each else None for each in found}) > 1
 
