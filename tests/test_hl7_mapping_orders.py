@@ -658,6 +658,13 @@ def test_two_obr_that_differ_in_their_placer_alone_are_two_orders():
     assert [change.number for change in read(of_one_filler)] == [Identifier("FO1", "RIS")]
 
 
+@pytest.mark.parametrize("nameless", [None, " ", '""', "^^"])
+def test_a_new_order_without_the_patients_name_is_flagged(nameless):
+    flag = "a new order without the patient's name"
+    assert order(orm(PID_5=nameless)).flags == [flag]
+    assert order(orm(PID_5=nameless, ORC_1="CA")).flags == []
+
+
 # ---- blanks -----------------------------------------------------------------------------
 
 

@@ -88,6 +88,8 @@ class OrderReader:
                     filler,
                     study_uid_policy=self._policy,
                 )
+                if action is Action.CREATE and not context.patient.fields.get("patient_name"):
+                    report.flag("a new order without the patient's name")
                 if action in _WHOLE:
                     self._read_columns(row, group, change, report)
             if group.details:
