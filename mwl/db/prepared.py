@@ -9,6 +9,7 @@ for nothing, and whoever reads a reply waits for all that was sent before, once.
 """
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
@@ -137,7 +138,7 @@ class Prepared:
         return reply.count
 
 
-class _Plan:
+class _Plan(ABC):
     """What a driver needs: the text, how values go in, and how they come out."""
 
     def __init__(self, statement: _Statement, dialect: Dialect) -> None:
@@ -162,8 +163,9 @@ class _Plan:
     def _compile(self, statement: _Statement) -> Any:
         return statement.compile(dialect=self.dialect)
 
+    @abstractmethod
     def send(self, connection: Connection, params: Mapping[str, Any], reply: Reply) -> None:
-        raise NotImplementedError
+        """Execute, and see to it that `reply` gets the answer."""
 
     def bind(self, params: Mapping[str, Any]) -> list[Any]:
         values = list(self._take({**self._constants, **params} if self._constants else params))
