@@ -33,15 +33,16 @@ def run() -> Iterator[Result]:
 
 def _measure(database: str, port: int) -> Iterator[Result]:
     flood(port, _orders(500), _CONNECTIONS)
+    # Before the flood, whose traces the database is still clearing away when it is over.
+    waits = pace(port, _orders(_PACED), _CONNECTIONS, _RATE)
+    note = f"median {quantile(waits, 0.5) * 1e3:.1f} ms"
+    p99_ms = quantile(waits, 0.99) * 1e3
+    yield at_most(f"answer at 100 orders/s, p99, {database}", p99_ms, "ms", 20, note)
     taken, waits = flood(port, _orders(_FLOOD), _CONNECTIONS)
     note = f"p99 {quantile(waits, 0.99) * 1e3:.1f} ms"
     yield Result(
         f"durable orders over 8 connections, {database}", _FLOOD / taken, "/s", 1500, note=note
     )
-    waits = pace(port, _orders(_PACED), _CONNECTIONS, _RATE)
-    note = f"median {quantile(waits, 0.5) * 1e3:.1f} ms"
-    p99_ms = quantile(waits, 0.99) * 1e3
-    yield at_most(f"answer at 100 orders/s, p99, {database}", p99_ms, "ms", 20, note)
 
 
 def _orders(count: int) -> list[bytes]:
