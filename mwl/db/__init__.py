@@ -7,6 +7,6 @@ pipeline.py how PostgreSQL is.
 from mwl.db.database import Database
 from mwl.db.insertion import Insertion
 from mwl.db.maintenance import optimize
-from mwl.db.prepared import Prepared, Reply
+from mwl.db.prepared import Prepared, Reply, rewriting
 
-__all__ = ["Database", "Insertion", "Prepared", "Reply", "optimize"]
+__all__ = ["Database", "Insertion", "Prepared", "Reply", "optimize", "rewriting"]

@@ -15,7 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import JSON, Connection, Delete, Dialect, Insert, LargeBinary, Select, Update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Delete,
+    Dialect,
+    Insert,
+    LargeBinary,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    update,
+)
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -136,6 +148,13 @@ class Prepared:
         reply = self.send(connection, params)
         reply.all()
         return reply.count
+
+
+def rewriting(table: Table, *kept: str) -> Prepared:
+    """Prepare the UPDATE of one row, its id given as `row`, in all columns but `kept`."""
+    names = [c.name for c in table.c if c.name not in ("id", *kept)]
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    return Prepared(update(table).where(table.c.id == bindparam("row")).values(values))
 
 
 class _Plan(ABC):

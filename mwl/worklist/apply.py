@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, bindparam, update
 from sqlmodel import Session
 
-from mwl.db import Insertion, Prepared, Reply
+from mwl.db import Insertion, Prepared, Reply, rewriting
 from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import Action, OrderChange, OrderState
@@ -25,13 +25,8 @@ from mwl.worklist.procedures import Procedures
 from mwl.worklist.stations import Devices
 
 _TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
-_WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at")]
 _INSERT = Insertion(_TABLE)
-_UPDATE = Prepared(
-    update(_TABLE)
-    .where(_TABLE.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in _WRITABLE})
-)
+_UPDATE = rewriting(_TABLE, "created_at")
 _SETTLE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("row"))
@@ -154,7 +149,7 @@ def _next(
     # Without procedures it is a tombstone still: what was cancelled stays so.
     status = procedures.status() if procedures.rows else order["status"]
     values = {
-        **{name: order[name] for name in _WRITABLE},
+        **order,
         **(_stated(change) if change.action in _STATES else {}),
         **numbers.adopted(order, change),
         "status": status,

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import Session
 
-from mwl.db import Insertion, Prepared, Reply
+from mwl.db import Insertion, Prepared, Reply, rewriting
 from mwl.db.tables import ImagingOrder, Patient
 from mwl.errors import Fault, Reason, Rejected
 from mwl.patients import (
@@ -37,14 +37,9 @@ _BY_ID = Prepared(
     )
 )
 _BY_ROW = Prepared(select(_TABLE).where(_TABLE.c.id == bindparam("row")))
-# A merge is no demographics: nothing but a merge writes `merged_into`.
-_WRITABLE = [c.name for c in _TABLE.c if c.name not in ("id", "created_at", "merged_into")]
 _INSERT = Insertion(_TABLE, other_ids=[], merged_into=None)
-_UPDATE = Prepared(
-    update(_TABLE)
-    .where(_TABLE.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in _WRITABLE})
-)
+# A merge is no demographics: nothing but a merge writes `merged_into`.
+_UPDATE = rewriting(_TABLE, "created_at", "merged_into")
 _MERGE = Prepared(
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("loser"))
@@ -201,8 +196,7 @@ def _create(  # noqa: PLR0913 - one row, and where it came from
 def _save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
     if all(row[name] == value for name, value in stated.items()):
         return
-    values = {name: row[name] for name in _WRITABLE} | dict(stated)
-    _UPDATE.send(conn, {**values, "updated_at": now, "row": row["id"]})
+    _UPDATE.send(conn, {**row, **stated, "updated_at": now, "row": row["id"]})
 
 
 def _stated(change: PatientChange) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 
-from mwl.db import Insertion, Prepared
+from mwl.db import Insertion, Prepared, rewriting
 from mwl.db.tables import RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import (
@@ -50,13 +50,8 @@ _STEPS_OF = Prepared(
 )
 
 
-def _updating(table: Any) -> Prepared:
-    values: Row = {c.name: bindparam(c.name) for c in table.c if c.name != "id"}
-    return Prepared(update(table).where(table.c.id == bindparam("row")).values(values))
-
-
-_INSERT_PROCEDURE, _UPDATE_PROCEDURE = Insertion(_PROCEDURE), _updating(_PROCEDURE)
-_INSERT_STEP, _UPDATE_STEP = Insertion(_STEP, attributes={}), _updating(_STEP)
+_INSERT_PROCEDURE, _UPDATE_PROCEDURE = Insertion(_PROCEDURE), rewriting(_PROCEDURE)
+_INSERT_STEP, _UPDATE_STEP = Insertion(_STEP, attributes={}), rewriting(_STEP)
 
 
 # What identifiers begin with that we made because the RIS gave none.
