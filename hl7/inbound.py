@@ -14,6 +14,7 @@ leaves after the commit. What becomes of a message:
   senders repeat as well (MC#2049).
 """
 
+import itertools
 import secrets
 import time
 import traceback
@@ -58,10 +59,6 @@ _TOO_LONG = Fault(
 _DEFECT = Fault(Reason.INTERNAL, "", "could not be processed here; it is kept, tell the operator")
 
 
-class _Repeat(Exception):
-    """What was just applied had been applied before: undo it."""
-
-
 class _Incoming(NamedTuple):
     """A message as far as it can be read; `faults` if that is not to its end."""
 
@@ -92,6 +89,9 @@ class Inbound:
         self._ack_timeout_s = ack_timeout_s
         self._clock = clock
         self._pause = pause
+        # MSH-10 of our answers: not a call of the system's random source for each.
+        self._run = secrets.token_hex(5).upper()
+        self._numbers = itertools.count(1)
 
     def receive(self, raw: bytes, peer: object) -> bytes | None:
         """Take one message, unframed; give the answer's bytes, or None for no answer."""
@@ -158,17 +158,16 @@ class Inbound:
             return self._reject(incoming, _faults(error))
 
     def _apply(self, incoming: _Incoming, changes: Sequence[Change]) -> bytes:
-        answer = _acknowledge(incoming, ack.Code.AA)
+        answer = self._acknowledge(incoming, ack.Code.AA)
 
         def work(session: Session) -> None:
             applied = [self._change(session, change, incoming) for change in changes]
             settled = _settle(applied, answer, incoming.flags)
-            if journal.record(session, incoming.received, settled) is None:
-                raise _Repeat
+            journal.record(session, incoming.received, settled)
 
         try:
             self._database.write(work)
-        except _Repeat:
+        except journal.Repeated:
             kept = self._database.write(lambda session: journal.repeat(session, incoming.received))
             if kept is None:
                 raise Outage("database: an accepted message was deleted just now") from None
@@ -188,12 +187,12 @@ class Inbound:
         error = "; ".join(map(str, faults))
         received = incoming.received
         log.info("hl7.rejected", peer=received.peer, type=received.type, code=code, error=error)
-        answer = _acknowledge(incoming, code, faults)
+        answer = self._acknowledge(incoming, code, faults)
         return self._keep(incoming, Settled(State.REJECTED, code, answer, error, incoming.flags))
 
     def _fail(self, incoming: _Incoming) -> bytes:
         code = ack.Code.AE
-        answer = _acknowledge(incoming, code, [_DEFECT])
+        answer = self._acknowledge(incoming, code, [_DEFECT])
         settled = Settled(State.FAILED, code, answer, str(_DEFECT), incoming.flags)
         return self._keep(incoming, settled)
 
@@ -211,6 +210,17 @@ class Inbound:
             return settled.ack
 
         return self._database.write(work)
+
+    def _acknowledge(
+        self, incoming: _Incoming, code: ack.Code, faults: Sequence[Fault] = ()
+    ) -> bytes:
+        return ack.acknowledge(
+            incoming.message,
+            code,
+            faults,
+            now=incoming.received.received_at,
+            control_id=f"{self._run}{next(self._numbers):X}",
+        )
 
 
 def _unreadable(
@@ -241,16 +251,6 @@ def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> 
         list(dict.fromkeys(told)),
         order,
         patient,
-    )
-
-
-def _acknowledge(incoming: _Incoming, code: ack.Code, faults: Sequence[Fault] = ()) -> bytes:
-    return ack.acknowledge(
-        incoming.message,
-        code,
-        faults,
-        now=incoming.received.received_at,
-        control_id=secrets.token_hex(10),
     )
 
 

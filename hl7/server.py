@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import structlog
 
 from hl7 import mllp
+from mwl.sockets import TimedSocket
 
 log = structlog.get_logger(__name__)
 
@@ -218,7 +219,9 @@ class _Connection:
         stopping: threading.Event,
     ) -> None:
         self.peer = peer
-        self._sock = sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sock = TimedSocket(sock)
         self._handle = handle
         self._refuse = refuse
         self._limits = limits
@@ -241,8 +244,6 @@ class _Connection:
         log.debug("mllp.connected", peer=str(self.peer))
         reason = "failed"
         try:
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             reason = self._converse()
         except TimeoutError:
             reason = "write timeout"
@@ -279,10 +280,7 @@ class _Connection:
         patience = self._limits.idle_timeout_s
         if self._deadline is not None:
             patience = self._deadline - time.monotonic()
-            if patience <= 0:
-                raise TimeoutError
-        self._sock.settimeout(patience)
-        return self._sock.recv(_CHUNK)
+        return self._sock.recv(_CHUNK, patience)
 
     def _turn_away(self, error: mllp.TooLongError) -> str:
         """Answer a message that is too long, when its sender has come to listen."""
@@ -303,8 +301,7 @@ class _Connection:
         left = _MOST_DRAINED * self._limits.max_message_bytes
         with contextlib.suppress(OSError):  # a time-out, too; the answer is tried all the same
             while left > 0 and (patience := deadline - time.monotonic()) > 0:
-                self._sock.settimeout(patience)
-                data = self._sock.recv(_CHUNK)
+                data = self._sock.recv(_CHUNK, patience)
                 if not data or (until is not None and until in data):
                     return
                 left -= len(data)
@@ -330,8 +327,7 @@ class _Connection:
         return None
 
     def _send(self, answer: bytes) -> None:
-        self._sock.settimeout(self._limits.write_timeout_s)
-        self._sock.sendall(mllp.frame(answer))
+        self._sock.sendall(mllp.frame(answer), self._limits.write_timeout_s)
 
     def _answer(self, message: bytes, handle: Handle) -> bytes | None:
         try:

@@ -14,12 +14,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Text, bindparam, cast, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Text, bindparam, case, cast, insert, select, text, update
 from sqlmodel import Session
 
 from mwl.db import Prepared
 from mwl.db.tables import Message
+from mwl.db.types import Json
 from mwl.errors import Fault, Reason, Rejected
 
 ACCEPTED = "AA"
@@ -30,7 +30,6 @@ _MOST_FLAGS = 100
 
 _TABLE = Message.__table__  # type: ignore[attr-defined]
 _EARLIER = _TABLE.alias("earlier")
-_IDENTITY = ("source", "control_id", "content_hash")
 
 
 class State(StrEnum):
@@ -75,33 +74,29 @@ def digest(raw: bytes) -> bytes:
     return sha256(raw).digest()
 
 
-def _inserting(insert: Any) -> Prepared:
-    # One statement asks everything: is it a repeat (no row comes back), and was its MSH-10
-    # used before for something else?
-    reused = (
-        select(1)
-        .where(
-            _EARLIER.c.control_id == bindparam("control_id_again"),
-            _EARLIER.c.source == bindparam("source_again"),
-            _EARLIER.c.content_hash != bindparam("content_hash_again"),
-        )
-        .exists()
+# A number for something else than before is odd; no number is not.
+_IS_REUSED = (
+    select(1)
+    .where(
+        _EARLIER.c.control_id == bindparam("control_id_again"),
+        _EARLIER.c.control_id != "",
+        _EARLIER.c.source == bindparam("source_again"),
+        _EARLIER.c.content_hash != bindparam("content_hash_again"),
     )
-    columns = [c.name for c in _TABLE.c if c.name not in ("id", "repeats", "repeated_at")]
-    return Prepared(
-        insert(_TABLE)
-        .values({**{name: bindparam(name) for name in columns}, "repeats": 0, "repeated_at": None})
-        .on_conflict_do_nothing(index_elements=_IDENTITY, index_where=text("ack_code = 'AA'"))
-        .returning(_TABLE.c.id, reused.label("reused"))
+    .exists()
+)
+_CAME = [c.name for c in _TABLE.c if c.name not in ("id", "flags", "repeats", "repeated_at")]
+# One statement that asks for nothing back, so that COMMIT may be sent right behind it.
+_INSERT = Prepared(
+    insert(_TABLE).values(
+        **{name: bindparam(name) for name in _CAME},
+        flags=case(
+            (_IS_REUSED, bindparam("flags_if_reused", type_=Json)),
+            else_=bindparam("flags", type_=Json),
+        ),
+        repeats=0,
+        repeated_at=None,
     )
-
-
-_INSERT = {
-    "sqlite": _inserting(sqlite.insert),
-    "postgresql": _inserting(postgresql.insert),
-}
-_FLAG = Prepared(
-    update(_TABLE).where(_TABLE.c.id == bindparam("row")).values(flags=bindparam("new_flags"))
 )
 _REPEAT = Prepared(
     update(_TABLE)
@@ -116,11 +111,15 @@ _REPEAT = Prepared(
 )
 
 
-def record(session: Session, received: Received, settled: Settled) -> int | None:
-    """Keep a message; give its row, or None, and keep nothing, for an accepted one's repeat."""
+class Repeated(Exception):
+    """What is to be recorded was accepted before: undo what was done on account of it."""
+
+
+def record(session: Session, received: Received, settled: Settled) -> None:
+    """Keep a message. Raises Repeated, now or from the commit, for an accepted one's repeat."""
     conn = session.connection()
     flags = list(settled.flags)[:_MOST_FLAGS]
-    found = _INSERT[conn.dialect.name].first(
+    _INSERT.send(
         conn,
         {
             "received_at": received.received_at,
@@ -134,6 +133,7 @@ def record(session: Session, received: Received, settled: Settled) -> int | None
             "ack_code": settled.ack_code,
             "error": settled.error[:_LONGEST_ERROR],
             "flags": flags,
+            "flags_if_reused": [*flags, REUSED],
             "encoding": received.encoding,
             "content_hash": received.content_hash,
             "content_hash_again": received.content_hash,
@@ -142,13 +142,8 @@ def record(session: Session, received: Received, settled: Settled) -> int | None
             "imaging_order": settled.order,
             "patient": settled.patient,
         },
+        duplicate=Repeated,
     )
-    if found is None:
-        return None
-    row: int = found.id
-    if found.reused and received.control_id:
-        _FLAG.run(conn, {"row": row, "new_flags": [*flags, REUSED]})
-    return row
 
 
 def repeat(session: Session, received: Received) -> bytes | None:

@@ -151,7 +151,7 @@ def test_a_connection_lost_with_statements_under_way_is_replaced_once(postgresql
     assert titles(postgresql_database) == {"CT1", "CT2"}
 
 
-def test_an_order_is_two_flights_and_a_commit(postgresql_database, monkeypatch):
+def test_an_order_is_two_flights(postgresql_database, monkeypatch):
     flights = []
     land = pipeline.Pipeline._land
 
@@ -171,5 +171,5 @@ def test_an_order_is_two_flights_and_a_commit(postgresql_database, monkeypatch):
     postgresql_database.write(work("1"))  # prepares the statements and reserves numbers
     monkeypatch.setattr(pipeline.Pipeline, "_land", counting)
     postgresql_database.write(work("2"))
-    # BEGIN, locks, order, patient, devices; order, procedure, step, message.
-    assert flights == [5, 4]
+    # BEGIN, locks, order, patient, devices; order, procedure, step, message, COMMIT.
+    assert flights == [5, 5]

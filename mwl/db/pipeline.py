@@ -2,23 +2,29 @@
 
 A round trip costs both sides a wait and a change of context, more than most statements do.
 libpq's pipeline mode needs one for as many statements as don't depend on each other's
-answers: an order is eleven statements in three flights, the last of them COMMIT.
+answers: an order is eleven statements in two flights, the second of which ends in COMMIT.
 
 Between flights the connection is as psycopg left it, so that SQLAlchemy and psycopg's
 cursors may use it in turn; engine.py lands what is under way before they do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 import psycopg
 from psycopg import generators
-from psycopg.abc import PQGen
+from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
+from sqlalchemy import Connection
+
+from mwl.db.faults import wrapped
+from mwl.errors import Outage
 
 # What the server may have answered before we read the first of it.
 _LONGEST_FLIGHT: Final = 64
@@ -26,7 +32,31 @@ _LONGEST_FLIGHT: Final = 64
 # Statements that the server keeps for a connection, in its memory.
 _MOST_KEPT: Final = 256
 
-_FORMATS: Final = {False: PyFormat.TEXT, True: PyFormat.BINARY}
+_FORMATS: Final = {False: Format.TEXT, True: Format.BINARY}
+
+
+def _dump_text(value: str) -> bytes:
+    # libpq would end it there without a word.
+    if "\0" in value:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return value.encode()
+
+
+@lru_cache(maxsize=256)
+def _dump_instant(value: datetime) -> bytes:
+    # One transaction writes the same instant a dozen times; equal ones are the same to us.
+    return str(value).encode()
+
+
+# How nearly all values are written: in a fifth of the time that psycopg's dumpers take,
+# which were half of what a statement costs us. Bytes are the only ones sent as they are.
+_DUMPS: Final[dict[type, Callable[[Any], Buffer | None]]] = {
+    str: _dump_text,
+    type(None): lambda _: None,
+    int: lambda value: b"%d" % value,
+    datetime: _dump_instant,
+    psycopg.Binary: lambda value: value.obj,
+}
 
 
 class Statement:
@@ -58,6 +88,22 @@ class _Sent(NamedTuple):
     prepares: bytes | None = None
 
 
+class _Commit:
+    """COMMIT waits for its answer like other statements, and has nothing to tell."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def settle(self, found: Sequence[Any], count: int) -> None:
+        """Be content."""
+
+    def fail(self, error: Exception) -> Exception:
+        driver: Any = self._connection.connection.driver_connection
+        if driver.closed:
+            return Outage("database: the connection broke at the commit, its outcome is open")
+        return wrapped(error, "COMMIT", self._connection.dialect)
+
+
 class Pipeline:
     """The statements under way on one connection of psycopg."""
 
@@ -65,6 +111,7 @@ class Pipeline:
         self._driver = driver
         self._pgconn = driver.pgconn
         self._dumper = Transformer(driver)
+        self._loader = Transformer(driver)
         self._kept: dict[bytes, None] = {}  # names, the one that was longest unused first
         self._flight: list[_Sent] = []
 
@@ -73,11 +120,12 @@ class Pipeline:
         if len(self._flight) >= _LONGEST_FLIGHT:
             self.settle()
         try:
-            bound = self._dumper.dump_sequence(values, statement.formats)
+            dumps, other = _DUMPS.get, self._dump
+            bound = [dumps(type(value), other)(value) for value in values]
             if not self._flight:
                 self._take_off(answer)
             self._keep(statement, answer)
-            self._pgconn.send_query_prepared(statement.name, bound, self._dumper.formats)
+            self._pgconn.send_query_prepared(statement.name, bound, statement.formats)
             self._flight.append(_Sent(answer))
         except psycopg.Error as error:
             raise answer.fail(error) from error
@@ -99,10 +147,32 @@ class Pipeline:
             answer, first = failed[0]
             raise answer.fail(first) from first
 
+    def commit(self, connection: Connection) -> None:
+        """Send COMMIT behind all that is under way, and wait; nothing was begun: do nothing.
+
+        After an error of any statement before it the server passes COMMIT over. Raises
+        Outage where the connection breaks and nobody can tell whether it was committed.
+        """
+        status = self._pgconn.transaction_status
+        if status == TransactionStatus.INERROR:
+            # PostgreSQL would answer with a quiet ROLLBACK.
+            raise RuntimeError("work went on after an error of the database")
+        if status == TransactionStatus.IDLE:
+            return
+        answer = _Commit(connection)
+        if not self._flight:
+            self._take_off(answer)
+        self._pgconn.send_query_params(b"COMMIT", None)
+        self._flight.append(_Sent(answer))
+        self.settle()
+
     def abandon(self) -> None:
         """Wait for everything that was sent, whatever came of it."""
         with suppress(Exception):
             self.settle()
+
+    def _dump(self, value: Any) -> Buffer | None:
+        return self._dumper.get_dumper(value, PyFormat.TEXT).dump(value)
 
     def _take_off(self, answer: Answer) -> None:
         self._pgconn.enter_pipeline_mode()
@@ -129,10 +199,15 @@ class Pipeline:
     ) -> PQGen[None]:
         self._pgconn.pipeline_sync()
         yield from generators.send(self._pgconn)
+        pgconn = self._pgconn
         for sent in flight:
-            result = yield from generators.fetch(self._pgconn)
+            # The answers come together: after the first there is seldom one to wait for.
+            if pgconn.is_busy():
+                result = yield from generators.fetch(pgconn)
+            else:
+                result = pgconn.get_result()
             assert result is not None
-            self._pgconn.get_result()  # None, after each statement's results
+            pgconn.get_result()  # None, after each statement's results
             if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED):
                 if sent.prepares is not None:
                     self._kept.pop(sent.prepares, None)
@@ -146,9 +221,8 @@ class Pipeline:
     def _rows(self, result: PGresult) -> Sequence[Any]:
         if not result.ntuples:
             return ()
-        loader = Transformer(self._driver)
-        loader.set_pgresult(result)
-        return loader.load_rows(0, result.ntuples, tuple)
+        self._loader.set_pgresult(result)
+        return self._loader.load_rows(0, result.ntuples, tuple)
 
 
 def _begin(driver: "psycopg.Connection[Any]") -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     JSON,
+    CompoundSelect,
     Connection,
     Delete,
     Dialect,
@@ -38,7 +39,7 @@ from mwl.db.faults import wrapped
 if TYPE_CHECKING:
     from mwl.db.pipeline import Pipeline
 
-_Statement = Select[Any] | Insert | Update | Delete
+_Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
 
 # Prepared statements of PostgreSQL take their parameters by number.
 _NUMBERED: Final = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]

@@ -12,7 +12,6 @@ from sqlmodel import Session
 
 from mwl.db.faults import is_retriable, outage
 from mwl.db.session import WriteSession
-from mwl.errors import Outage
 
 T = TypeVar("T")
 
@@ -73,8 +72,7 @@ class Transactions:
                 with WriteSession(connection) as session:
                     result = work(session)
                     session.settle()
-                connection.info["pipeline"].settle()
-                _ensure_sound(driver)
+                connection.info["pipeline"].commit(connection)
             except Exception as error:
                 _undo(connection, transaction, driver)
                 if is_retriable(error):
@@ -82,15 +80,8 @@ class Transactions:
                 if driver.closed and isinstance(error, DBAPIError):
                     raise _Disconnected(error) from error
                 raise
-            _commit(connection, transaction)
+            transaction.commit()  # for SQLAlchemy's books: the server has nothing to do
             return result
-
-
-def _ensure_sound(driver: Any) -> None:
-    # PostgreSQL answers COMMIT with a quiet ROLLBACK after an error that the work swallowed.
-    status = driver.info.transaction_status
-    if status is status.INERROR:
-        raise RuntimeError("work went on after an error of the database")
 
 
 def _undo(connection: Connection, transaction: RootTransaction, driver: Any) -> None:
@@ -99,13 +90,3 @@ def _undo(connection: Connection, transaction: RootTransaction, driver: Any) -> 
     if transaction.is_active:  # else the ORM has rolled back already
         with suppress(SQLAlchemyError):
             transaction.rollback()
-
-
-def _commit(connection: Connection, transaction: RootTransaction) -> None:
-    try:
-        transaction.commit()
-    except DBAPIError as error:
-        if is_retriable(error):
-            raise _Collided(error) from error
-        connection.invalidate()
-        raise Outage("database: the connection broke at the commit, its outcome is open") from None

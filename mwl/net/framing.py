@@ -15,6 +15,7 @@ from mwl.errors import ProtocolError
 from mwl.net.codec import HEADER
 from mwl.net.limits import Limits
 from mwl.net.pdu import AbortReason, PduError, PduType
+from mwl.sockets import TimedSocket
 
 Frame = tuple[int, memoryview]  # PDU type, variable field; the view holds until the next read
 
@@ -38,9 +39,8 @@ class Transport:
     """One transport connection. Not for several threads, but for `interrupt`."""
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        self._socket = sock
+        self._socket = TimedSocket(sock)
         self._limits = limits
-        self._timeout = -1.0  # as last set; -1: not yet
         self._buffer = memoryview(bytearray(_FIRST_BUFFER_BYTES))
         self._start = self._end = 0  # what was received and not yet handed out
         self._bounds: dict[int, int] = {
@@ -78,9 +78,8 @@ class Transport:
 
     def send(self, data: bytes) -> None:
         """Write it all within `write_timeout_s`. WriteTimeout, ConnectionLost."""
-        self._set_timeout(self._limits.write_timeout_s)
         try:
-            self._socket.sendall(data)
+            self._socket.sendall(data, self._limits.write_timeout_s)
         except TimeoutError:
             raise WriteTimeout("the peer doesn't take what we send") from None
         except OSError as error:
@@ -96,8 +95,7 @@ class Transport:
         sink = self._buffer
         with suppress(OSError):  # reset or time-out: closed all the same
             while (left := deadline - monotonic()) > 0:
-                self._set_timeout(left)
-                if not self._socket.recv_into(sink):
+                if not self._socket.recv_into(sink, left):
                     break
         self.close()
 
@@ -150,34 +148,26 @@ class Transport:
         self._buffer, self._start, self._end = front, 0, kept
 
     def _receive(self, timeout_s: float) -> None:
-        if timeout_s <= 0:
-            raise ReadTimeout("the peer kept silent for too long")
-        self._set_timeout(timeout_s)
         try:
-            count = self._socket.recv_into(self._buffer[self._end :])
+            count = self._socket.recv_into(self._buffer[self._end :], timeout_s)
         except TimeoutError:
             raise ReadTimeout("the peer kept silent for too long") from None
         except OSError as error:
             raise ConnectionLost(f"the connection broke: {error.strerror}") from None
-        if not count:
-            raise ConnectionLost("the peer closed the connection")
-        self._end += count
+        self._came(count)
 
     def _receive_waiting(self) -> bool:
         """Take what the peer has already sent; say whether there was any."""
-        self._set_timeout(0)
         try:
-            count = self._socket.recv_into(self._buffer[self._end :])
-        except BlockingIOError:
-            return False
+            count = self._socket.recv_waiting(self._buffer[self._end :])
         except OSError as error:
             raise ConnectionLost(f"the connection broke: {error.strerror}") from None
+        if count is None:
+            return False
+        self._came(count)
+        return True
+
+    def _came(self, count: int) -> None:
         if not count:
             raise ConnectionLost("the peer closed the connection")
         self._end += count
-        return True
-
-    def _set_timeout(self, timeout_s: float) -> None:
-        if timeout_s != self._timeout:
-            self._socket.settimeout(timeout_s)
-            self._timeout = timeout_s

@@ -12,7 +12,7 @@ such an order takes it over.
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select
+from sqlalchemy import Connection, Select, bindparam, literal_column, or_, select, union_all
 
 from mwl.db import Prepared, Reply
 from mwl.db.tables import ImagingOrder
@@ -28,29 +28,29 @@ IMPORTED = "import"  # the source of orders that came in files
 
 _MOST = 50  # orders that share a number; more than that are no answer
 _IS_IMPORTED = _TABLE.c.source == literal_column(f"'{IMPORTED}'")
-# Each branch has an index of its own; no number is "", which is what unknown ones are.
-_BY_NUMBERS = Prepared(
-    select(_TABLE)
-    .where(
-        or_(
-            and_(
-                _TABLE.c.source == bindparam("source"),
-                _TABLE.c.order_number == bindparam("order_number"),
-                _TABLE.c.order_namespace == bindparam("order_namespace"),
-            ),
-            and_(
-                _TABLE.c.filler_number == bindparam("filler"),
-                _TABLE.c.filler_number != "",
-                or_(_TABLE.c.source == bindparam("filler_source"), _IS_IMPORTED),
-            ),
-            and_(
-                _TABLE.c.placer_number == bindparam("placer"),
-                _TABLE.c.placer_number != "",
-                or_(_TABLE.c.source == bindparam("placer_source"), _IS_IMPORTED),
-            ),
-        )
+
+
+def _known_as(name: str) -> Select[Any]:
+    number = _TABLE.c[f"{name}_number"]
+    return select(_TABLE).where(
+        number == bindparam(name),
+        number != "",  # that is what unknown ones are
+        or_(_TABLE.c.source == bindparam(f"{name}_source"), _IS_IMPORTED),
     )
-    .limit(_MOST)
+
+
+# Each branch has an index of its own. One SELECT with OR between them would be planned as a
+# walk through the table as long as that is small, and PostgreSQL's connections keep the plan.
+_BY_NUMBERS = Prepared(
+    union_all(
+        select(_TABLE).where(
+            _TABLE.c.source == bindparam("source"),
+            _TABLE.c.order_number == bindparam("order_number"),
+            _TABLE.c.order_namespace == bindparam("order_namespace"),
+        ),
+        _known_as("filler"),
+        _known_as("placer"),
+    ).limit(_MOST)
 )
 
 
@@ -73,7 +73,8 @@ def choose(asked: Reply, change: OrderChange) -> Row | None:
 
     Raises Rejected (DUPLICATE_KEY) where several answer to its number.
     """
-    rows: list[Row] = [row._asdict() for row in asked.all()]
+    # The same order may answer to all its numbers.
+    rows: list[Row] = [row._asdict() for row in {row.id: row for row in asked.all()}.values()]
     exact = identity(change)
     for row in rows:
         if all(row[name] == value for name, value in exact.items()):
