@@ -24,7 +24,8 @@ class TimedSocket:
         """Take over `sock`."""
         sock.settimeout(None)
         self._socket = sock
-        self._read_s = self._write_s = -1.0  # as last set; -1: not yet
+        self._read_s: float | None = None  # as last set
+        self._write_s: float | None = None
 
     def recv(self, size: int, within_s: float) -> bytes:
         """Read what is there, b"" at the end. OSError; TimeoutError: nothing came."""

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlmodel import select
 
-from mwl.db import Database, Prepared, group
+from mwl.db import Database, Prepared, group, transactions
 from mwl.db.tables import Device
 from mwl.errors import Fault, Outage, Reason, Rejected
 
@@ -367,3 +367,34 @@ def test_work_that_swallows_an_error_of_postgresql_is_not_taken_for_done(postgre
     with pytest.raises(RuntimeError, match="went on after an error"):
         postgresql_database.write(swallows)
     assert titles(postgresql_database) == set()
+
+
+def test_connections_that_rested_are_looked_at_before_they_write_again(
+    postgresql_database, postgresql_url, monkeypatch
+):
+    def own(session):
+        return session.connection().scalar(text("SELECT pg_backend_pid()"))
+
+    first = postgresql_database.write(own)
+    assert postgresql_database.write(own) == first
+    monkeypatch.setattr(transactions, "_LONGEST_REST_S", 0.0)
+    assert postgresql_database.write(own) == first
+    with psycopg.connect(postgresql_url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [first])
+    assert postgresql_database.write(own) != first
+
+
+def test_connections_rest_in_bounds_and_are_closed_with_the_database(postgresql_database):
+    barrier = threading.Barrier(12)
+
+    def work(session):
+        session.connection().scalar(text("SELECT 1"))
+        barrier.wait(30)
+
+    with ThreadPoolExecutor(12) as pool:
+        for done in [pool.submit(postgresql_database.write, work) for _ in range(12)]:
+            done.result()
+    pool = postgresql_database._writer.pool
+    assert pool.checkedout() == 8
+    postgresql_database.close()
+    assert pool.checkedout() == 0

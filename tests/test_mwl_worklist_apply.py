@@ -19,7 +19,7 @@ from mwl.db.tables import (
 from mwl.errors import Reason, Rejected
 from mwl.orders import Action, OrderChange, ProcedureChange, StepChange, StudyUidPolicy
 from mwl.patients import Identifier, PatientChange, PatientMerge, PatientUpdate
-from mwl.worklist import Outcome
+from mwl.worklist import Outcome, numbers
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 START = datetime(2026, 7, 1, 10, 30, tzinfo=UTC)
@@ -568,3 +568,21 @@ def _order_chain(database):
         steps = [procedure("RP1", step(f"S{number}"))]
         who = patient(f"P{number % 11}")
         apply(database, order(number=f"F{number}", patient=who, procedures=steps))
+
+
+def test_the_look_up_by_numbers_never_walks_the_table_however_small(postgresql_database):
+    # A connection keeps its plan, and makes it while there are no orders yet.
+    apply(postgresql_database, order())
+    asked = numbers._BY_NUMBERS._plans["postgresql"].text
+    with postgresql_database.read() as session:
+        rows = session.connection().exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {asked}")
+        plan = "\n".join(rows.scalars())
+    assert plan.count("Index Scan") == 3, plan
+    assert "Seq Scan" not in plan, plan
+
+
+def test_an_order_that_answers_to_all_its_numbers_is_one_order(database):
+    both = {"placer": Identifier("P1", "RIS"), "filler": Identifier("F1", "RIS")}
+    apply(database, order(**both))
+    again = apply(database, order(minute=1, number="P1", **both))
+    assert again.outcome is Outcome.APPLIED

@@ -2,9 +2,10 @@
 
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -17,6 +18,12 @@ T = TypeVar("T")
 
 _MOST_COLLISIONS = 6
 _FIRST_PAUSE_S = 0.005
+
+
+# To give a connection back to the pool and take it again is a tenth of an order's time, so
+# who has written leaves it for the next. No more of them than leaves readers their half.
+_MOST_RESTING: Final = 8
+_LONGEST_REST_S: Final = 0.2  # then the pool shall look whether the server is still there
 
 
 class _Undone(Exception):
@@ -41,6 +48,13 @@ class Transactions:
     def __init__(self, engine: Engine) -> None:
         """Write through `engine`."""
         self._engine = engine
+        self._resting: deque[tuple[float, Connection]] = deque()
+
+    def close(self) -> None:
+        """Give back the connections that nobody uses just now."""
+        with suppress(IndexError):
+            while True:
+                self._resting.pop()[1].close()
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` and return its result after the commit. Raises what it raises, Outage."""
@@ -65,7 +79,7 @@ class Transactions:
         return self._once(work)
 
     def _once(self, work: Callable[[Session], T]) -> T:
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             driver: Any = connection.connection.driver_connection
             transaction = connection.begin()
             try:
@@ -82,6 +96,27 @@ class Transactions:
                 raise
             transaction.commit()  # for SQLAlchemy's books: the server has nothing to do
             return result
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        connection = self._take()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if len(self._resting) < _MOST_RESTING:
+            self._resting.append((time.monotonic(), connection))
+        else:
+            connection.close()
+
+    def _take(self) -> Connection:
+        with suppress(IndexError):
+            since, connection = self._resting.pop()
+            if time.monotonic() - since < _LONGEST_REST_S:
+                return connection
+            connection.close()
+        return self._engine.connect()
 
 
 def _undo(connection: Connection, transaction: RootTransaction, driver: Any) -> None:
