@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, RootTransaction
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
@@ -81,20 +81,25 @@ class Transactions:
     def _once(self, work: Callable[[Session], T]) -> T:
         with self._connection() as connection:
             driver: Any = connection.connection.driver_connection
-            transaction = connection.begin()
+            # No transaction of SQLAlchemy's is begun: it would cost more than a statement,
+            # and most work needs none. What the ORM or Core begins ends with the session.
+            session = WriteSession(connection)
             try:
-                with WriteSession(connection) as session:
-                    result = work(session)
-                    session.settle()
+                result = work(session)
+                session.flush()
                 connection.info["pipeline"].commit(connection)
             except Exception as error:
-                _undo(connection, transaction, driver)
+                _undo(connection, driver)
                 if is_retriable(error):
                     raise _Collided(error) from error
                 if driver.closed and isinstance(error, DBAPIError):
                     raise _Disconnected(error) from error
                 raise
-            transaction.commit()  # for SQLAlchemy's books: the server has nothing to do
+            finally:
+                with suppress(SQLAlchemyError):
+                    session.close()
+            if connection.in_transaction():
+                connection.commit()  # for SQLAlchemy's books: the server has nothing to do
             return result
 
     @contextmanager
@@ -119,9 +124,10 @@ class Transactions:
         return self._engine.connect()
 
 
-def _undo(connection: Connection, transaction: RootTransaction, driver: Any) -> None:
+def _undo(connection: Connection, driver: Any) -> None:
     if driver.closed:
         connection.invalidate()
-    if transaction.is_active:  # else the ORM has rolled back already
-        with suppress(SQLAlchemyError):
-            transaction.rollback()
+    with suppress(SQLAlchemyError):
+        if not connection.in_transaction():
+            connection.begin()
+        connection.rollback()
