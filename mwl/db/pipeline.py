@@ -11,11 +11,11 @@ cursors may use it in turn; engine.py lands what is under way before they do.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 import psycopg
-from psycopg import generators
+from psycopg import IsolationLevel, generators
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
@@ -57,6 +57,11 @@ _DUMPS: Final[dict[type, Callable[[Any], Buffer | None]]] = {
     datetime: _dump_instant,
     psycopg.Binary: lambda value: value.obj,
 }
+
+
+# What comes for every statement is compared with numbers: members of an enumeration cost
+# more to look up than the rest of the comparison.
+_FAILED: Final = frozenset({int(ExecStatus.FATAL_ERROR), int(ExecStatus.PIPELINE_ABORTED)})
 
 
 class Statement:
@@ -177,7 +182,8 @@ class Pipeline:
     def _take_off(self, answer: Answer) -> None:
         self._pgconn.enter_pipeline_mode()
         if self._pgconn.transaction_status == TransactionStatus.IDLE:
-            self._pgconn.send_query_params(_begin(self._driver), None)
+            driver = self._driver
+            self._pgconn.send_query_params(_begin(driver.isolation_level, driver.read_only), None)
             self._flight.append(_Sent(answer, is_ours=True))
 
     def _keep(self, statement: Statement, answer: Answer) -> None:
@@ -208,10 +214,11 @@ class Pipeline:
                 result = pgconn.get_result()
             assert result is not None
             pgconn.get_result()  # None, after each statement's results
-            if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED):
+            status = result.status
+            if status in _FAILED:
                 if sent.prepares is not None:
                     self._kept.pop(sent.prepares, None)
-                if result.status == ExecStatus.FATAL_ERROR:
+                if status == ExecStatus.FATAL_ERROR:
                     failed.append((sent.answer, error_from_result(result)))
             elif not sent.is_ours:
                 sent.answer.settle(self._rows(result), result.command_tuples or 0)
@@ -225,12 +232,12 @@ class Pipeline:
         return self._loader.load_rows(0, result.ntuples, tuple)
 
 
-def _begin(driver: "psycopg.Connection[Any]") -> bytes:
-    """Write the BEGIN that psycopg would say before a statement of this connection."""
-    level = driver.isolation_level
+@cache
+def _begin(level: IsolationLevel | None, read_only: bool | None) -> bytes:
+    """Write the BEGIN that psycopg would say before a statement of such a connection."""
     words = ["BEGIN"]
     if level is not None:
         words.append(f"ISOLATION LEVEL {level.name.replace('_', ' ')}")
-    if driver.read_only:
+    if read_only:
         words.append("READ ONLY")
     return " ".join(words).encode()
