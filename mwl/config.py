@@ -99,6 +99,15 @@ def _host(value: str) -> str:
     return value
 
 
+def _objects(value: str) -> str:
+    if not value.strip() or "\0" in value:
+        raise ValueError("must name a folder, or a bucket as s3://NAME/PREFIX")
+    scheme, separator, rest = value.partition("://")
+    if separator and (scheme not in {"s3", "gs", "az"} or not rest.strip("/")):
+        raise ValueError("must name a folder, or a bucket as s3://NAME/PREFIX")
+    return value
+
+
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004 - pydantic's contract
@@ -113,7 +122,10 @@ ListenPort = Annotated[Count, Field(ge=0, le=65535)]  # 0 takes a free one
 PeerPort = Annotated[Count, Field(ge=1, le=65535)]
 Processes = Annotated[Count, Field(ge=1, le=64)]
 Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$")]
-May = Literal["worklist"]
+May = Literal["worklist", "mpps", "store", "commit", "query", "retrieve"]
+Event = Literal["IP", "CM", "DC", "CLOSED"]
+Bytes = Annotated[Count, Field(ge=1)]
+Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
 
 
 def _folder(value: Any) -> Any:
@@ -148,11 +160,23 @@ class Dicom(_Table):
 
 
 class Destination(_Table):
-    """A system that will be told what becomes of its orders."""
+    """A system that is told what becomes of orders.
+
+    `sources` are the feeds (MSH-3^MSH-4 of their messages) whose orders it is told of; none:
+    all. `message` is what it is told by; `events` which ones.
+    """
 
     name: Name
     host: Host
     port: PeerPort
+    message: Literal["ORM^O01", "OMG^O19", "OMI^O23", "ORU^R01"] = "ORM^O01"
+    version: Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1"] = "2.5.1"
+    events: tuple[Event, ...] = ("IP", "CM", "DC")
+    sources: tuple[str, ...] = ()
+    application: Annotated[str, StringConstraints(max_length=180)] = ""
+    facility: Annotated[str, StringConstraints(max_length=180)] = ""
+    charset: Annotated[str, StringConstraints(max_length=40)] = "UNICODE UTF-8"
+    ack_timeout_s: Time = Field(default=30, gt=0, le=600)
 
 
 class Hl7(_Table):
@@ -184,6 +208,33 @@ class Commit(_Table):
     wait_min: Time = Field(default=60, ge=0, le=10_080)
 
 
+class Mpps(_Table):
+    stuck_h: Time = Field(default=12, gt=0, le=8_760)
+
+
+class Close(_Table):
+    """How orders end (REFERENCE in `mwl.performed`)."""
+
+    images: Literal["here", "elsewhere"] = "here"
+    ask_h: Time = Field(default=24, gt=0, le=8_760)
+    quiet_min: Time = Field(default=120, gt=0, le=100_000)
+    expire_days: Time = Field(default=30, gt=0, le=36_500)
+
+
+class Archive(_Table):
+    """Where images are kept: a folder, or a bucket s3://NAME/PREFIX (gs://, az://)."""
+
+    objects: Annotated[str, AfterValidator(_objects)] = "objects"
+    min_free_bytes: Annotated[Count, Field(ge=0)] = 1024 * 1024 * 1024
+    max_instance_bytes: Bytes = 8 * 1024 * 1024 * 1024
+    private_classes: tuple[Uid, ...] = ()
+    # Of a bucket; empty ones are taken from the environment, as its own tools do.
+    endpoint: str = ""
+    region: str = ""
+    access_key_id: str = Field("", repr=False)
+    secret_access_key: str = Field("", repr=False)
+
+
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -198,7 +249,9 @@ class DeviceTable(_Table):
     modality: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{0,16}$")] = ""
     station_name: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
     location: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
-    may: tuple[May, ...] = ("worklist",)
+    may: tuple[May, ...] = ("worklist", "mpps", "store", "commit")
+    mpps: bool = True
+    commit_report: Literal["new", "same"] = "new"
 
 
 class Settings(_Table):
@@ -210,6 +263,9 @@ class Settings(_Table):
     hl7: Hl7 = Hl7()
     web: Web = Web()
     site: Site = Site()
+    archive: Archive = Archive()
+    mpps: Mpps = Mpps()
+    close: Close = Close()
     commit: Commit = Commit()
     log: Log = Log()
     device: tuple[DeviceTable, ...] = Field(default=(), max_length=10_000)

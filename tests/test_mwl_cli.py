@@ -104,7 +104,7 @@ def test_help_costs_less_than_the_heavy_libraries() -> None:
         (["device", "add"], "Error: Missing argument 'AE_TITLE'."),
         (["device", "add", "A\\B"], "mwl: AE_TITLE: an AE title has 1 to 16 ASCII characters"),
         (["device", "add", "A", "--port", "99999"], "mwl: --port: should be less than or equal"),
-        (["device", "add", "A", "--may", "fly"], "mwl: --may: should be 'worklist', not 'fly'"),
+        (["device", "add", "A", "--may", "fly"], "mwl: --may: should be 'worklist', 'mpps'"),
         (["nonsense"], "Error: No such command 'nonsense'."),
         (["check", "--nonsense"], "Error: No such option: --nonsense"),
         (["--config", "/nowhere.toml", "check"], "mwl: /nowhere.toml: can't be read: No such file"),

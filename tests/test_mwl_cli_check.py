@@ -35,7 +35,7 @@ def test_server_that_runs_is_found_to_serve(tmp_path: Path) -> None:
         found = findings(mwl(server.data_dir, "check", **environ).stdout)
         for role, port in server.ports.items():
             assert found[f"{role}.port"] == ("ok", f"127.0.0.1:{port} is served by mwl")
-        assert found["database"] == ("ok", "sqlite:///mwl.db, revision 0001")
+        assert found["database"] == ("ok", "sqlite:///mwl.db, revision 0002")
         assert server.stop() == 0
 
 

@@ -33,7 +33,9 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
         "modality": "CT",
         "station_name": "",
         "location": "",
-        "may": ["worklist"],
+        "may": ["worklist", "mpps", "store", "commit"],
+        "mpps": True,
+        "commit_report": "new",
         "origin": "manual",
     }
 

@@ -34,9 +34,11 @@ def inserting(table):
 
 
 def a_device(title, **also):
-    blank = dict.fromkeys(("host", "modality", "station_name", "location", "origin"), "")
+    blank = dict.fromkeys(
+        ("host", "modality", "station_name", "location", "origin", "commit_report"), ""
+    )
     times = {"created_at": NOW, "updated_at": NOW}
-    return {"ae_title": title, **blank, "port": 104, "may": ["find"], **times, **also}
+    return {"ae_title": title, **blank, "port": 104, "may": ["find"], "mpps": True, **times, **also}
 
 
 A_MESSAGE = {

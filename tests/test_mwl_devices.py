@@ -69,7 +69,7 @@ def test_device_is_found_whatever_padding_and_case(database: Database) -> None:
             found = devices.lookup(session, title)
             assert found is not None
             assert (found.ae_title, found.port, found.modality) == ("CT1", 104, "CT")
-            assert found.may == ["worklist"]
+            assert found.may == ["worklist", "mpps", "store", "commit"]
         for title in ("CT", "CT11", "C%", "", "CТ1"):  # the last with a Cyrillic letter
             assert devices.lookup(session, title) is None
 

@@ -21,6 +21,8 @@ _DEVICES = {
     "station_name": "station",
     "location": "location",
     "may": "may",
+    "mpps": "MPPS",
+    "commit_report": "report",
     "origin": "from",
 }
 _KNOCKS = {
@@ -50,7 +52,18 @@ def add(
     location: Annotated[str | None, typer.Option(metavar="TEXT", help="Where it stands.")] = None,
     may: Annotated[
         list[str] | None,
-        typer.Option(metavar="WHAT", help="What it is let do beyond C-ECHO: worklist."),
+        typer.Option(
+            metavar="WHAT",
+            help="What it is let do beyond C-ECHO: worklist, mpps, store, commit, query, retrieve.",
+        ),
+    ] = None,
+    mpps: Annotated[
+        bool | None,
+        typer.Option("--mpps/--no-mpps", help="Whether it tells of its work by MPPS."),
+    ] = None,
+    commit_report: Annotated[
+        str | None,
+        typer.Option(metavar="HOW", help="Where it is told of commitment: new association, same."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a registered one.")] = False,
 ) -> None:
@@ -67,6 +80,8 @@ def add(
         "station_name": station_name,
         "location": location,
         "may": may or None,
+        "mpps": mpps,
+        "commit_report": commit_report,
     }
     given = {name: value for name, value in options.items() if value is not None}
     device = _checked(ae_title=ae_title, **given)

@@ -21,16 +21,17 @@ _RESERVE: Final = Prepared(
 
 
 class Insertion:
-    """An INSERT into a table with an `id`; texts that are not given are empty.
+    """An INSERT into a table with an `id`; texts that are not given are empty, the rest NULL.
 
     SQLite answers at once. For PostgreSQL a connection reserves numbers beforehand, so that
     rows that refer to each other can be sent together.
     """
 
     def __init__(self, table: Table, **blank: Any) -> None:
-        """Insert into `table`; `blank` are the values, beside texts, that may be left out."""
+        """Insert into `table`; `blank` are further values that may be left out."""
         texts = {c.name: "" for c in table.c if isinstance(c.type, AutoString)}
-        self.blank: dict[str, Any] = {**texts, **blank}
+        nulls = {c.name: None for c in table.c if c.nullable}
+        self.blank: dict[str, Any] = {**nulls, **texts, **blank}
         self._name = table.name
         self._insert = Prepared(insert(table).values({c.name: bindparam(c.name) for c in table.c}))
 

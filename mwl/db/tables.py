@@ -8,7 +8,7 @@ designator, `namespace^universal ID^type`, trailing carets cut.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
@@ -82,6 +82,9 @@ class ImagingOrder(SQLModel, table=True):
     comments: str = ""
     applied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # last message's MSH-7
     flags: list[Any] = Field(default_factory=list, sa_type=Json)  # what a person should see
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # the close rule held
+    closed_by: str = ""  # mwl.performed.Route: by which rule
+    expired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # never started
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -210,6 +213,8 @@ class Device(SQLModel, table=True):
     station_name: str = ""
     location: str = ""
     may: list[Any] = Field(default_factory=list, sa_type=Json)  # what it may do
+    mpps: bool = True  # whether it tells of its work; False: the quiet-study rule closes
+    commit_report: str = "new"  # or "same": the association that it is told on
     origin: str = "manual"  # or "config"
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
@@ -229,3 +234,241 @@ class Knock(SQLModel, table=True):
     count: int = 1
     first_at: datetime = Field(sa_type=UtcDateTime)
     last_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class PerformedStep(SQLModel, table=True):
+    """A modality performed procedure step (MPPS): what a scanner says that it does or did.
+
+    Columns hold what its data sets say, decoded; the data sets stand in `performed_message`.
+    """
+
+    __tablename__ = "performed_step"
+    __table_args__ = (Index("ix_performed_step_state_created", "state", "created_at"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    sop_instance_uid: str = Field(unique=True)
+    state: str  # mwl.performed.PerformedState
+    ae_title: str = ""  # of the association that N-CREATE came on
+    station_ae_title: str = ""  # (0040,0241)
+    modality: str = ""
+    patient_id: str = Field(default="", index=True)
+    patient_id_issuer: str = ""
+    patient_name: str = ""
+    study_instance_uid: str = Field(default="", index=True)
+    accession_number: str = Field(default="", index=True)
+    performed_step_id: str = ""  # (0040,0253)
+    start_local: str = ""  # YYYYMMDDHHMMSS, the scanner's wall clock
+    end_local: str = ""
+    discontinuation: str = ""  # code^scheme^meaning of (0040,0281)
+    flags: list[Any] = Field(default_factory=list, sa_type=Json)
+    ended_by: str = ""  # a person, where not the scanner
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+    final_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class PerformedMessage(SQLModel, table=True):
+    """A data set of an MPPS as received, to be read with its own character set."""
+
+    __tablename__ = "performed_message"
+
+    id: int | None = Field(default=None, primary_key=True)
+    performed_step: int = Field(foreign_key="performed_step.id", index=True)
+    operation: str  # N-CREATE or N-SET
+    ae_title: str = ""
+    received_at: datetime = Field(sa_type=UtcDateTime)
+    transfer_syntax: str
+    data_set: bytes = Field(sa_type=LargeBinary)
+
+
+class PerformedLink(SQLModel, table=True):
+    """A scheduled step that an MPPS carries out; `by` tells how we know."""
+
+    __tablename__ = "performed_link"
+
+    performed_step: int = Field(foreign_key="performed_step.id", primary_key=True)
+    scheduled_step: int = Field(foreign_key="scheduled_step.id", primary_key=True, index=True)
+    by: str  # mwl.performed.LinkedBy
+
+
+class PerformedInstance(SQLModel, table=True):
+    """An instance that an MPPS lists: (0040,0340) > (0008,1140) or (0040,0220)."""
+
+    __tablename__ = "performed_instance"
+
+    performed_step: int = Field(foreign_key="performed_step.id", primary_key=True)
+    sop_instance_uid: str = Field(primary_key=True, index=True)
+    sop_class_uid: str = ""
+    series_instance_uid: str = ""
+
+
+class Study(SQLModel, table=True):
+    """A study of the archive, as its first instance describes it."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        Index("ix_study_date", "study_date"),
+        Index("ix_study_created_at", "created_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    study_instance_uid: str = Field(unique=True)
+    patient_id: str = Field(default="", index=True)
+    patient_id_issuer: str = ""
+    patient_name: str = ""
+    name_key: str = Field(default="", index=True)
+    birth_date: str = ""
+    sex: str = ""
+    accession_number: str = Field(default="", index=True)
+    study_id: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    description: str = ""
+    referring_physician: str = ""
+    referring_physician_key: str = ""
+    # The order that asked for it; None: unmatched.
+    requested_procedure: int | None = Field(
+        default=None, foreign_key="requested_procedure.id", index=True
+    )
+    matched_by: str = ""  # mwl.studies.MatchedBy
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Series(SQLModel, table=True):
+    """A series of a study."""
+
+    __tablename__ = "series"
+    __table_args__ = (UniqueConstraint("study", "series_instance_uid"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    study: int = Field(foreign_key="study.id")
+    series_instance_uid: str = Field(index=True)
+    modality: str = ""
+    series_number: str = ""
+    description: str = ""
+    body_part: str = ""
+    series_date: str = ""
+    series_time: str = ""
+    station_name: str = ""
+    request: list[Any] = Field(default_factory=list, sa_type=Json)  # of (0040,0275), by keyword
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Instance(SQLModel, table=True):
+    """A SOP instance of the archive."""
+
+    __tablename__ = "instance"
+    __table_args__ = (UniqueConstraint("sop_instance_uid"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    series: int = Field(foreign_key="series.id", index=True)
+    sop_instance_uid: str
+    sop_class_uid: str
+    instance_number: str = ""
+    rows: int | None = None
+    columns: int | None = None
+    frames: int | None = None
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class StoredObject(SQLModel, table=True):
+    """The bytes of an instance in one version: a DICOM file in the object store.
+
+    Of an instance's objects one is `served`. A quarantined one is kept, not shown: it
+    contradicts what is there, and `instance` is None where that is its study.
+    """
+
+    __tablename__ = "stored_object"
+    __table_args__ = (
+        Index(
+            "ix_stored_object_state",
+            "state",
+            sqlite_where=text("state <> 'served'"),
+            postgresql_where=text("state <> 'served'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    instance: int | None = Field(default=None, foreign_key="instance.id", index=True)
+    key: str = Field(unique=True)  # in the object store; derived, never a name from outside
+    state: str  # mwl.studies.ObjectState
+    size: int = Field(sa_type=BigInteger)  # bytes of the whole file
+    data_set_offset: int  # where the data set begins in it: behind preamble and file meta
+    sha256: bytes = Field(sa_type=LargeBinary)  # of the data set as received
+    transfer_syntax: str
+    source: str = ""  # calling AE title
+    reason: str = ""  # why it is quarantined
+    # As received; for a quarantined one they are all that tells what it is.
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    sop_class_uid: str = ""
+    patient_id: str = ""
+    received_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Commitment(SQLModel, table=True):
+    """A request for storage commitment (PS3.4 annex J) and what became of it."""
+
+    __tablename__ = "commitment"
+    __table_args__ = (
+        UniqueConstraint("ae_title", "transaction_uid"),
+        Index("ix_commitment_state_next_at", "state", "next_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    transaction_uid: str
+    ae_title: str  # who asked
+    called_ae_title: str  # whom it called: the report calls back by this title
+    state: str  # mwl.commitment.State
+    may_call: bool  # it is registered with an address; else only the same association will do
+    received_at: datetime = Field(sa_type=UtcDateTime)
+    wait_until: datetime = Field(sa_type=UtcDateTime)  # for what is still on its way
+    next_at: datetime = Field(sa_type=UtcDateTime)
+    claimed_by: str = ""
+    claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reported_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class CommitmentItem(SQLModel, table=True):
+    """An instance that commitment is asked for."""
+
+    __tablename__ = "commitment_item"
+
+    id: int | None = Field(default=None, primary_key=True)
+    commitment: int = Field(foreign_key="commitment.id", index=True)
+    sop_class_uid: str
+    sop_instance_uid: str = Field(index=True)
+    failure: int | None = None  # (0008,1197); 0: committed; None: not known yet
+    stored_object: int | None = Field(default=None, foreign_key="stored_object.id")
+
+
+class Delivery(SQLModel, table=True):
+    """Something that a peer is to be told: one row a destination, first in, first out.
+
+    Within a destination, what has the same `subject` keeps its order even past a parked one.
+    """
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        Index("ix_delivery_head", "destination", "state", "id"),
+        Index("ix_delivery_due", "state", "next_at"),
+        Index("ix_delivery_subject", "subject"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str  # mwl.outbox.Kind: who delivers it
+    destination: str  # the name of an [[hl7.destination]]; an AE title
+    subject: str = ""  # "order:4711", "commitment:17"
+    payload: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # the fact, to be rendered
+    state: str  # mwl.outbox.State
+    control_id: str = ""  # MSH-10, once rendered
+    body: bytes = Field(default=b"", sa_type=LargeBinary)  # rendered once, sent the same again
+    attempts: int = 0
+    next_at: datetime = Field(sa_type=UtcDateTime)
+    claimed_by: str = ""
+    claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    error: str = ""  # of the last attempt; no patient data
+    answer: bytes = Field(default=b"", sa_type=LargeBinary)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

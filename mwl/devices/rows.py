@@ -95,6 +95,8 @@ def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
         "station_name": device.station_name,
         "location": device.location,
         "may": list(device.may),
+        "mpps": device.mpps,
+        "commit_report": device.commit_report,
         "origin": origin,
     }
 
