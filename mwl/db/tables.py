@@ -412,16 +412,20 @@ class Commitment(SQLModel, table=True):
 
     __tablename__ = "commitment"
     __table_args__ = (
-        UniqueConstraint("ae_title", "transaction_uid"),
+        # The same transaction with other items is another request, to be refused as such.
+        UniqueConstraint("ae_title", "transaction_uid", "items_digest"),
         Index("ix_commitment_state_next_at", "state", "next_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
     transaction_uid: str
+    items_digest: bytes = Field(sa_type=LargeBinary)  # SHA-256 over the items
     ae_title: str  # who asked
     called_ae_title: str  # whom it called: the report calls back by this title
     state: str  # mwl.commitment.State
     may_call: bool  # it is registered with an address; else only the same association will do
+    held_by: str = ""  # the association that it came on, while the report is to go there
+    held_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     received_at: datetime = Field(sa_type=UtcDateTime)
     wait_until: datetime = Field(sa_type=UtcDateTime)  # for what is still on its way
     next_at: datetime = Field(sa_type=UtcDateTime)

@@ -17,10 +17,13 @@ def upgrade() -> None:
         "commitment",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("transaction_uid", sa.String(), nullable=False),
+        sa.Column("items_digest", sa.LargeBinary(), nullable=False),
         sa.Column("ae_title", sa.String(), nullable=False),
         sa.Column("called_ae_title", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("may_call", sa.Boolean(), nullable=False),
+        sa.Column("held_by", sa.String(), nullable=False),
+        sa.Column("held_until", UtcDateTime(), nullable=True),
         sa.Column("received_at", UtcDateTime(), nullable=False),
         sa.Column("wait_until", UtcDateTime(), nullable=False),
         sa.Column("next_at", UtcDateTime(), nullable=False),
@@ -29,7 +32,10 @@ def upgrade() -> None:
         sa.Column("reported_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_commitment"),
         sa.UniqueConstraint(
-            "ae_title", "transaction_uid", name="uq_commitment_ae_title_transaction_uid"
+            "ae_title",
+            "transaction_uid",
+            "items_digest",
+            name="uq_commitment_ae_title_transaction_uid_items_digest",
         ),
     )
     op.create_index("ix_commitment_state_next_at", "commitment", ["state", "next_at"])
