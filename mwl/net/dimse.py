@@ -4,7 +4,7 @@ A command set is Implicit VR Little Endian whatever was negotiated, and holds on
 0000. Lengths are checked to the byte; an element that we don't know is kept as it came.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -13,6 +13,7 @@ from mwl.errors import ProtocolError
 from mwl.net.codec import COMMAND, LAST, VALUE, encode_value
 from mwl.net.limits import Limits
 from mwl.net.pdu import PduError
+from mwl.net.sinks import Sink
 
 _ELEMENT = Struct("<HHI")
 _US = Struct("<H")
@@ -74,11 +75,15 @@ _UIDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """An accepted presentation context."""
+    """An accepted presentation context.
+
+    `requestor_is_scp`: we may invoke its operations on the peer (PS3.7 D.3.3.4).
+    """
 
     id: int
     abstract_syntax: str
     transfer_syntax: str
+    requestor_is_scp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +120,23 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole DIMSE message; `data_set` is encoded in the context's transfer syntax."""
+    """A whole DIMSE message; `data_set` is encoded in the context's transfer syntax.
+
+    `sink` has taken the data set where the service wanted it so; then `data_set` is None.
+    """
 
     context: Context
     command: Command
     data_set: bytes | None
+    sink: Sink | None = None
+
+
+# Asked when a command that has a data set is whole; None: keep the data set in memory.
+Receive = Callable[[Context, Command], Sink | None]
+
+
+def _in_memory(_context: Context, _command: Command) -> None:
+    return None
 
 
 def decode_command(data: bytes) -> Command:
@@ -192,12 +209,18 @@ class MessageAssembler:
     """Put messages together from presentation data values, one after another.
 
     PS3.7 6.3.1: the command's fragments first, then the data set's, all on one
-    presentation context, none of another message in between.
+    presentation context, none of another message in between. `receive` says which data
+    sets go to a sink as they come; whoever takes the message then has the sink.
     """
 
-    def __init__(self, contexts: Mapping[int, Context], limits: Limits) -> None:
+    def __init__(
+        self, contexts: Mapping[int, Context], limits: Limits, receive: Receive = _in_memory
+    ) -> None:
         self._contexts = contexts
         self._limits = limits
+        self._receive = receive
+        self._sink: Sink | None = None  # of the message that is open
+        self._streamed = 0  # bytes, to that sink
         self._context: Context | None = None  # of the message that is open
         self._command: Command | None = None  # once it is whole
         self._fragments = bytearray()  # of the command, then of the data set
@@ -221,10 +244,19 @@ class MessageAssembler:
             raise PduError("a message changes its presentation context")
         if bool(control & COMMAND) != (self._command is None):
             raise PduError("command and data set fragments out of order")
-        self._keep(fragment)
+        if self._sink is None:
+            self._keep(fragment)
+        else:
+            self._stream(self._sink, fragment)
         if not control & LAST:
             return None
         return self._end_of_command() if self._command is None else self._end_of_data_set()
+
+    def abandon(self) -> None:
+        """Give up the message that is open."""
+        if self._sink is not None:
+            self._sink.abort()
+            self._sink = None
 
     def _keep(self, fragment: memoryview) -> None:
         limits = self._limits
@@ -233,12 +265,25 @@ class MessageAssembler:
             raise ProtocolError("command set or data set over its limit")
         self._fragments += fragment
 
+    def _stream(self, sink: Sink, fragment: memoryview) -> None:
+        self._streamed += len(fragment)
+        if self._streamed > self._limits.max_streamed_bytes:
+            raise ProtocolError("data set over its limit")
+        sink.write(fragment)
+
     def _end_of_command(self) -> Message | None:
+        assert self._context is not None
         self._command = decode_command(bytes(self._fragments))
         self._fragments.clear()
-        return None if self._command.has_data_set else self._whole(None)
+        if not self._command.has_data_set:
+            return self._whole(None)
+        self._sink, self._streamed = self._receive(self._context, self._command), 0
+        return None
 
     def _end_of_data_set(self) -> Message:
+        if self._sink is not None:
+            self._sink.close()
+            return self._whole(None)
         data_set = bytes(self._fragments)
         self._fragments = bytearray()  # clear() would keep the memory of the longest
         return self._whole(data_set)
@@ -246,6 +291,6 @@ class MessageAssembler:
     def _whole(self, data_set: bytes | None) -> Message:
         assert self._context is not None
         assert self._command is not None
-        message = Message(self._context, self._command, data_set)
-        self._context = self._command = None
+        message = Message(self._context, self._command, data_set, self._sink)
+        self._context = self._command = self._sink = None
         return message

@@ -22,6 +22,7 @@ class Limits:
     associate_timeout_s: float = 30.0  # from the connection to a whole A-ASSOCIATE-RQ
     idle_timeout_s: float = 600.0  # between messages
     pdu_timeout_s: float = 30.0  # from a PDU's first byte to its last; between PDUs of a message
+    response_timeout_s: float = 120.0  # for the peer to answer what we request of it
     write_timeout_s: float = 30.0  # for the peer to take one buffer
     close_timeout_s: float = 5.0  # for the peer to close after the last PDU
 
@@ -33,6 +34,8 @@ class Limits:
     max_contexts: int = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
     max_command_bytes: int = 16 * 1024
     max_data_set_bytes: int = 16 * 1024 * 1024  # of a data set that is kept in memory
+    max_streamed_bytes: int = 8 * 1024 * 1024 * 1024  # of one that its service takes as it comes
+    max_waiting_streams: int = 4  # of those, whole and waiting for their turn
     send_buffer_bytes: int = 64 * 1024  # answers are gathered up to this, then written at once
     max_answers_between_looks: int = 16  # for C-CANCEL-RQ
 
