@@ -5,6 +5,7 @@ From the wire upwards, each module knowing only those before it:
 - `limits`: every bound on a peer, in one value.
 - `pdu`: what the protocol data units are. `codec`: bytes to them and back.
 - `status`, `dimse`: command sets, and messages put together from fragments.
+- `outgoing`: a message of any length, as writes of bounded length.
 - `negotiation`: a proposal and what we support, to an answer. Pure.
 - `framing`: a socket as a stream of PDUs, with time-outs.
 - `association`: one peer, from its first message to release or abort.

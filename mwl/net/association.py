@@ -5,15 +5,18 @@ the service of its presentation context, and reads again; it costs nothing while
 
 - Only this thread writes to the peer.
 - Operations are synchronous. What arrives while one is under way is looked at only when
-  its service asks `cancelled` or streams with `send_responses`: a C-CANCEL-RQ marks its
-  operation, an A-RELEASE-RQ waits for the operation to end, an A-ABORT ends it by
-  `PeerAborted` at that place, and another request waits for its turn.
+  its service asks `cancelled`, streams with `send_responses` or has a `request` of its own:
+  a C-CANCEL-RQ marks its operation, an A-RELEASE-RQ waits for the operation to end, an
+  A-ABORT ends it by `PeerAborted` at that place, and another request waits for its turn.
+- What we request of the peer is synchronous too: one at a time, and nothing else is sent
+  until it is answered.
 - A service that raises ends this association and no other, by A-ABORT.
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping
 from struct import Struct
+from time import monotonic
 from typing import Protocol
 
 from mwl.errors import ProtocolError
@@ -29,9 +32,10 @@ from mwl.net.dimse import (
     encode_command,
     fragments,
 )
-from mwl.net.framing import Transport
+from mwl.net.framing import ReadTimeout, Transport
 from mwl.net.limits import Limits
 from mwl.net.negotiation import Agreement
+from mwl.net.outgoing import writes
 from mwl.net.pdu import Abort, AbortReason, PduError, PduType, ReleaseResponse, title_text
 from mwl.net.status import (
     NO_SUCH_SOP_CLASS,
@@ -49,11 +53,22 @@ class PeerAborted(ProtocolError):
     """The peer sent A-ABORT."""
 
 
+class PeerReleased(ProtocolError):
+    """The peer wants to release the association, and so answers no request any more."""
+
+
+class CutShort(ProtocolError):
+    """A data set could not be read to its end while it was being sent."""
+
+
 class Service(Protocol):
     """A DICOM service class as SCP.
 
     `abstract_syntaxes` are the SOP classes that it serves; `transfer_syntaxes` what it
     reads and writes, the best first; `operations` the requests that it knows.
+
+    It may have `invokes` too: by SOP class, the transfer syntaxes in which it invokes
+    operations on who asked, as C-GET does of the storage classes.
     """
 
     @property
@@ -96,6 +111,9 @@ class Association:
         self._assembler = MessageAssembler(agreement.contexts, limits)
         self._waiting: deque[Message] = deque()  # read, not yet performed
         self._performing: int | None = None  # message ID
+        self._requested: tuple[int, int] | None = None  # what we did: command field, message ID
+        self._answer: Command | None = None  # to that
+        self._requests = 0
         self._cancelled: set[int] = set()  # message IDs, of these two only
         self._release_requested = False
 
@@ -171,6 +189,42 @@ class Association:
             self._transport.send(b"".join(parts))
         return message_id not in self._cancelled
 
+    def request(
+        self,
+        context_id: int,
+        elements: Mapping[int, int | str | bytes],
+        data_set: bytes | Iterable[bytes | memoryview] | None = None,
+    ) -> Command:
+        """Invoke an operation on the peer; return the command set of its response.
+
+        `elements` make up the command set, by `dimse.Element`; the message ID and the data
+        set type are added. A data set that comes in chunks is read as it is sent, in
+        bounded memory. What reading it raises before anything has been sent (that is,
+        within the first `send_buffer_bytes`) comes out as it is, and the association goes
+        on; later it ends the association by CutShort. PeerReleased: the association can
+        still be ended well. ReadTimeout: no response within `response_timeout_s`.
+        """
+        if self._release_requested:
+            raise PeerReleased("the peer releases the association")
+        self._requests += 1
+        message_id = (self._requests - 1) % 0xFFFF + 1
+        field = elements[Element.COMMAND_FIELD]
+        assert isinstance(field, int)
+        command = encode_command(
+            {
+                **elements,
+                Element.MESSAGE_ID: message_id,
+                Element.DATA_SET_TYPE: NO_DATA_SET if data_set is None else _DATA_SET_FOLLOWS,
+            }
+        )
+        head = b"".join(fragments(context_id, COMMAND, command, self._max_pdu_bytes))
+        if data_set is None:
+            self._transport.send(head)
+        else:
+            chunks = (data_set,) if isinstance(data_set, bytes) else data_set
+            self._send_data_set(head, context_id, chunks)
+        return self._awaited(field | RESPONSE, message_id)
+
     def cancelled(self, message_id: int) -> bool:
         """Look, without waiting, whether the peer gave up the operation under way."""
         if message_id != self._performing:
@@ -182,6 +236,47 @@ class Association:
                 break
             self._take(*frame)
         return message_id in self._cancelled
+
+    # --- requesting
+
+    def _send_data_set(
+        self, head: bytes, context_id: int, chunks: Iterable[bytes | memoryview]
+    ) -> None:
+        parts = writes(
+            head,
+            context_id,
+            chunks,
+            max_pdu_bytes=self._max_pdu_bytes,
+            write_bytes=self._limits.send_buffer_bytes,
+        )
+        self._transport.send(next(parts))
+        while True:
+            try:
+                part = next(parts, None)
+            except Exception as error:
+                raise CutShort("a data set can't be sent to its end") from error
+            if part is None:
+                return
+            self._transport.send(part)
+
+    def _awaited(self, field: int, message_id: int) -> Command:
+        """Read until our request is answered, and keep what else comes for its turn."""
+        limits = self._limits
+        deadline = monotonic() + limits.response_timeout_s
+        # PS3.7 D.3.3.3: one at a time was agreed on. One more may have crossed ours.
+        most = max(1, len(self._waiting))
+        self._requested, self._answer = (field, message_id), None
+        while self._answer is None:
+            if self._release_requested:
+                raise PeerReleased("the peer releases the association")
+            if len(self._waiting) > most:
+                raise ProtocolError("more requests at once than were agreed on")
+            left = deadline - monotonic()
+            if left <= 0:
+                raise ReadTimeout("the peer doesn't answer our request")
+            self._take(*self._transport.read(left, limits.pdu_timeout_s))
+        self._requested = None
+        return self._answer
 
     # --- reading
 
@@ -202,8 +297,10 @@ class Association:
             raise PduError(f"PDU of type {kind} on an association", AbortReason.UNEXPECTED_PDU)
 
     def _arrived(self, message: Message) -> None:
-        message_id = message.command.message_id
-        if message.command.field != CommandField.C_CANCEL:
+        message_id, field = message.command.message_id, message.command.field
+        if field & RESPONSE and (field, message_id) == self._requested:
+            self._answer, self._requested = message.command, None
+        elif field != CommandField.C_CANCEL:
             self._waiting.append(message)
         elif message_id in {self._performing, *(it.command.message_id for it in self._waiting)}:
             self._cancelled.add(message_id)
@@ -215,8 +312,8 @@ class Association:
         command, context = message.command, message.context
         if command.field & RESPONSE:
             raise ProtocolError("a response that nobody asked for")
-        service = self._services[context.abstract_syntax]
-        if command.field not in service.operations:
+        service = self._services.get(context.abstract_syntax)
+        if service is None or command.field not in service.operations:
             self.send_response(message, UNRECOGNIZED_OPERATION)
         elif command.sop_class not in {"", context.abstract_syntax}:
             # PS3.7 C.5: DIMSE-N and DIMSE-C say it with different codes.

@@ -136,30 +136,45 @@ def _answers(
     limits: Limits,
 ) -> tuple[tuple[ContextAnswer, ...], dict[int, Context]]:
     uses = Counter(proposed.id for proposed in request.contexts)
+    invoked = any(
+        proposed.abstract_syntax in supported and supported[proposed.abstract_syntax].invokes
+        for proposed in request.contexts
+    )
     answers: dict[int, ContextAnswer] = {}
     contexts: dict[int, Context] = {}
     for position, proposed in enumerate(request.contexts):
         if uses[proposed.id] > 1 or position >= limits.max_contexts:
             result, transfer_syntax = Result.NO_REASON, ""
         else:
-            result, transfer_syntax = _answer(proposed, supported, roles)
+            result, transfer_syntax = _answer(proposed, supported, roles, invoked)
         if result is Result.ACCEPTANCE:
-            contexts[proposed.id] = Context(proposed.id, proposed.abstract_syntax, transfer_syntax)
+            uid = proposed.abstract_syntax
+            is_scp = _role(uid, supported[uid], roles, invoked).scp
+            contexts[proposed.id] = Context(proposed.id, uid, transfer_syntax, is_scp)
         # PS3.8 9.3.3.2: not significant unless accepted; some peers want to see a UID.
         offered = transfer_syntax or next(iter(proposed.transfer_syntaxes), "")
         answers.setdefault(proposed.id, ContextAnswer(proposed.id, result, offered))
     return tuple(answers.values()), contexts
 
 
+def _role(uid: str, ours: Supported, roles: Mapping[str, Role], invoked: bool) -> Role:
+    """Tell what the requestor is of a SOP class."""
+    # PS3.7 D.3.3.4: without an item the requestor is SCU and nothing else. But see above.
+    by_default = Role(uid, ours.requestor_may_be_scu, invoked and ours.requestor_may_be_scp)
+    return roles.get(uid, by_default)
+
+
 def _answer(
-    proposed: ProposedContext, supported: Mapping[str, Supported], roles: Mapping[str, Role]
+    proposed: ProposedContext,
+    supported: Mapping[str, Supported],
+    roles: Mapping[str, Role],
+    invoked: bool,
 ) -> tuple[Result, str]:
     ours = supported.get(proposed.abstract_syntax)
     if ours is None:
         return Result.ABSTRACT_SYNTAX_NOT_SUPPORTED, ""
-    role = roles.get(proposed.abstract_syntax)
-    # PS3.7 D.3.3.4: without an item the requestor is SCU and nothing else.
-    if not (role.scu or role.scp if role else ours.requestor_may_be_scu):
+    role = _role(proposed.abstract_syntax, ours, roles, invoked)
+    if not (role.scu or role.scp):
         return Result.USER_REJECTION, ""
     for transfer_syntax in ours.transfer_syntaxes:
         if transfer_syntax in proposed.transfer_syntaxes:

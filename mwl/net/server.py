@@ -6,7 +6,7 @@ socket made before the fork, or each over one with `reuse_port`.
 
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from selectors import EVENT_READ, DefaultSelector
@@ -70,8 +70,7 @@ class AssociationServer:
         self._listener = listener
         self._limits = limits
         by_class = _by_sop_class(services)
-        supported = {uid: Supported(it.transfer_syntaxes) for uid, it in by_class.items()}
-        self._acceptor = Acceptor(by_class, supported, admit, limits)
+        self._acceptor = Acceptor(by_class, _supported(by_class), admit, limits)
         self._threads = ParkedThreads(self._serve, limits.max_parked_threads, "association")
         self._accepting = Thread(target=self._accept_all, name="accept", daemon=True)
         self._changed = Condition()  # guards the two below
@@ -211,3 +210,25 @@ def _by_sop_class(services: Iterable[Service]) -> dict[str, Service]:
                 raise ValueError(f"two services for SOP class {uid}")
             by_class[uid] = service
     return by_class
+
+
+def _supported(by_class: Mapping[str, Service]) -> dict[str, Supported]:
+    invoked: dict[str, tuple[str, ...]] = {}
+    for service in by_class.values():
+        invoked |= _invokes(service)
+    supported = {
+        uid: Supported(syntaxes, requestor_may_be_scu=False, requestor_may_be_scp=True)
+        for uid, syntaxes in invoked.items()
+    }
+    for uid, service in by_class.items():
+        supported[uid] = Supported(
+            service.transfer_syntaxes,
+            requestor_may_be_scp=uid in invoked,
+            invokes=bool(_invokes(service)),
+        )
+    return supported
+
+
+def _invokes(service: Service) -> Mapping[str, tuple[str, ...]]:
+    invokes: Mapping[str, tuple[str, ...]] = getattr(service, "invokes", {})
+    return invokes

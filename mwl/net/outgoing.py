@@ -1,0 +1,61 @@
+"""A message of any length as writes of bounded length.
+
+Peers see one presentation data value in each PDU: older ones don't look for a second one.
+"""
+
+from collections.abc import Iterable, Iterator
+from struct import Struct
+
+from mwl.net.codec import LAST, VALUE
+from mwl.net.pdu import PduType
+
+# A P-DATA-TF header and a value header at one go.
+_WHOLE_VALUE = Struct(">BxIIBB")
+
+
+def writes(
+    head: bytes,
+    context_id: int,
+    chunks: Iterable[bytes | memoryview],
+    *,
+    max_pdu_bytes: int,
+    write_bytes: int,
+) -> Iterator[bytes]:
+    """Yield what to write: `head`, the command's PDUs, then the data set that `chunks` make up.
+
+    Each is some `write_bytes` long; where chunks end is nobody's concern. The first one is
+    only made once that much of the data set is there, or all of it.
+    """
+    # PS3.8 D.1: the maximum counts the PDU's variable field, value header included.
+    room = (max_pdu_bytes - VALUE.size) & ~1
+    enough = max(room, write_bytes)
+    kept = bytearray()
+    for chunk in chunks:
+        view = memoryview(chunk)
+        for start in range(0, len(view), enough):
+            kept += view[start : start + enough]
+            # What can be the last of it waits: the last value says so of itself.
+            whole = (len(kept) - 1) // room * room
+            if whole >= write_bytes:
+                yield head + _values(context_id, kept, whole, room, 0)
+                head = b""
+                del kept[:whole]
+    whole = max(0, len(kept) - 1) // room * room
+    last = _header(context_id, len(kept) - whole, LAST) + kept[whole:]
+    yield head + _values(context_id, kept, whole, room, 0) + last
+
+
+def _values(context_id: int, data: bytearray, end: int, room: int, control: int) -> bytes:
+    header = _header(context_id, room, control)
+    parts: list[bytes | memoryview] = []
+    with memoryview(data) as view:
+        for start in range(0, end, room):
+            parts += (header, view[start : start + room])
+        joined = b"".join(parts)
+        # No slice may live on: while one does, the buffer can't shrink.
+        parts.clear()
+    return joined
+
+
+def _header(context_id: int, size: int, control: int) -> bytes:
+    return _WHOLE_VALUE.pack(PduType.DATA_TF, size + VALUE.size, size + 2, context_id, control)
