@@ -26,6 +26,7 @@ from mwl.net.dimse import (
     RESPONSE,
     Command,
     CommandField,
+    Context,
     Element,
     Message,
     MessageAssembler,
@@ -37,6 +38,7 @@ from mwl.net.limits import Limits
 from mwl.net.negotiation import Agreement
 from mwl.net.outgoing import writes
 from mwl.net.pdu import Abort, AbortReason, PduError, PduType, ReleaseResponse, title_text
+from mwl.net.sinks import Drain, Sink
 from mwl.net.status import (
     NO_SUCH_SOP_CLASS,
     PENDING,
@@ -68,7 +70,10 @@ class Service(Protocol):
     reads and writes, the best first; `operations` the requests that it knows.
 
     It may have `invokes` too: by SOP class, the transfer syntaxes in which it invokes
-    operations on who asked, as C-GET does of the storage classes.
+    operations on who asked, as C-GET does of the storage classes. With `theirs_first`, what
+    the requestor names first of what it reads is agreed on. With `receive(association,
+    context, command)` it may give a `Sink` for a request's data set, which then comes to
+    `handle` as `message.sink`.
     """
 
     @property
@@ -108,7 +113,7 @@ class Association:
         self._max_pdu_bytes = agreement.max_send_pdu_bytes
         self._services = services
         self._limits = limits
-        self._assembler = MessageAssembler(agreement.contexts, limits)
+        self._assembler = MessageAssembler(agreement.contexts, limits, self._receive)
         self._waiting: deque[Message] = deque()  # read, not yet performed
         self._performing: int | None = None  # message ID
         self._requested: tuple[int, int] | None = None  # what we did: command field, message ID
@@ -125,6 +130,16 @@ class Association:
         PeerAborted, PduError, ProtocolError, ReadTimeout, ConnectionLost, and whatever a
         service raises.
         """
+        try:
+            self._serve()
+        finally:
+            self._assembler.abandon()
+            for message in self._waiting:
+                if message.sink is not None:
+                    message.sink.abort()
+        self._transport.send(encode(ReleaseResponse()))  # PS3.8 AR-4
+
+    def _serve(self) -> None:
         limits = self._limits
         while self._waiting or not self._release_requested:
             if self._waiting:
@@ -133,7 +148,6 @@ class Association:
             # Inside a message the rest is due; between messages a peer may rest.
             wait_s = limits.pdu_timeout_s if self._assembler.is_open else limits.idle_timeout_s
             self._take(*self._transport.read(wait_s, limits.pdu_timeout_s))
-        self._transport.send(encode(ReleaseResponse()))  # PS3.8 AR-4
 
     # --- what services call
 
@@ -296,6 +310,19 @@ class Association:
             # PS3.8 table 9-10, state 6, AA-8.
             raise PduError(f"PDU of type {kind} on an association", AbortReason.UNEXPECTED_PDU)
 
+    def _receive(self, context: Context, command: Command) -> Sink | None:
+        """Choose what becomes of the data set of a command that is whole."""
+        service = self._services.get(context.abstract_syntax)
+        receive = getattr(service, "receive", None)
+        if service is None or receive is None or command.field & RESPONSE:
+            return None
+        if sum(each.sink is not None for each in self._waiting) >= self._limits.max_waiting_streams:
+            raise ProtocolError("more requests at once than were agreed on")
+        if _refusal(service, context, command) is not None:
+            return Drain()
+        sink: Sink | None = receive(self, context, command)
+        return sink
+
     def _arrived(self, message: Message) -> None:
         message_id, field = message.command.message_id, message.command.field
         if field & RESPONSE and (field, message_id) == self._requested:
@@ -313,17 +340,16 @@ class Association:
         if command.field & RESPONSE:
             raise ProtocolError("a response that nobody asked for")
         service = self._services.get(context.abstract_syntax)
-        if service is None or command.field not in service.operations:
-            self.send_response(message, UNRECOGNIZED_OPERATION)
-        elif command.sop_class not in {"", context.abstract_syntax}:
-            # PS3.7 C.5: DIMSE-N and DIMSE-C say it with different codes.
-            dimse_n = command.field & 0x0100
-            self.send_response(
-                message, NO_SUCH_SOP_CLASS if dimse_n else REFUSED_SOP_CLASS_NOT_SUPPORTED
-            )
-        else:
-            self._performing = command.message_id
-            service.handle(self, message)
+        refusal = _refusal(service, context, command)
+        try:
+            if refusal is not None:
+                self.send_response(message, refusal)
+            elif service is not None:
+                self._performing = command.message_id
+                service.handle(self, message)
+        finally:
+            if message.sink is not None:
+                message.sink.abort()
         self._performing = None
         self._cancelled.discard(command.message_id)
         self.operations_done += 1
@@ -346,3 +372,14 @@ class Association:
         if sop_instance := request.sop_instance:
             elements[Element.AFFECTED_SOP_INSTANCE_UID] = sop_instance
         return encode_command({**elements, **(more or {})})
+
+
+def _refusal(service: Service | None, context: Context, command: Command) -> int | None:
+    """Give the status of a request that its service isn't even shown."""
+    if service is None or command.field not in service.operations:
+        return UNRECOGNIZED_OPERATION
+    if command.sop_class not in {"", context.abstract_syntax}:
+        # PS3.7 C.5: DIMSE-N and DIMSE-C say it with different codes.
+        dimse_n = command.field & 0x0100
+        return NO_SUCH_SOP_CLASS if dimse_n else REFUSED_SOP_CLASS_NOT_SUPPORTED
+    return None

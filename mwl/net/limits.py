@@ -23,7 +23,6 @@ class Limits:
     idle_timeout_s: float = 600.0  # between messages
     pdu_timeout_s: float = 30.0  # from a PDU's first byte to its last; between PDUs of a message
     response_timeout_s: float = 120.0  # for the peer to answer what we request of it
-    response_timeout_s: float = 120.0  # for the peer to answer what we request of it
     write_timeout_s: float = 30.0  # for the peer to take one buffer
     close_timeout_s: float = 5.0  # for the peer to close after the last PDU
 

@@ -4,11 +4,14 @@ The rules, all of the acceptor (PS3.8 7.1.1, PS3.7 annex D.3):
 
 - A wrong application context, title or limit refuses the association; a presentation
   context that we can't serve is only a result in the accept.
-- Of the transfer syntaxes that a context offers, ours that comes first is taken.
+- Of the transfer syntaxes that a context offers, ours that comes first is taken; theirs
+  that comes first for a service that keeps what it is sent.
 - An identifier used twice means nothing to either side: both contexts are refused, with
   one answer. Contexts over the limit are refused. Even identifiers are let pass.
 - Without role selection the requestor is SCU. With it, it gets of what it asked for what
   the service allows; if that is nothing, its contexts of that SOP class are refused.
+- What a requestor may be SCP of, it is without role selection too where it also proposes
+  to retrieve (C-GET): some viewers take that for granted.
 - Operations stay synchronous: a window is answered with 1, 1 (PS3.7 D.3.3.3).
 - Extended negotiation is turned down, each sub-field with 0 (PS3.4 K.5.1).
 """
@@ -61,11 +64,16 @@ class Result(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Supported:
-    """What we offer for an abstract syntax: transfer syntaxes, the best first, and roles."""
+    """What we offer for an abstract syntax: transfer syntaxes, the best first, and roles.
+
+    `invokes`: its SCP invokes operations of other SOP classes on the requestor, as C-GET does.
+    """
 
     transfer_syntaxes: tuple[str, ...]
     requestor_may_be_scu: bool = True
     requestor_may_be_scp: bool = False
+    invokes: bool = False
+    theirs_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +184,11 @@ def _answer(
     role = _role(proposed.abstract_syntax, ours, roles, invoked)
     if not (role.scu or role.scp):
         return Result.USER_REJECTION, ""
-    for transfer_syntax in ours.transfer_syntaxes:
-        if transfer_syntax in proposed.transfer_syntaxes:
+    wanted, known = ours.transfer_syntaxes, proposed.transfer_syntaxes
+    if ours.theirs_first:
+        wanted, known = known, wanted
+    for transfer_syntax in wanted:
+        if transfer_syntax in known:
             return Result.ACCEPTANCE, transfer_syntax
     return Result.TRANSFER_SYNTAXES_NOT_SUPPORTED, ""
 
