@@ -1,0 +1,92 @@
+"""Who is told what: the part of `[[hl7.destination]]` that the services need; pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class _Given(Protocol):
+    """What is asked of a table `[[hl7.destination]]`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def events(self) -> Sequence[str]: ...
+    @property
+    def sources(self) -> Sequence[str]: ...
+    @property
+    def application(self) -> str: ...
+    @property
+    def facility(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A system that is told what becomes of orders.
+
+    `sources` are the feeds (MSH-3^MSH-4) whose orders it is told of, empty: all; `peer` is
+    what it calls itself (MSH-5^MSH-6 of what we send), as far as we know.
+    """
+
+    name: str
+    events: frozenset[str] = frozenset({"IP", "CM", "DC"})
+    sources: frozenset[str] = frozenset()
+    peer: str = ""
+
+    def wants(self, event: str, source: str, cause: str | None = None) -> bool:
+        """Tell whether it is to hear of `event` of an order that came from `source`.
+
+        `cause` is the feed whose own message brought the event about: it knows. A
+        destination that takes everything and doesn't say who it is may be that feed.
+        """
+        if event not in self.events or (self.sources and _feed(source) not in self.sources):
+            return False
+        return cause is None or not self._may_be(_feed(cause))
+
+    def _may_be(self, feed: str) -> bool:
+        if feed in self.sources or (not self.sources and not self.peer):
+            return True
+        application, _, facility = feed.partition("^")
+        own_application, _, own_facility = self.peer.partition("^")
+        same_application = own_application in {"", application}
+        return bool(self.peer) and same_application and own_facility in {"", facility}
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Everybody who is told; empty: nobody."""
+
+    all: tuple[Destination, ...] = ()
+
+    @classmethod
+    def of(cls, tables: Iterable[_Given]) -> "Destinations":
+        """Take them from `settings.hl7.destination`."""
+        return cls(
+            tuple(
+                Destination(
+                    table.name,
+                    frozenset(table.events),
+                    frozenset(map(_feed, table.sources)),
+                    _feed(f"{_namespace(table.application)}^{_namespace(table.facility)}"),
+                )
+                for table in tables
+            )
+        )
+
+    def hear_of(self, event: str) -> bool:
+        """Tell whether anybody wants to know of such an event at all."""
+        return any(event in each.events for each in self.all)
+
+    def wanting(self, event: str, source: str, cause: str | None = None) -> list[str]:
+        """Name those who are to hear of an event (see `Destination.wants`)."""
+        return [each.name for each in self.all if each.wants(event, source, cause)]
+
+
+def _feed(source: str) -> str:
+    return source.strip().rstrip("^")
+
+
+def _namespace(designator: str) -> str:
+    """Give what an HD is known by, as incoming messages are: the namespace, else the UID."""
+    namespace, _, universal = designator.partition("^")
+    return namespace.strip() or universal.partition("^")[0].strip()
