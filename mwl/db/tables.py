@@ -55,7 +55,15 @@ class ImagingOrder(SQLModel, table=True):
     """An order as its sender knows it; without procedures it is a tombstone."""
 
     __tablename__ = "imaging_order"
-    __table_args__ = (UniqueConstraint("source", "order_number", "order_namespace"),)
+    __table_args__ = (
+        UniqueConstraint("source", "order_number", "order_namespace"),
+        Index(
+            "ix_imaging_order_check_at",
+            "check_at",
+            sqlite_where=text("check_at IS NOT NULL"),
+            postgresql_where=text("check_at IS NOT NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     patient: int = Field(foreign_key="patient.id", index=True)
@@ -85,6 +93,9 @@ class ImagingOrder(SQLModel, table=True):
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # the close rule held
     closed_by: str = ""  # mwl.performed.Route: by which rule
     expired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # never started
+    revived_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # expired no longer
+    # When the clock looks again whether it has ended; None: nothing is waited for.
+    check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -132,6 +143,7 @@ class ScheduledStep(SQLModel, table=True):
     sps_id: str
     state: str
     state_at: datetime = Field(sa_type=UtcDateTime)  # since when
+    expired: bool = False  # as its order is: no scanner sees it
     modality: str = ""
     station_ae_titles: str = ""  # separated by "\"; empty: unassigned
     station_name: str = ""
@@ -455,8 +467,23 @@ class Delivery(SQLModel, table=True):
 
     __tablename__ = "delivery"
     __table_args__ = (
-        Index("ix_delivery_head", "destination", "state", "id"),
-        Index("ix_delivery_due", "state", "next_at"),
+        # Small, however much was delivered: what waits, and what is on its way.
+        Index(
+            "ix_delivery_waiting",
+            "destination",
+            "kind",
+            "id",
+            sqlite_where=text("state = 'waiting'"),
+            postgresql_where=text("state = 'waiting'"),
+        ),
+        Index(
+            "ix_delivery_claimed",
+            "destination",
+            "kind",
+            sqlite_where=text("claimed_by <> ''"),
+            postgresql_where=text("claimed_by <> ''"),
+        ),
+        Index("ix_delivery_state", "state", "id"),
         Index("ix_delivery_subject", "subject"),
     )
 

@@ -59,9 +59,22 @@ def upgrade() -> None:
         sa.Column("done_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_delivery"),
     )
-    op.create_index("ix_delivery_due", "delivery", ["state", "next_at"])
-    op.create_index("ix_delivery_head", "delivery", ["destination", "state", "id"])
+    op.create_index(
+        "ix_delivery_claimed",
+        "delivery",
+        ["destination", "kind"],
+        sqlite_where=sa.text("claimed_by <> ''"),
+        postgresql_where=sa.text("claimed_by <> ''"),
+    )
+    op.create_index("ix_delivery_state", "delivery", ["state", "id"])
     op.create_index("ix_delivery_subject", "delivery", ["subject"])
+    op.create_index(
+        "ix_delivery_waiting",
+        "delivery",
+        ["destination", "kind", "id"],
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
     op.create_table(
         "performed_step",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -264,3 +277,16 @@ def upgrade() -> None:
         "imaging_order", sa.Column("closed_by", sa.String(), nullable=False, server_default="")
     )
     op.add_column("imaging_order", sa.Column("expired_at", UtcDateTime(), nullable=True))
+    op.add_column("imaging_order", sa.Column("revived_at", UtcDateTime(), nullable=True))
+    op.add_column("imaging_order", sa.Column("check_at", UtcDateTime(), nullable=True))
+    op.create_index(
+        "ix_imaging_order_check_at",
+        "imaging_order",
+        ["check_at"],
+        sqlite_where=sa.text("check_at IS NOT NULL"),
+        postgresql_where=sa.text("check_at IS NOT NULL"),
+    )
+    op.add_column(
+        "scheduled_step",
+        sa.Column("expired", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
