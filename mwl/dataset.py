@@ -16,6 +16,18 @@ MAX_BYTES = 256 * 1024
 MAX_ELEMENTS = 512  # scanners ask for some 60
 MAX_DEPTH = 8
 
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a data set may be (in bytes), how many elements it holds, how deep they nest."""
+
+    max_bytes: int = MAX_BYTES
+    max_elements: int = MAX_ELEMENTS
+    max_depth: int = MAX_DEPTH
+
+
+DEFAULT = Bounds()
+
 _TAG = Struct("<HH")
 _LONG = Struct("<I")
 _SHORT = Struct("<H")
@@ -28,12 +40,14 @@ SEQUENCE_END = 0xFFFEE0DD
 # PS3.5 7.1.2: these have 16-bit lengths; the others, and those still to come, 32-bit ones.
 SHORT_FORM = frozenset(findall("..", "AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
 _UNKNOWN = "UN"
+# Of these the last bytes are no padding, but part of a number or of what nobody can tell.
+_BINARY = frozenset(findall("..", "ATFDFLOBODOFOLOVOWSLSSSVULUSUV"))
 _SPECIFIC_CHARACTER_SET = 0x00080005
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An attribute as sent: `items` of a sequence, else `value` (without padding)."""
+    """An attribute as sent: `items` of a sequence, else `value` (of a text without padding)."""
 
     tag: int
     vr: str
@@ -45,15 +59,15 @@ DataSet = Mapping[int, Element]  # by tag, ascending
 VrOf = Callable[[int], str]
 
 
-def read(data: bytes, *, explicit: bool, vr_of: VrOf) -> DataSet:
+def read(data: bytes, *, explicit: bool, vr_of: VrOf, bounds: Bounds = DEFAULT) -> DataSet:
     """Read a data set in Explicit or Implicit VR Little Endian.
 
     `vr_of` gives the VR of a tag, "UN" if unknown. Raises Rejected: MALFORMED for lengths
-    that don't add up, TOO_LONG for more than our bounds.
+    that don't add up, TOO_LONG for more than `bounds` allow.
     """
-    if len(data) > MAX_BYTES:
-        raise Rejected(Fault(Reason.TOO_LONG, "", f"more than {MAX_BYTES} bytes"))
-    return _Reader(data, vr_of).elements(0, len(data), explicit=explicit, depth=0)[0]
+    if len(data) > bounds.max_bytes:
+        raise Rejected(Fault(Reason.TOO_LONG, "", f"more than {bounds.max_bytes} bytes"))
+    return _Reader(data, vr_of, bounds).elements(0, len(data), explicit=explicit, depth=0)[0]
 
 
 def character_sets(data_set: DataSet) -> tuple[str, ...]:
@@ -65,9 +79,9 @@ def character_sets(data_set: DataSet) -> tuple[str, ...]:
 
 
 class _Reader:
-    def __init__(self, data: bytes, vr_of: VrOf) -> None:
-        self._data, self._vr_of = data, vr_of
-        self._left = MAX_ELEMENTS
+    def __init__(self, data: bytes, vr_of: VrOf, bounds: Bounds) -> None:
+        self._data, self._vr_of, self._bounds = data, vr_of, bounds
+        self._left = bounds.max_elements
 
     def elements(
         self, start: int, end: int, *, explicit: bool, depth: int, open_ended: bool = False
@@ -92,7 +106,8 @@ class _Reader:
     ) -> tuple[Element, int]:
         self._left -= 1
         if self._left < 0:
-            raise Rejected(Fault(Reason.TOO_LONG, "", f"more than {MAX_ELEMENTS} elements"))
+            text = f"more than {self._bounds.max_elements} elements"
+            raise Rejected(Fault(Reason.TOO_LONG, "", text))
         if tag >> 16 == 0xFFFE:
             raise _malformed("an item outside a sequence")
         if explicit:
@@ -110,13 +125,15 @@ class _Reader:
         if vr == "SQ":
             items, at = self._items(at, at + length, explicit=explicit, depth=depth)
             return Element(tag, vr, items=items), at
-        return Element(tag, vr, self._data[at : at + length].rstrip(b"\0 ")), at + length
+        value = self._data[at : at + length]
+        return Element(tag, vr, value if vr in _BINARY else value.rstrip(b"\0 ")), at + length
 
     def _items(
         self, at: int, end: int, *, explicit: bool, depth: int, open_ended: bool = False
     ) -> tuple[tuple[DataSet, ...], int]:
-        if depth >= MAX_DEPTH:
-            raise Rejected(Fault(Reason.TOO_LONG, "", f"sequences nest deeper than {MAX_DEPTH}"))
+        if depth >= self._bounds.max_depth:
+            text = f"sequences nest deeper than {self._bounds.max_depth}"
+            raise Rejected(Fault(Reason.TOO_LONG, "", text))
         items: list[DataSet] = []
         while at < end:
             tag, at = self._tag(at, end)

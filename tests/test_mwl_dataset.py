@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from mwl.dataset import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, read
+from mwl.dataset import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, Bounds, read
 from mwl.errors import Reason, Rejected
 from mwl.scp.attributes import vr_of
 from tests.identifiers import element, encoded
@@ -132,3 +132,16 @@ def test_no_flipped_byte_raises_anything_else(position, value, explicit):
     data[position % len(data)] = value
     with suppress(Rejected):
         read(bytes(data), explicit=explicit, vr_of=vr_of)
+
+
+def test_bounds_are_the_callers_to_widen():
+    many = b"".join(element(0x00100000 + n, b"AB") for n in range(1, MAX_ELEMENTS + 2))
+    with pytest.raises(Rejected, match="more than 512 elements"):
+        read(many, explicit=False, vr_of=vr_of)
+    wide = Bounds(max_elements=MAX_ELEMENTS + 1)
+    assert len(read(many, explicit=False, vr_of=vr_of, bounds=wide)) == MAX_ELEMENTS + 1
+
+
+def test_the_zeros_of_a_number_are_no_padding():
+    (number,) = read(b"\x28\0\x10\0US\x02\0\x01\0", explicit=True, vr_of=vr_of).values()
+    assert number.value == b"\x01\0"
