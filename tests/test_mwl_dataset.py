@@ -135,7 +135,7 @@ def test_no_flipped_byte_raises_anything_else(position, value, explicit):
 
 
 def test_bounds_are_the_callers_to_widen():
-    many = b"".join(element(0x00100000 + n, b"AB") for n in range(1, MAX_ELEMENTS + 2))
+    many = b"".join(element(0x00091000 + n, b"AB") for n in range(1, MAX_ELEMENTS + 2))
     with pytest.raises(Rejected, match="more than 512 elements"):
         read(many, explicit=False, vr_of=vr_of)
     wide = Bounds(max_elements=MAX_ELEMENTS + 1)

@@ -255,7 +255,15 @@ class PerformedStep(SQLModel, table=True):
     """
 
     __tablename__ = "performed_step"
-    __table_args__ = (Index("ix_performed_step_state_created", "state", "created_at"),)
+    __table_args__ = (
+        Index("ix_performed_step_state_created", "state", "created_at"),
+        Index(
+            "ix_performed_step_unscheduled",
+            "id",
+            sqlite_where=text("unscheduled"),
+            postgresql_where=text("unscheduled"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     sop_instance_uid: str = Field(unique=True)
@@ -272,6 +280,9 @@ class PerformedStep(SQLModel, table=True):
     start_local: str = ""  # YYYYMMDDHHMMSS, the scanner's wall clock
     end_local: str = ""
     discontinuation: str = ""  # code^scheme^meaning of (0040,0281)
+    # Of each item of (0040,0270): Study Instance UID, SPS ID, accession number.
+    requests: list[Any] = Field(default_factory=list, sa_type=Json)
+    unscheduled: bool = False  # some item has found no scheduled step
     flags: list[Any] = Field(default_factory=list, sa_type=Json)
     ended_by: str = ""  # a person, where not the scanner
     created_at: datetime = Field(sa_type=UtcDateTime)

@@ -92,6 +92,8 @@ def upgrade() -> None:
         sa.Column("start_local", sa.String(), nullable=False),
         sa.Column("end_local", sa.String(), nullable=False),
         sa.Column("discontinuation", sa.String(), nullable=False),
+        sa.Column("requests", Json, nullable=False),
+        sa.Column("unscheduled", sa.Boolean(), nullable=False),
         sa.Column("flags", Json, nullable=False),
         sa.Column("ended_by", sa.String(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
@@ -103,6 +105,13 @@ def upgrade() -> None:
     op.create_index("ix_performed_step_accession_number", "performed_step", ["accession_number"])
     op.create_index("ix_performed_step_patient_id", "performed_step", ["patient_id"])
     op.create_index("ix_performed_step_state_created", "performed_step", ["state", "created_at"])
+    op.create_index(
+        "ix_performed_step_unscheduled",
+        "performed_step",
+        ["id"],
+        sqlite_where=sa.text("unscheduled"),
+        postgresql_where=sa.text("unscheduled"),
+    )
     op.create_index(
         "ix_performed_step_study_instance_uid", "performed_step", ["study_instance_uid"]
     )
