@@ -11,7 +11,9 @@ The rules that this module bears:
 2. HELD is beside that line: a hold hides a step that has not started, a release shows it.
 3. Once a step has STARTED the scanner owns it: the RIS may correct names, but a new time or
    a cancellation is only flagged for a person.
-4. The state of an order is derived from its steps; nobody sets it.
+4. The state of an order is derived from its steps and two marks; nobody sets it. `closed`
+   makes CLOSED of COMPLETED, `expired` makes EXPIRED of what was never begun. A mark holds as
+   long as what it rests on: new work takes it away, a message about the old doesn't.
 """
 
 from collections.abc import Iterable
@@ -44,13 +46,15 @@ FINAL = frozenset({StepState.COMPLETED, StepState.DISCONTINUED, StepState.CANCEL
 
 
 class OrderState(StrEnum):
-    """What has become of an order as a whole; derived from its steps."""
+    """What has become of an order as a whole; EXPIRED and CLOSED are ours, never on the wire."""
 
     SCHEDULED = "SCHEDULED"
     IN_PROGRESS = "IN_PROGRESS"
     COMPLETED = "COMPLETED"
     DISCONTINUED = "DISCONTINUED"
     CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"  # never begun, and its day is long past
+    CLOSED = "CLOSED"  # COMPLETED, and the close rule holds
 
 
 class Action(StrEnum):
@@ -101,9 +105,19 @@ def transition(action: Action, state: StepState) -> Transition:
     return Transition(state, f"{action} after {state}: not done")
 
 
-def derive(states: Iterable[StepState]) -> OrderState:
-    """Derive the state of an order from those of its steps."""
-    seen = frozenset(states)
+def derive(
+    states: Iterable[StepState], *, closed: bool = False, expired: bool = False
+) -> OrderState:
+    """Derive the state of an order from those of its steps and from its marks."""
+    state = _derive(frozenset(states))
+    if closed and state is OrderState.COMPLETED:
+        return OrderState.CLOSED
+    if expired and state is OrderState.SCHEDULED:
+        return OrderState.EXPIRED
+    return state
+
+
+def _derive(seen: frozenset[StepState]) -> OrderState:
     if not seen:
         return OrderState.SCHEDULED
     if seen <= FINAL:

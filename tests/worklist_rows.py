@@ -22,7 +22,8 @@ Row = dict[str, Any]
 Item = dict[str, Row]
 _BLANKS = {
     **dict.fromkeys(("created_at", "updated_at", "state_at", "start_at"), NOW),
-    **dict.fromkeys(("merged_into", "closed_at", "expired_at")),
+    **dict.fromkeys(("merged_into", "closed_at", "expired_at", "revived_at", "check_at")),
+    "expired": False,
     "other_ids": [],
     "flags": [],
     "attributes": {},

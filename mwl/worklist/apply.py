@@ -16,8 +16,8 @@ from sqlmodel import Session
 from mwl.db import Insertion, Prepared, Reply, rewriting
 from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
-from mwl.orders import Action, OrderChange, OrderState
-from mwl.worklist import demographics, numbers
+from mwl.orders import Action, OrderChange, OrderState, derive
+from mwl.worklist import demographics, numbers, standing
 from mwl.worklist.demographics import Resolved
 from mwl.worklist.locks import order_key, patient_key, take
 from mwl.worklist.outcome import Applied, Outcome
@@ -71,8 +71,9 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
                 "this order belongs to another patient; merge the patients first",
             )
         )
+    held = standing.hold(conn, order["id"])
     procedures = Procedures.load(conn, order["id"], asked.devices, now, zone)
-    return _next(conn, order, procedures, change, now)
+    return _next(conn, held.first()._asdict(), procedures, change, now)
 
 
 class _Asked(NamedTuple):
@@ -119,7 +120,7 @@ def _first(
     procedures.state(change)
     procedures.act(change)
     flags += procedures.flags
-    status = procedures.status()
+    status = derive(procedures.states())
     if flags or status is not OrderState.SCHEDULED:
         # Most orders need no second statement: they are what they were inserted as.
         noted = _remember([], flags)
@@ -142,17 +143,20 @@ def _next(
     now: datetime,
 ) -> Applied:
     flags = list(change.flags)
+    if order["expired_at"] is not None and change.action is not Action.NOTE:
+        # Whoever still speaks of it wants it done.
+        procedures.revive()
+        order |= {"expired_at": None, "revived_at": now}
     if change.action in _STATES:
         procedures.state(change)
     procedures.act(change)
     flags += procedures.flags
-    # Without procedures it is a tombstone still: what was cancelled stays so.
-    status = procedures.status() if procedures.rows else order["status"]
     values = {
         **order,
         **(_stated(change) if change.action in _STATES else {}),
         **numbers.adopted(order, change),
-        "status": status,
+        # Without procedures it is a tombstone still: what was cancelled stays so.
+        **(standing.columns(order, procedures.states(), now) if procedures.rows else {}),
         "applied_at": change.at or order["applied_at"],
         "flags": _remember(order["flags"], flags),
         "updated_at": now,

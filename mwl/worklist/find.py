@@ -4,7 +4,8 @@ The rules that this module bears:
 
 1. What is over or held is hidden: CANCELED, DISCONTINUED, COMPLETED, HELD. STARTED stays
    for `STARTED_VISIBLE` (a crash, a second room, an appended series). A key on the step's
-   status overrides this; HELD is ours, and never shown.
+   status overrides this; HELD is ours, and never shown. Neither are the steps of an order
+   that has EXPIRED, which is ours as well: many scanners ask for SCHEDULED every time.
 2. A step that no station is given to is *unassigned*: any station key finds it, if the
    asking device is of the step's modality. Hiding it would hide the patient from everyone.
    So would a modality that nobody named: any modality key, and a device of any, finds that.
@@ -304,12 +305,12 @@ def _matched_tables(shapes: Mapping[str, Shape]) -> FromClause:
 def _visible(status: Shape | None, dialect: str) -> ColumnElement[bool]:
     if status is not None:
         asked = condition(_s.state, _STATUS, status, dialect)
-        return and_(asked, _s.state != StepState.HELD.value)
+        return and_(asked, _s.state != StepState.HELD.value, ~_s.expired)
     fresh = or_(
         _s.state != StepState.STARTED.value,
         _s.state_at >= bindparam("started_since", type_=_s.state_at.type),
     )
-    return and_(_s.state.in_([literal(state.value) for state in _VISIBLE]), fresh)
+    return and_(_s.state.in_([literal(state.value) for state in _VISIBLE]), fresh, ~_s.expired)
 
 
 def _of_modality(modality: Shape, dialect: str) -> ColumnElement[bool]:

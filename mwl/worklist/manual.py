@@ -25,9 +25,9 @@ from mwl.orders import (
     ProcedureChange,
     StepChange,
     StepState,
-    derive,
 )
 from mwl.patients import Identifier, PatientChange
+from mwl.worklist import standing
 from mwl.worklist.apply import apply
 from mwl.worklist.procedures import new_id
 
@@ -141,19 +141,33 @@ def change(session: Session, which: Which, entry: Entry, *, now: datetime, zone:
 
 def cancel(session: Session, which: Which, *, now: datetime) -> Done:
     """Take an entry from the worklist; raises Rejected (FINAL) once the step has begun."""
-    row = _pick(session, which)
+    order, row = _hold(session, which)
     _refuse_begun(row, "cancelled")
-    _set_state(session, row, StepState.CANCELED, now)
+    _set_state(session, order, row, StepState.CANCELED, now)
     return Done([row["sps_id"]])
 
 
 def reopen(session: Session, which: Which, *, now: datetime) -> Done:
-    """Put a step that was ended, begun or held back on the worklist as SCHEDULED."""
-    row = _pick(session, which)
-    if row["state"] == StepState.SCHEDULED:
+    """Put a step that was ended, begun, held back or has expired on the worklist again.
+
+    Its order is CLOSED or EXPIRED no longer; `close.expire_days` counts from now.
+    """
+    order, row = _hold(session, which)
+    state, expired = StepState(row["state"]), order["expired_at"] is not None
+    if state is StepState.SCHEDULED and not expired:
         raise Rejected(Fault(Reason.FINAL, "", "the entry is on the worklist already"))
-    _set_state(session, row, StepState.SCHEDULED, now)
+    if expired:
+        order |= {"expired_at": None, "revived_at": now}
+        _show(session, order)
+    keeps = expired and state in (StepState.ARRIVED, StepState.READY)
+    _set_state(session, order, row, state if keeps else StepState.SCHEDULED, now)
     return Done([row["sps_id"]])
+
+
+def _hold(session: Session, which: Which) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Hold the order of an entry; give its row and, as it then is, the entry's."""
+    order = standing.hold(session.connection(), _pick(session, which)["order_row"])
+    return order.first()._asdict(), _pick(session, which)
 
 
 _PICK = (
@@ -227,18 +241,32 @@ def _refuse_begun(row: dict[str, Any], done: str) -> None:
         )
 
 
-def _set_state(session: Session, row: dict[str, Any], state: StepState, now: datetime) -> None:
+def _set_state(
+    session: Session, order: dict[str, Any], row: dict[str, Any], state: StepState, now: datetime
+) -> None:
     conn = session.connection()
-    conn.execute(update(_STEP).where(_STEP.c.id == row["id"]).values(state=state, state_at=now))
+    if state != row["state"]:
+        conn.execute(update(_STEP).where(_STEP.c.id == row["id"]).values(state=state, state_at=now))
     states = (
         select(_STEP.c.state)
         .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
-        .where(_PROCEDURE.c.imaging_order == row["order_row"])
+        .where(_PROCEDURE.c.imaging_order == order["id"])
     )
-    status = derive(StepState(value) for value in conn.execute(states).scalars())
-    conn.execute(
-        update(_ORDER).where(_ORDER.c.id == row["order_row"]).values(status=status, updated_at=now)
-    )
+    found = [StepState(value) for value in conn.execute(states).scalars()]
+    changed = {
+        "expired_at": order["expired_at"],
+        "revived_at": order["revived_at"],
+        **standing.columns(order, found, now),
+        "updated_at": now,
+    }
+    conn.execute(update(_ORDER).where(_ORDER.c.id == order["id"]).values(changed))
+
+
+def _show(session: Session, order: dict[str, Any]) -> None:
+    """Show the steps of an order that had expired to scanners again."""
+    procedures = select(_PROCEDURE.c.id).where(_PROCEDURE.c.imaging_order == order["id"])
+    shown = update(_STEP).where(_STEP.c.procedure.in_(procedures)).values(expired=False)
+    session.connection().execute(shown)
 
 
 def _tidied(entry: Entry) -> Entry:

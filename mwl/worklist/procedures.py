@@ -22,12 +22,10 @@ from mwl.orders import (
     WAITING,
     Action,
     OrderChange,
-    OrderState,
     ProcedureChange,
     StepChange,
     StepState,
     StudyUidPolicy,
-    derive,
     transition,
 )
 from mwl.patients import name_key
@@ -51,7 +49,7 @@ _STEPS_OF = Prepared(
 
 
 _INSERT_PROCEDURE, _UPDATE_PROCEDURE = Insertion(_PROCEDURE), rewriting(_PROCEDURE)
-_INSERT_STEP, _UPDATE_STEP = Insertion(_STEP, attributes={}), rewriting(_STEP)
+_INSERT_STEP, _UPDATE_STEP = Insertion(_STEP, attributes={}, expired=False), rewriting(_STEP)
 
 
 # What identifiers begin with that we made because the RIS gave none.
@@ -82,9 +80,14 @@ class Procedures:
         it.steps = [row._asdict() for row in steps.all()]
         return it
 
-    def status(self) -> OrderState:
-        """Derive the order's state."""
-        return derive(StepState(step["state"]) for step in self.steps)
+    def states(self) -> list[StepState]:
+        """List the states of the steps."""
+        return [StepState(step["state"]) for step in self.steps]
+
+    def revive(self) -> None:
+        """Show steps that had expired to scanners again."""
+        for step in self.steps:
+            self._save_step(step, {"expired": False})
 
     # ---- what a message states -------------------------------------------------------
 
