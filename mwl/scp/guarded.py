@@ -1,12 +1,13 @@
 """A service that not every peer may use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from mwl.net.association import Association, Service
-from mwl.net.dimse import CommandField, Message
+from mwl.net.dimse import Command, CommandField, Context, Message
+from mwl.net.sinks import Drain, Sink
 from mwl.net.status import NOT_AUTHORIZED
 
 log = structlog.get_logger(__name__)
@@ -31,9 +32,29 @@ class Guarded:
     def operations(self) -> frozenset[CommandField]:
         return self.service.operations
 
+    @property
+    def invokes(self) -> Mapping[str, tuple[str, ...]]:
+        invokes: Mapping[str, tuple[str, ...]] = getattr(self.service, "invokes", {})
+        return invokes
+
+    @property
+    def theirs_first(self) -> bool:
+        return bool(getattr(self.service, "theirs_first", False))
+
+    def receive(self, association: Association, context: Context, command: Command) -> Sink | None:
+        """Let `service` take a data set as it comes, if it wants to and may."""
+        receive = getattr(self.service, "receive", None)
+        if receive is None:
+            return None
+        if not self.allows(association.calling_title):
+            return Drain()
+        sink: Sink | None = receive(association, context, command)
+        return sink
+
     def handle(self, association: Association, message: Message) -> None:
         """Pass the request on, or refuse it."""
-        if self.allows(association.calling_title):
+        # Who was not allowed when its data set began to come has sent it to nowhere.
+        if not isinstance(message.sink, Drain) and self.allows(association.calling_title):
             self.service.handle(association, message)
             return
         log.warning("operation.not_authorized", calling=association.calling_title)
