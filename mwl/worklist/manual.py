@@ -156,11 +156,9 @@ def reopen(session: Session, which: Which, *, now: datetime) -> Done:
     state, expired = StepState(row["state"]), order["expired_at"] is not None
     if state is StepState.SCHEDULED and not expired:
         raise Rejected(Fault(Reason.FINAL, "", "the entry is on the worklist already"))
-    if expired:
-        order |= {"expired_at": None, "revived_at": now}
-        _show(session, order)
+    marks = {"expired_at": None, "revived_at": now} if expired else {}
     keeps = expired and state in (StepState.ARRIVED, StepState.READY)
-    _set_state(session, order, row, state if keeps else StepState.SCHEDULED, now)
+    _set_state(session, order, row, state if keeps else StepState.SCHEDULED, now, **marks)
     return Done([row["sps_id"]])
 
 
@@ -242,31 +240,17 @@ def _refuse_begun(row: dict[str, Any], done: str) -> None:
 
 
 def _set_state(
-    session: Session, order: dict[str, Any], row: dict[str, Any], state: StepState, now: datetime
+    session: Session,
+    order: dict[str, Any],
+    row: dict[str, Any],
+    state: StepState,
+    now: datetime,
+    **marks: datetime | None,
 ) -> None:
     conn = session.connection()
     if state != row["state"]:
         conn.execute(update(_STEP).where(_STEP.c.id == row["id"]).values(state=state, state_at=now))
-    states = (
-        select(_STEP.c.state)
-        .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
-        .where(_PROCEDURE.c.imaging_order == order["id"])
-    )
-    found = [StepState(value) for value in conn.execute(states).scalars()]
-    changed = {
-        "expired_at": order["expired_at"],
-        "revived_at": order["revived_at"],
-        **standing.columns(order, found, now),
-        "updated_at": now,
-    }
-    conn.execute(update(_ORDER).where(_ORDER.c.id == order["id"]).values(changed))
-
-
-def _show(session: Session, order: dict[str, Any]) -> None:
-    """Show the steps of an order that had expired to scanners again."""
-    procedures = select(_PROCEDURE.c.id).where(_PROCEDURE.c.imaging_order == order["id"])
-    shown = update(_STEP).where(_STEP.c.procedure.in_(procedures)).values(expired=False)
-    session.connection().execute(shown)
+    standing.settle(conn, order, now, **marks)
 
 
 def _tidied(entry: Entry) -> Entry:

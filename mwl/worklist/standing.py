@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, false, select, update
 
 from mwl.db import Prepared, Reply
-from mwl.db.tables import ImagingOrder
+from mwl.db.tables import ImagingOrder, RequestedProcedure, ScheduledStep
 from mwl.orders import OrderState, StepState, derive
 
 Row = dict[str, Any]
@@ -20,6 +20,29 @@ Row = dict[str, Any]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 # SQLite has one writer, and leaves FOR UPDATE out.
 _HOLD = Prepared(select(_ORDER).where(_ORDER.c.id == bindparam("row")).with_for_update())
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_STATES = Prepared(
+    select(_STEP.c.state)
+    .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+    .where(_PROCEDURE.c.imaging_order == bindparam("row"))
+)
+_MARKS = ("closed_at", "closed_by", "expired_at", "revived_at", "check_at")
+_SETTLE = Prepared(
+    update(_ORDER)
+    .where(_ORDER.c.id == bindparam("row"))
+    .values({name: bindparam(f"new_{name}") for name in ("status", *_MARKS, "updated_at")})
+)
+_SHOW = Prepared(
+    update(_STEP)
+    .where(
+        _STEP.c.procedure.in_(
+            select(_PROCEDURE.c.id).where(_PROCEDURE.c.imaging_order == bindparam("row"))
+        ),
+        _STEP.c.expired,
+    )
+    .values(expired=false())
+)
 # Where nothing is left to wait for; whoever leaves such a state says when to look again.
 _SETTLED = frozenset({OrderState.CLOSED, OrderState.DISCONTINUED, OrderState.CANCELED})
 
@@ -51,3 +74,19 @@ def columns(order: Row, states: Iterable[StepState], now: datetime) -> Row:
     elif status is OrderState.COMPLETED and order["status"] != status:
         made["check_at"] = now
     return made
+
+
+def settle(conn: Connection, order: Row, now: datetime, **marks: Any) -> OrderState:
+    """Write what the steps of `order`, held, make of it, and `marks` beside; tell its state.
+
+    What has expired no longer is shown to scanners again.
+    """
+    states = [StepState(row.state) for row in _STATES.all(conn, {"row": order["id"]})]
+    was_expired = order["expired_at"] is not None
+    order |= marks
+    order |= {**columns(order, states, now), "updated_at": now}
+    written = {f"new_{name}": order[name] for name in ("status", *_MARKS, "updated_at")}
+    _SETTLE.send(conn, {**written, "row": order["id"]})
+    if was_expired and order["expired_at"] is None:
+        _SHOW.send(conn, {"row": order["id"]})
+    return OrderState(order["status"])
