@@ -8,6 +8,7 @@ From the wire upwards, each module knowing only those before it:
 - `outgoing`: a message of any length, as writes of bounded length.
 - `negotiation`: a proposal and what we support, to an answer. Pure.
 - `framing`: a socket as a stream of PDUs, with time-outs.
+- `errands`: what waits to be done on an association between the peer's messages.
 - `association`: one peer, from its first message to release or abort.
 - `acceptor`: a connection, from its first byte to an association or a refusal.
 - `server`: the listening socket, the threads, the table of live associations.

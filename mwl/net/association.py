@@ -15,6 +15,7 @@ the service of its presentation context, and reads again; it costs nothing while
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from struct import Struct
 from time import monotonic
 from typing import Protocol
@@ -33,7 +34,8 @@ from mwl.net.dimse import (
     encode_command,
     fragments,
 )
-from mwl.net.framing import ReadTimeout, Transport
+from mwl.net.errands import Errand, Errands
+from mwl.net.framing import ReadTimeout, Silence, Transport
 from mwl.net.limits import Limits
 from mwl.net.negotiation import Agreement
 from mwl.net.outgoing import writes
@@ -121,6 +123,7 @@ class Association:
         self._requests = 0
         self._cancelled: set[int] = set()  # message IDs, of these two only
         self._release_requested = False
+        self._errands = Errands()
 
     # --- what the acceptor calls
 
@@ -131,13 +134,16 @@ class Association:
         service raises.
         """
         try:
-            self._serve()
+            try:
+                self._serve()
+            finally:
+                self._assembler.abandon()
+                for message in self._waiting:
+                    if message.sink is not None:
+                        message.sink.abort()
+            self._transport.send(encode(ReleaseResponse()))  # PS3.8 AR-4
         finally:
-            self._assembler.abandon()
-            for message in self._waiting:
-                if message.sink is not None:
-                    message.sink.abort()
-        self._transport.send(encode(ReleaseResponse()))  # PS3.8 AR-4
+            self._errands.end()
 
     def _serve(self) -> None:
         limits = self._limits
@@ -145,9 +151,30 @@ class Association:
             if self._waiting:
                 self._perform(self._waiting.popleft())
                 continue
-            # Inside a message the rest is due; between messages a peer may rest.
-            wait_s = limits.pdu_timeout_s if self._assembler.is_open else limits.idle_timeout_s
-            self._take(*self._transport.read(wait_s, limits.pdu_timeout_s))
+            if self._assembler.is_open:
+                # Inside a message the rest is due.
+                self._take(*self._transport.read(limits.pdu_timeout_s, limits.pdu_timeout_s))
+            else:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Wait for a message to begin, as a peer may rest between them, and see to errands."""
+        limits, errands = self._limits, self._errands
+        deadline = monotonic() + limits.idle_timeout_s
+        while True:
+            with suppress(PeerReleased):
+                errands.run()
+            if self._waiting or self._release_requested:
+                return  # it came while an errand was run
+            left_s = deadline - monotonic()
+            try:
+                frame = self._transport.read(errands.wait_s(left_s), limits.pdu_timeout_s)
+            except Silence:
+                if monotonic() >= deadline:
+                    raise
+                continue
+            self._take(*frame)
+            return
 
     # --- what services call
 
@@ -238,6 +265,14 @@ class Association:
             chunks = (data_set,) if isinstance(data_set, bytes) else data_set
             self._send_data_set(head, context_id, chunks)
         return self._awaited(field | RESPONSE, message_id)
+
+    def attend(self, errand: Errand, after_s: float) -> None:
+        """Let `errand` look after so many seconds, between messages, in this thread.
+
+        It may `request`. At the association's end its `end` is called, unless it has said
+        that it will never look again.
+        """
+        self._errands.add(errand, after_s)
 
     def cancelled(self, message_id: int) -> bool:
         """Look, without waiting, whether the peer gave up the operation under way."""

@@ -31,6 +31,10 @@ class ReadTimeout(ProtocolError):
     """The peer kept silent for too long."""
 
 
+class Silence(ReadTimeout):
+    """Nothing came, not a PDU's first byte: one may go on waiting."""
+
+
 class WriteTimeout(ConnectionLost):
     """The peer doesn't take what we send; half a PDU may be on its way."""
 
@@ -57,12 +61,18 @@ class Transport:
         """Wait for the next PDU.
 
         Its first byte must come within `wait_s`, its last within `pdu_s` of the first;
-        without `pdu_s` the whole within `wait_s`. ReadTimeout, ConnectionLost, PduError.
+        without `pdu_s` the whole within `wait_s`. ReadTimeout (Silence where nothing came),
+        ConnectionLost, PduError.
         """
         begun = self._start != self._end
         deadline = monotonic() + (pdu_s if begun and pdu_s is not None else wait_s)
         while (frame := self._next()) is None:
-            self._receive(deadline - monotonic())
+            try:
+                self._receive(deadline - monotonic())
+            except ReadTimeout:
+                if begun:
+                    raise
+                raise Silence("the peer kept silent for too long") from None
             if not begun:
                 begun = True
                 if pdu_s is not None:
