@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 from hl7 import er7, mllp
 from mwl import charsets
@@ -31,41 +32,97 @@ class Ack:
 def send(host: str, port: int, messages: Iterable[bytes], timeout_s: float) -> Iterator[Ack]:
     """Send messages over one connection and give the answer to each.
 
-    The next message is sent when the answer to the last one has been taken. An answer
-    belongs to a message by MSA-2; late ones to earlier messages are passed over.
-    `timeout_s` bounds connecting, each sending, and each waiting for an answer. Raises
-    Outage when the receiver can't be reached, or ends or says nothing; ProtocolError when
-    what it says is no acknowledgement.
+    The next message is sent when the answer to the last one has been taken. Raises as
+    `Connection.exchange` does.
     """
-    peer = f"{host}:{port}"
-    try:
-        sock = socket.create_connection((host, port), timeout_s)
-    except OSError as error:
-        raise Outage(f"{peer} can't be reached: {_why(error)}") from error
-    with sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        answers = _Answers(sock, peer)
+    with Connection(host, port, timeout_s) as connection:
         for message in messages:
-            yield _exchange(sock, peer, answers, message, timeout_s)
+            yield connection.exchange(message)
 
 
-def _exchange(
-    sock: socket.socket, peer: str, answers: "_Answers", message: bytes, timeout_s: float
-) -> Ack:
-    header = er7.header(message)
-    control_id = header.text("MSH-10") if header else ""
-    sock.settimeout(timeout_s)
+class Connection:
+    """A connection to a receiver, opened when there is something to send, and kept open.
+
+    Not for several threads at once. `timeout_s` bounds connecting, each sending, and each
+    waiting for an answer.
+    """
+
+    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+        self._address = (host, port)
+        self._peer = f"{host}:{port}"
+        self._timeout_s = timeout_s
+        self._sock: socket.socket | None = None
+        self._answers: _Answers | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Connect, unless we are. Raises Outage when the receiver can't be reached."""
+        if self._sock is not None and _has_ended(self._sock):
+            self.close()  # while nobody used it
+        if self._sock is not None:
+            return
+        try:
+            self._sock = socket.create_connection(self._address, self._timeout_s)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            self.close()
+            raise Outage(f"{self._peer} can't be reached: {_why(error)}") from error
+        self._answers = _Answers(self._sock, self._peer)
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self._sock is not None:
+            self._sock.close()
+        self._sock = self._answers = None
+
+    def exchange(self, message: bytes) -> Ack:
+        """Send a message and give its answer.
+
+        An answer belongs to a message by MSA-2; late ones to earlier messages are passed
+        over. After any error the connection is closed. Raises Outage when the receiver
+        can't be reached, or ends or says nothing; ProtocolError when what it says is no
+        acknowledgement.
+        """
+        try:
+            return self._attempt(message)
+        except BaseException:
+            self.close()
+            raise
+
+    def _attempt(self, message: bytes) -> Ack:
+        self.open()
+        assert self._sock is not None
+        assert self._answers is not None
+        header = er7.header(message)
+        control_id = header.text("MSH-10") if header else ""
+        self._sock.settimeout(self._timeout_s)
+        try:
+            self._sock.sendall(mllp.frame(message))
+        except OSError as error:
+            raise Outage(f"{self._peer} took no message: {_why(error)}") from error
+        deadline = time.monotonic() + self._timeout_s
+        for _ in range(_MAX_STRAYS):
+            ack = _read_ack(self._answers.next(deadline), self._peer)
+            # An empty MSA-2 answers something that the receiver couldn't read at all.
+            if ack.control_id in {control_id, ""} or not control_id:
+                return ack
+        raise ProtocolError(f"{self._peer} answered other messages, not the one that was sent")
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Tell whether the other side has ended a connection, without waiting."""
+    sock.setblocking(False)
     try:
-        sock.sendall(mllp.frame(message))
-    except OSError as error:
-        raise Outage(f"{peer} took no message: {_why(error)}") from error
-    deadline = time.monotonic() + timeout_s
-    for _ in range(_MAX_STRAYS):
-        ack = _read_ack(answers.next(deadline), peer)
-        # An empty MSA-2 answers something that the receiver couldn't read at all.
-        if ack.control_id in {control_id, ""} or not control_id:
-            return ack
-    raise ProtocolError(f"{peer} answered other messages, not the one that was sent")
+        return sock.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 class _Answers:

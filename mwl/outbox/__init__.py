@@ -1,10 +1,32 @@
 """The outbox service: what peers are to be told, until they have taken it.
 
-`enqueue` and `status_facts` work in the caller's transaction.
+`enqueue`, `status_facts`, `listing`, `resend` and `drop` work in the caller's transaction.
+`Courier` delivers, by what app.py gives it for each `Kind`.
 """
 
+from mwl.outbox.courier import Courier, Deliver, Delivery, Done, Lost, Outcome, Park, Retry
 from mwl.outbox.destinations import Destination, Destinations
 from mwl.outbox.facts import Event, status_facts
+from mwl.outbox.listing import drop, listing, resend
 from mwl.outbox.rows import Kind, State, enqueue
 
-__all__ = ["Destination", "Destinations", "Event", "Kind", "State", "enqueue", "status_facts"]
+__all__ = [
+    "Courier",
+    "Deliver",
+    "Delivery",
+    "Destination",
+    "Destinations",
+    "Done",
+    "Event",
+    "Kind",
+    "Lost",
+    "Outcome",
+    "Park",
+    "Retry",
+    "State",
+    "drop",
+    "enqueue",
+    "listing",
+    "resend",
+    "status_facts",
+]

@@ -10,14 +10,24 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import LargeBinary, and_, bindparam, case, insert, literal, select, text
+from sqlalchemy import (
+    Exists,
+    FromClause,
+    LargeBinary,
+    Table,
+    bindparam,
+    case,
+    insert,
+    literal,
+    select,
+    text,
+)
 from sqlmodel import Session
 
 from mwl.db import Prepared
 from mwl.db.tables import Delivery
 
-TABLE = Delivery.__table__  # type: ignore[attr-defined]
-_EARLIER = TABLE.alias("earlier")
+TABLE: Table = Delivery.__table__  # type: ignore[attr-defined]
 
 
 class Kind(StrEnum):
@@ -37,33 +47,35 @@ class State(StrEnum):
     DROPPED = "dropped"  # given up by a person
 
 
-# Literal, so that partial indexes serve prepared statements too.
-IS_WAITING = TABLE.c.state == text("'waiting'")
-HAS_PARKED = (
-    select(1)
-    .where(
-        _EARLIER.c.subject == TABLE.c.subject,
-        _EARLIER.c.subject != "",
-        _EARLIER.c.kind == TABLE.c.kind,
-        _EARLIER.c.destination == TABLE.c.destination,
-        _EARLIER.c.state == text("'parked'"),
-        _EARLIER.c.id < TABLE.c.id,
+_EARLIER = TABLE.alias("earlier")
+
+
+def has_parked(row: FromClause) -> Exists:
+    """Ask whether an earlier delivery of a row's subject is parked in its channel."""
+    return (
+        select(1)
+        .where(
+            _EARLIER.c.subject == row.c.subject,
+            _EARLIER.c.subject != text("''"),
+            _EARLIER.c.kind == row.c.kind,
+            _EARLIER.c.destination == row.c.destination,
+            _EARLIER.c.state == text("'parked'"),
+            _EARLIER.c.id < row.c.id,
+        )
+        .exists()
     )
-    .exists()
-)
+
 
 # The number is the table's own at the time of the INSERT: numbers that a connection had
 # reserved would put what is written later before what was written first.
 _IS_BLOCKED = (
     select(1)
     .where(
-        and_(
-            _EARLIER.c.subject == bindparam("subject_again"),
-            _EARLIER.c.subject != "",
-            _EARLIER.c.kind == bindparam("kind_again"),
-            _EARLIER.c.destination == bindparam("destination_again"),
-            _EARLIER.c.state == text("'parked'"),
-        )
+        _EARLIER.c.subject == bindparam("subject_again"),
+        _EARLIER.c.subject != text("''"),
+        _EARLIER.c.kind == bindparam("kind_again"),
+        _EARLIER.c.destination == bindparam("destination_again"),
+        _EARLIER.c.state == text("'parked'"),
     )
     .exists()
 )
