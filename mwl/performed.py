@@ -1,6 +1,24 @@
-"""What a performed procedure step (MPPS) is, and how an order closes; pure."""
+"""What a performed procedure step (MPPS) is, what it does to orders, and how they close; pure.
 
+The rules that this module bears:
+
+1. A step is what all its MPPS together say: begun while one is IN PROGRESS, else COMPLETED
+   if one is, else DISCONTINUED. One that took the wrong worklist entry says nothing; where
+   nothing else is said, the step is SCHEDULED again.
+2. A final state never goes back. A new MPPS for such a step is linked, and shown to a
+   person. It goes on in one case: what a scanner discontinued, a scanner may yet complete.
+3. What is told to the RIS is the order's, once: IP when it begins, CM when all its steps
+   are final and one is COMPLETED, DC when none is. An end is never told before a beginning.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+from mwl.orders import FINAL, WAITING, OrderState, StepState, Transition
+
+INCORRECT_WORKLIST_ENTRY = "110514"  # PS3.16 CID 9300, of scheme DCM
 
 
 class PerformedState(StrEnum):
@@ -9,6 +27,145 @@ class PerformedState(StrEnum):
     IN_PROGRESS = "IN PROGRESS"
     COMPLETED = "COMPLETED"
     DISCONTINUED = "DISCONTINUED"
+
+
+class Said(StrEnum):
+    """What an MPPS says of the steps that it carries out."""
+
+    BEGUN = "begun"
+    COMPLETED = "completed"
+    DISCONTINUED = "discontinued"
+    WRONG_ENTRY = "begun for the wrong worklist entry"
+
+
+def said(state: str, discontinuation: str) -> Said:
+    """Tell what an MPPS in `state` says; `discontinuation` is code^scheme^meaning."""
+    match PerformedState(state):
+        case PerformedState.IN_PROGRESS:
+            return Said.BEGUN
+        case PerformedState.COMPLETED:
+            return Said.COMPLETED
+    code, _, rest = discontinuation.partition("^")
+    scheme = rest.partition("^")[0]
+    if code == INCORRECT_WORKLIST_ENTRY and scheme in {"DCM", ""}:
+        return Said.WRONG_ENTRY
+    return Said.DISCONTINUED
+
+
+def step_after(state: StepState, now: Said, others: Collection[Said]) -> Transition:
+    """Tell what a step in `state` becomes when an MPPS says `now`.
+
+    `others` is what the other MPPS of the same step have said last.
+    """
+    if state in FINAL:
+        return _after_final(state, now, others)
+    together = {now, *others}
+    if Said.BEGUN in together:
+        if state not in WAITING:
+            return Transition(state)  # DEPARTED is further than STARTED
+        flag = "begun by a scanner while on hold" if state is StepState.HELD else ""
+        return Transition(StepState.STARTED, flag)
+    for each, final in _FINAL_BY.items():
+        if each in together:
+            return Transition(final)
+    # Nothing but wrong entries: the work is still to be done.
+    return Transition(state if state in WAITING else StepState.SCHEDULED)
+
+
+_FINAL_BY = {
+    Said.COMPLETED: StepState.COMPLETED,
+    Said.DISCONTINUED: StepState.DISCONTINUED,
+}
+
+
+def _after_final(state: StepState, now: Said, others: Collection[Said]) -> Transition:
+    if now is Said.BEGUN:
+        return Transition(state, f"begun by a scanner after it was {state}")
+    match state, now:
+        case StepState.DISCONTINUED, Said.COMPLETED if Said.DISCONTINUED in others:
+            return Transition(StepState.COMPLETED, f"completed after it was {state}")
+        case StepState.CANCELED, Said.WRONG_ENTRY:
+            expected = True
+        case StepState.COMPLETED, _:
+            expected = Said.COMPLETED in {now, *others}  # else the RIS or a person did it
+        case StepState.DISCONTINUED, _:
+            expected = now is not Said.COMPLETED
+        case _:
+            expected = False
+    return Transition(state, "" if expected else f"{now} by a scanner, though it is {state}")
+
+
+def news(before: OrderState, after: OrderState) -> tuple[Literal["IP", "CM", "DC"], ...]:
+    """List what is told of an order that a scanner brought from one state to another."""
+    begun: tuple[Literal["IP", "CM", "DC"], ...] = ("IP",) if before in _NOT_BEGUN else ()
+    if before is after:
+        return ()
+    if after is OrderState.IN_PROGRESS:
+        return ("IP",)
+    if after in _COMPLETED and before not in _COMPLETED:
+        return (*begun, "CM")
+    if after is OrderState.DISCONTINUED and before not in _COMPLETED:
+        return (*begun, "DC")
+    return ()
+
+
+_NOT_BEGUN = frozenset({OrderState.SCHEDULED, OrderState.EXPIRED})
+_COMPLETED = frozenset({OrderState.COMPLETED, OrderState.CLOSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An item of Scheduled Step Attributes Sequence (0040,0270): what the work is done for."""
+
+    study_instance_uid: str
+    sps_id: str = ""
+    accession_number: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An instance that an MPPS lists as made."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What an N-CREATE states, decoded; texts are empty where it says nothing."""
+
+    sop_instance_uid: str
+    ae_title: str  # who sent it
+    transfer_syntax: str
+    data_set: bytes  # as received
+    requests: tuple[Request, ...]
+    station_ae_title: str = ""
+    modality: str = ""
+    patient_id: str = ""
+    patient_id_issuer: str = ""  # namespace^universal ID^type
+    patient_name: str = ""
+    performed_step_id: str = ""
+    start_local: str = ""  # YYYYMMDDHHMMSS
+    end_local: str = ""
+    listed: tuple[Listed, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Modified:
+    """What an N-SET states, decoded; None where it says nothing."""
+
+    sop_instance_uid: str
+    ae_title: str
+    transfer_syntax: str
+    data_set: bytes
+    state: PerformedState | None = None
+    discontinuation: str | None = None  # code^scheme^meaning
+    end_local: str | None = None
+    listed: tuple[Listed, ...] | None = None
+    states: frozenset[int] = frozenset()  # the tags that it gives a value
+    flags: tuple[str, ...] = ()
 
 
 class LinkedBy(StrEnum):
