@@ -330,8 +330,14 @@ class Study(SQLModel, table=True):
 
     __tablename__ = "study"
     __table_args__ = (
-        Index("ix_study_date", "study_date"),
+        Index("ix_study_date", "study_date", "id"),
         Index("ix_study_created_at", "created_at"),
+        Index(
+            "ix_study_unmatched",
+            "id",
+            sqlite_where=text("requested_procedure IS NULL"),
+            postgresql_where=text("requested_procedure IS NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -403,9 +409,17 @@ class StoredObject(SQLModel, table=True):
 
     __tablename__ = "stored_object"
     __table_args__ = (
+        # Of what is set aside only, so that the usual instance pays nothing for them.
         Index(
             "ix_stored_object_state",
             "state",
+            "id",
+            sqlite_where=text("state <> 'served'"),
+            postgresql_where=text("state <> 'served'"),
+        ),
+        Index(
+            "ix_stored_object_set_aside",
+            "sop_instance_uid",
             sqlite_where=text("state <> 'served'"),
             postgresql_where=text("state <> 'served'"),
         ),

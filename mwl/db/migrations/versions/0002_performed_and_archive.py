@@ -172,7 +172,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_study_accession_number", "study", ["accession_number"])
     op.create_index("ix_study_created_at", "study", ["created_at"])
-    op.create_index("ix_study_date", "study", ["study_date"])
+    op.create_index("ix_study_date", "study", ["study_date", "id"])
+    op.create_index(
+        "ix_study_unmatched",
+        "study",
+        ["id"],
+        sqlite_where=sa.text("requested_procedure IS NULL"),
+        postgresql_where=sa.text("requested_procedure IS NULL"),
+    )
     op.create_index("ix_study_name_key", "study", ["name_key"])
     op.create_index("ix_study_patient_id", "study", ["patient_id"])
     op.create_index("ix_study_requested_procedure", "study", ["requested_procedure"])
@@ -251,9 +258,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_stored_object_instance", "stored_object", ["instance"])
     op.create_index(
+        "ix_stored_object_set_aside",
+        "stored_object",
+        ["sop_instance_uid"],
+        sqlite_where=sa.text("state <> 'served'"),
+        postgresql_where=sa.text("state <> 'served'"),
+    )
+    op.create_index(
         "ix_stored_object_state",
         "stored_object",
-        ["state"],
+        ["state", "id"],
         sqlite_where=sa.text("state <> 'served'"),
         postgresql_where=sa.text("state <> 'served'"),
     )

@@ -1,0 +1,13 @@
+"""The archive's index: what is stored, which order it belongs to, and what is found in it.
+
+Start reading at store.py; fresh.py is the usual case of it, versions.py what happens when
+an instance is known, linking.py how studies find their orders, query.py what is found. The
+bytes themselves are in the object store; here are their keys.
+"""
+
+from mwl.archive.linking import link_unmatched
+from mwl.archive.received import Received, Stored
+from mwl.archive.store import store
+from mwl.studies import Outcome
+
+__all__ = ["Outcome", "Received", "Stored", "link_unmatched", "store"]

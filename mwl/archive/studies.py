@@ -1,0 +1,107 @@
+"""The study and the series that an instance belongs to: found, or made of what it says."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mwl.archive import linking
+from mwl.archive.known import Place
+from mwl.archive.received import Received, person_row, requests, series_row, study_row
+from mwl.db import Prepared
+from mwl.db.tables import Series, Study
+from mwl.studies import Evidence, Person, is_other_patient
+
+_STUDY = Study.__table__  # type: ignore[attr-defined]
+_SERIES = Series.__table__  # type: ignore[attr-defined]
+
+
+def _unless_there(table: Table) -> dict[str, Prepared]:
+    """Prepare, for each database, the INSERT that leaves alone what is there already."""
+    values = {c.name: bindparam(c.name, type_=c.type) for c in table.c if c.name != "id"}
+    return {
+        "sqlite": Prepared(sqlite.insert(table).values(values).inline().on_conflict_do_nothing()),
+        "postgresql": Prepared(
+            postgresql.insert(table).values(values).inline().on_conflict_do_nothing()
+        ),
+    }
+
+
+_INSERT_STUDY, _INSERT_SERIES = _unless_there(_STUDY), _unless_there(_SERIES)
+# Held, so that two who both know the patient of a nameless study don't both say who it is.
+# What refers to the row is not kept waiting.
+_FIND_STUDY = Prepared(
+    select(_STUDY)
+    .where(_STUDY.c.study_instance_uid == bindparam("study_instance_uid"))
+    .with_for_update(key_share=True)
+)
+_FIND_SERIES = Prepared(
+    select(_SERIES.c.id).where(
+        _SERIES.c.study == bindparam("study"),
+        _SERIES.c.series_instance_uid == bindparam("series_instance_uid"),
+    )
+)
+_NAME_STUDY = Prepared(
+    update(_STUDY)
+    .where(_STUDY.c.id == bindparam("row"))
+    .values({name: bindparam(f"new_{name}") for name in person_row(Person())})
+)
+
+
+def place(conn: Connection, received: Received) -> Place | None:
+    """Find or make study and series; None: the study is another patient's.
+
+    A study that is new, or tells more of itself than before, is linked to its order.
+    """
+    study = _study(conn, received)
+    if study is None:
+        return None
+    series, is_new = _series(conn, study.row.id, received)
+    named = requests(received) if is_new else []
+    if study.row.requested_procedure is None and (study.is_news or named):
+        linking.consider(conn, study.row.id, _evidence(study, named))
+    return Place(series, study.person)
+
+
+class _Found(NamedTuple):
+    row: Any
+    person: Person
+    is_news: bool  # it is new, or its patient is
+
+
+def _study(conn: Connection, received: Received) -> _Found | None:
+    key = {"study_instance_uid": received.study_instance_uid}
+    row, is_new = _FIND_STUDY.first(conn, key), False
+    if row is None:
+        values = {**study_row(received), "requested_procedure": None, "matched_by": ""}
+        is_new = _INSERT_STUDY[conn.dialect.name].run(conn, values) > 0
+        row = _FIND_STUDY.first(conn, key)
+    known = Person(row.patient_id, row.patient_id_issuer, row.patient_name, row.birth_date)
+    new = received.person()
+    if is_other_patient(known, new):
+        return None
+    if known.patient_id or not new.patient_id:
+        return _Found(row, known, is_new)
+    values = {f"new_{name}": value for name, value in person_row(new).items()}
+    _NAME_STUDY.send(conn, {"row": row.id, **values})
+    return _Found(row, new, is_news=True)
+
+
+def _series(conn: Connection, study: int, received: Received) -> tuple[int, bool]:
+    key = {"study": study, "series_instance_uid": received.series_instance_uid}
+    found = _FIND_SERIES.scalar(conn, key)
+    if found is not None:
+        return found, False
+    values = {**series_row(received), "study": study}
+    is_new = _INSERT_SERIES[conn.dialect.name].run(conn, values) > 0
+    return _FIND_SERIES.scalar(conn, key), is_new
+
+
+def _evidence(study: _Found, named: list[dict[str, str]]) -> Evidence:
+    row = study.row
+    return Evidence(
+        study_instance_uid=row.study_instance_uid,
+        accession_number=row.accession_number,
+        person=study.person,
+        requests=tuple(named),
+    )
