@@ -1,4 +1,4 @@
-"""Compiled answers: a plan made once per query, then one join of bytes per worklist item.
+"""Compiled answers: a plan made once per query, then one join of bytes per item.
 
 A plan is a list of slots in the order of the answer's bytes. A slot turns one column's text
 into the bytes that stand there: everything constant since the slot before (headers, empty
@@ -7,10 +7,14 @@ remembers what it has made: of a thousand items most share modality, station, se
 descriptions, and a dictionary's look-up is cheaper than an encoder. Sequences have undefined
 length, so that no length depends on what lies inside (PS3.5 7.5.1).
 
+What an attribute is answered from is the information model's to say: `Compiled` knows none,
+`WorklistItem` that of the worklist.
+
 An answer is tried in ASCII first; what doesn't fit chooses its own character set. A value
 that can't be written at all is left out by itself, and its list goes on.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -60,18 +64,20 @@ class Asker:
 class Plan:
     """How the rows of one query become answers.
 
-    `columns` are those of `mwl.worklist.find` that rows must begin with, in order, each once;
-    `unsupported` the tags asked for that the model doesn't have; `is_worklist` whether any
-    key belongs to it.
+    `compiled` makes it for one character set, of `WorklistItem` unless told otherwise.
+    `columns` are those that rows must begin with, in order, each once, all of them texts;
+    `unsupported` the tags asked for that the model doesn't have; `is_known` whether any key
+    belongs to it.
     """
 
-    def __init__(self, keys: DataSet, asker: Asker) -> None:
+    def __init__(self, keys: DataSet, asker: Asker, compiled: "Compile | None" = None) -> None:
         self._keys, self._asker = keys, asker
-        ascii_only = _Compiled(keys, asker, "")
+        self._compiled = compiled or WorklistItem
+        ascii_only = self._compiled(keys, asker, "")
         self._by_term = {"": ascii_only}
         self.columns = ascii_only.columns
         self.unsupported = ascii_only.unsupported
-        self.is_worklist = ascii_only.is_worklist
+        self.is_known = ascii_only.is_known
 
     def encode(self, row: Sequence[Any]) -> bytes:
         """Encode one row as a data set."""
@@ -90,11 +96,11 @@ class Plan:
         except UnicodeEncodeError:
             return self._in(UTF_8).join(row)  # it was in JSON, escaped
 
-    def _in(self, term: str) -> "_Compiled":
+    def _in(self, term: str) -> "Compiled":
         compiled = self._by_term.get(term)
         if compiled is None:
-            log.info("worklist.character_set", calling=self._asker.ae_title, term=term)
-            compiled = self._by_term[term] = _Compiled(self._keys, self._asker, term)
+            log.info("answer.character_set", calling=self._asker.ae_title, term=term)
+            compiled = self._by_term[term] = self._compiled(self._keys, self._asker, term)
         return compiled
 
 
@@ -121,11 +127,11 @@ class _Memo(dict[str, bytes]):
         return made
 
     def _degraded(self, error: str) -> bytes:
-        log.error("worklist.value_left_out", keyword=keyword_of(self._tag), error=error)
+        log.error("answer.value_left_out", keyword=keyword_of(self._tag), error=error)
         return self._empty
 
 
-class _Compiled:
+class Compiled(ABC):
     """A plan in one character set."""
 
     def __init__(self, keys: DataSet, asker: Asker, term: str) -> None:
@@ -134,7 +140,7 @@ class _Compiled:
         self._constant = bytearray()
         self._slots: list[Callable[[str], bytes]] = []
         self.unsupported: list[int] = []
-        self.is_worklist = False
+        self.is_known = False
         self._columns: list[str] = []  # one for each slot
         self._top(keys)
         self._tail = bytes(self._constant)
@@ -163,12 +169,12 @@ class _Compiled:
         for tag, key in sorted(rest.items()):
             if tag == SPECIFIC_CHARACTER_SET:
                 self._constant += self._writer.element(tag, "CS", key.value)
-            elif tag == TIMEZONE_OFFSET:
-                self._attribute(tag, key, Attribute("SH", "start_local", text=self._offset))
-            elif tag == SCHEDULED_PROCEDURE_STEP_SEQUENCE:
-                self._step(key)
             else:
-                self._key(tag, key, TOP)
+                self._key(tag, key)
+
+    @abstractmethod
+    def _key(self, tag: int, key: Element) -> None:
+        """Answer one key, by `_attribute`, `_unknown`, or by what is constant."""
 
     def _ascii_term(self, asked: Element | None) -> str:
         """Name a set for an answer in ASCII, if the requester named one or asked which."""
@@ -179,37 +185,15 @@ class _Compiled:
         known = bool(terms) and all(charsets.dicom_codec(term) for term in terms if term)
         return "\\".join(terms) if known and any(terms) else "ISO_IR 100"
 
-    def _step(self, key: Element) -> None:
-        self.is_worklist = True
-        wanted = key.items[0] if key.items else {}
-        if not wanted:
-            # C.2.2.2.6: no item, or an empty one, asks for the whole of it.
-            wanted = {
-                tag: Element(tag, attribute.vr)
-                for tag, attribute in STEP.items()
-                if attribute.column not in ("", "attributes")
-            }
-        self._constant += self._writer.open_sequence(key.tag) + self._writer.open_item()
-        for tag, child in wanted.items():
-            self._key(tag, child, STEP)
-        self._constant += self._writer.close_item() + self._writer.close_sequence()
-
-    def _key(self, tag: int, key: Element, model: Model) -> None:
-        attribute = model.get(tag)
-        if attribute is not None:
-            self.is_worklist = True
-            if tag == SCHEDULED_STATION_AE_TITLE:
-                # K.6.1.2.2: always a value; an unassigned step is the asker's to do.
-                attribute = replace(attribute, text=lambda text: text or self._asker.ae_title)
-            self._attribute(tag, key, attribute)
-            return
+    def _unknown(self, tag: int, key: Element, *, is_kept: bool = False) -> None:
+        """Answer a key that the model doesn't have; a text perhaps `is_kept` by its keyword."""
         vr = key.vr if vr_of(tag) == "UN" else vr_of(tag)
         if tag >> 16 & 1 and vr == "LO" and 0x10 <= tag & 0xFFFF <= 0xFF:
             # PS3.5 7.8.1: without its creator a private element would be nobody's.
             self._constant += self._writer.element(tag, vr, key.value)
             return
         self.unsupported.append(tag)
-        if vr in TEXTS:
+        if is_kept and vr in TEXTS:
             self._attribute(tag, key, further(keyword_of(tag), vr))
         else:
             self._constant += self._writer.element(tag, vr, b"")
@@ -237,6 +221,48 @@ class _Compiled:
         else:
             self._slots.append(_Memo(make, empty, tag, self._term).__getitem__)
         self._columns.append(attribute.column)
+
+
+# Of the keys, the requester and the character set.
+Compile = Callable[[DataSet, Asker, str], Compiled]
+
+
+class WorklistItem(Compiled):
+    """A plan for the rows of `mwl.worklist.find`."""
+
+    def _key(self, tag: int, key: Element) -> None:
+        if tag == TIMEZONE_OFFSET:
+            self._attribute(tag, key, Attribute("SH", "start_local", text=self._offset))
+        elif tag == SCHEDULED_PROCEDURE_STEP_SEQUENCE:
+            self._step(key)
+        else:
+            self._of_model(tag, key, TOP)
+
+    def _step(self, key: Element) -> None:
+        self.is_known = True
+        wanted = key.items[0] if key.items else {}
+        if not wanted:
+            # C.2.2.2.6: no item, or an empty one, asks for the whole of it.
+            wanted = {
+                tag: Element(tag, attribute.vr)
+                for tag, attribute in STEP.items()
+                if attribute.column not in ("", "attributes")
+            }
+        self._constant += self._writer.open_sequence(key.tag) + self._writer.open_item()
+        for tag, child in wanted.items():
+            self._of_model(tag, child, STEP)
+        self._constant += self._writer.close_item() + self._writer.close_sequence()
+
+    def _of_model(self, tag: int, key: Element, model: Model) -> None:
+        attribute = model.get(tag)
+        if attribute is not None:
+            self.is_known = True
+            if tag == SCHEDULED_STATION_AE_TITLE:
+                # K.6.1.2.2: always a value; an unassigned step is the asker's to do.
+                attribute = replace(attribute, text=lambda text: text or self._asker.ae_title)
+            self._attribute(tag, key, attribute)
+        else:
+            self._unknown(tag, key, is_kept=True)
 
     def _offset(self, start: str) -> str:
         wall = datetime.strptime(start, "%Y%m%d%H%M%S").replace(tzinfo=self._asker.zone)

@@ -164,6 +164,6 @@ def _fitted(tag: int, attribute: Attribute, text: str) -> str:
     if all(len(value) <= longest for value in values):
         return text
     shortened = vr in _SHORTENED and not attribute.exact
-    log.warning("worklist.value_too_long", keyword=keyword_of(tag), shortened=shortened)
+    log.warning("answer.value_too_long", keyword=keyword_of(tag), shortened=shortened)
     # An identifier cut short is somebody else's.
     return (separator or "").join(value[:longest] for value in values) if shortened else ""

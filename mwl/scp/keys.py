@@ -1,6 +1,6 @@
-"""What the keys of a worklist identifier ask for, as matchers (PS3.4 K.6.1.2.2)."""
+"""What the keys of an identifier ask for, as matchers (PS3.4 C.2.2.2, K.6.1.2.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mwl import charsets, matching
 from mwl.dataset import DataSet, Element, character_sets
@@ -31,7 +31,7 @@ _APART = frozenset(
 
 
 class Matching:
-    """The matching half of an identifier.
+    """The matching half of a worklist's identifier.
 
     `keys` are those of `mwl.worklist.find.Query`, `unsupported` the tags with a value that
     we don't match by. Rejected, with the attribute's keyword: a value that can't be read.
@@ -49,14 +49,10 @@ class Matching:
             self._read_start(step)
 
     def _read(self, keys: DataSet, model: Model) -> None:
-        for tag, key in keys.items():
-            if tag in _APART or not _asks(key):
-                continue
-            attribute = model.get(tag)
-            if attribute is None or not attribute.key:
-                self.unsupported.append(tag)
-            else:
-                self.keys[attribute.key] = _matcher(attribute, self._text(key), keyword_of(tag))
+        rest = {tag: key for tag, key in keys.items() if tag not in _APART}
+        found, unsupported = matchers(rest, model, self._terms)
+        self.keys |= found
+        self.unsupported += unsupported
 
     def _read_start(self, step: DataSet) -> None:
         date: Universal | Range = UNIVERSAL
@@ -69,7 +65,32 @@ class Matching:
         self.keys["start"], self.keys["time_of_day"] = start.instant, start.time_of_day
 
     def _text(self, key: Element) -> str:
-        return charsets.specific_character_set(key.value, self._terms).text
+        return _decoded(key, self._terms)
+
+
+def matchers(
+    keys: DataSet, model: Model, terms: Sequence[str]
+) -> tuple[dict[str, Matcher], list[int]]:
+    """Read the keys that have a value: matchers by `Attribute.key`, and tags without one.
+
+    `terms` are the values of (0008,0005). Rejected, with the attribute's keyword: a value
+    that can't be read.
+    """
+    found: dict[str, Matcher] = {}
+    unsupported: list[int] = []
+    for tag, key in keys.items():
+        if not _asks(key):
+            continue
+        attribute = model.get(tag)
+        if attribute is None or not attribute.key:
+            unsupported.append(tag)
+        else:
+            found[attribute.key] = _matcher(attribute, _decoded(key, terms), keyword_of(tag))
+    return found, unsupported
+
+
+def _decoded(key: Element, terms: Sequence[str]) -> str:
+    return charsets.specific_character_set(key.value, terms).text
 
 
 def _matcher(attribute: Attribute, text: str, where: str) -> Matcher:
@@ -78,6 +99,8 @@ def _matcher(attribute: Attribute, text: str, where: str) -> Matcher:
             return matching.name(text, where)
         case "DA":
             return matching.dates(text, where)
+        case "TM":
+            return matching.times(text, where)
         case "UI":
             return matching.uids(text, where)
         case _:

@@ -14,7 +14,6 @@ key excludes nothing.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from struct import Struct
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -25,10 +24,11 @@ from mwl.errors import Outage, ProtocolError, Rejected
 from mwl.matching import UNIVERSAL, Matcher
 from mwl.net import status
 from mwl.net.association import Association
-from mwl.net.dimse import CommandField, Element, Message
+from mwl.net.dimse import CommandField, Message
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mwl.scp.answers import Asker, Plan
-from mwl.scp.attributes import tag_of, vr_of
+from mwl.scp.attributes import vr_of
+from mwl.scp.final import DEFECT, Final, unreadable
 from mwl.scp.keys import Matching
 from mwl.worklist.find import Caller, Query, pages
 
@@ -36,9 +36,6 @@ log = structlog.get_logger(__name__)
 
 MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
 MAX_ANSWERS = 10_000
-
-_MAX_COMMENT = 64  # PS3.7 E.1: (0000,0902) is an LO
-_AT = Struct("<HH")
 
 
 def _utc_now() -> datetime:
@@ -85,25 +82,6 @@ class WorklistService:
         association.send_response(message, final.status, elements=final.elements())
 
 
-@dataclass(frozen=True, slots=True)
-class _Final:
-    """The last response: its status, and for a failure why and on account of what."""
-
-    status: int
-    comment: str = ""
-    offending: int | None = None
-
-    def elements(self) -> dict[int, int | str | bytes]:
-        elements: dict[int, int | str | bytes] = {}
-        if self.offending is not None:
-            elements[Element.OFFENDING_ELEMENT] = _AT.pack(
-                self.offending >> 16, self.offending & 0xFFFF
-            )
-        if self.comment:
-            elements[Element.ERROR_COMMENT] = self.comment[:_MAX_COMMENT]
-        return elements
-
-
 class _Search:
     """One C-FIND, from its identifier to its last pending response."""
 
@@ -112,24 +90,21 @@ class _Search:
         self._is_full = False
         self.answers = 0
 
-    def run(self) -> _Final:
+    def run(self) -> Final:
         try:
             return self._answered()
         except Rejected as error:
-            fault = error.faults[0]
-            # PS3.7 C.1.4: elements that an error was found in; not the place of one in none.
-            offending = tag_of(fault.where) if fault.where else None
-            return _Final(status.UNABLE_TO_PROCESS, str(fault), offending)
+            return unreadable(error)
         except Outage as error:
             log.warning("worklist.outage", error=str(error))
-            return _Final(status.REFUSED_OUT_OF_RESOURCES, "the worklist is not available now")
+            return Final(status.REFUSED_OUT_OF_RESOURCES, "the worklist is not available now")
         except (ProtocolError, OSError):
             raise  # the peer's end of it, or the network's
         except Exception:
             log.exception("worklist.defect")
-            return _Final(status.UNABLE_TO_PROCESS, "failed here; the operator's log tells more")
+            return DEFECT
 
-    def _answered(self) -> _Final:
+    def _answered(self) -> Final:
         context = self._message.context
         explicit = context.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
         keys = dataset.read(self._message.data_set or b"", explicit=explicit, vr_of=vr_of)
@@ -137,8 +112,8 @@ class _Search:
         plan = Plan(
             keys, Asker(calling, explicit, dataset.character_sets(keys), self._service.zone)
         )
-        if not plan.is_worklist:
-            return _Final(status.IDENTIFIER_DOES_NOT_MATCH, "no key of the Modality Worklist")
+        if not plan.is_known:
+            return Final(status.IDENTIFIER_DOES_NOT_MATCH, "no key of the Modality Worklist")
         asked = Matching(keys)
         query = Query(plan.columns, asked.keys, self._caller(calling, asked.keys))
         pending = status.PENDING
@@ -146,10 +121,10 @@ class _Search:
             pending = status.PENDING_UNSUPPORTED_KEYS
         stream = self._stream(plan, query)
         if not self._association.send_responses(self._message, stream, pending):
-            return _Final(status.CANCEL)
+            return Final(status.CANCEL)
         if self._is_full:
-            return _Final(status.REFUSED_OUT_OF_RESOURCES, f"more than {self.answers} items match")
-        return _Final(status.SUCCESS)
+            return Final(status.REFUSED_OUT_OF_RESOURCES, f"more than {self.answers} items match")
+        return Final(status.SUCCESS)
 
     def _stream(self, plan: Plan, query: Query) -> Iterator[bytes]:
         service = self._service
