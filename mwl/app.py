@@ -35,8 +35,10 @@ from mwl.listeners import Listeners
 from mwl.net.acceptor import Admission
 from mwl.net.limits import Limits
 from mwl.net.server import AssociationServer
+from mwl.objects import open_store
 from mwl.scp.echo import EchoService
 from mwl.scp.guarded import Guarded
+from mwl.scp.storage import StorageService
 from mwl.scp.worklist import WorklistService
 from mwl.supervisor import DRAIN_S, Board, Child, Role, Supervisor
 
@@ -152,9 +154,17 @@ def _run_dicom(settings: Settings, listeners: Listeners, _board: Board, child: C
         WorklistService(database, settings.site.zone_info),
         lambda calling: doorkeeper.allows(calling, "worklist"),
     )
+    storage = Guarded(
+        StorageService(
+            database,
+            open_store(settings.archive, settings.data_dir),
+            settings.archive.private_classes,
+        ),
+        lambda calling: doorkeeper.allows(calling, "store"),
+    )
     server = AssociationServer(
         listener,
-        [EchoService(), worklist],
+        [EchoService(), worklist, storage],
         admit=admit,
         limits=Limits(
             max_associations=given.max_associations,
@@ -162,6 +172,7 @@ def _run_dicom(settings: Settings, listeners: Listeners, _board: Board, child: C
             idle_timeout_s=given.idle_timeout_s,
             # The only data sets that come are identifiers, and longer ones aren't read.
             max_data_set_bytes=dataset.MAX_BYTES,
+            max_streamed_bytes=settings.archive.max_instance_bytes,
         ),
     )
     doorkeeper.start()

@@ -1,0 +1,169 @@
+"""C-STORE as SCP: what is answered 0000 is on disk, and in the index.
+
+The order of things: the data set goes to the object store as it comes; its header is looked
+at; the object is made durable; the index row is committed; then the answer. Whatever ends
+before the row leaves at most an object that nobody knows, and `mwl verify` finds it.
+
+- A700 where the disk, the bucket or the database is in trouble: the scanner may try again.
+- A900 where the data set is not what its command says, or lacks a UID that it must have.
+- C000 where it can't be read: cut short, or with lengths that don't add up.
+- 0117 where the SOP Instance UID can't be one.
+
+What contradicts the archive is quarantined, and that is a success: the bytes are kept.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from mwl import archive
+from mwl.archive import Outcome, Received
+from mwl.db import Database
+from mwl.errors import Outage, Rejected
+from mwl.net.association import Association
+from mwl.net.dimse import Command, CommandField, Context, Message
+from mwl.net.status import DATA_SET_DOES_NOT_MATCH
+from mwl.objects import ObjectStore
+from mwl.scp.storage.answer import (
+    BAD_INSTANCE_UID,
+    DEFECT,
+    INDEX_OUT,
+    NO_DATA_SET,
+    STORED,
+    Answer,
+    Refused,
+    answer_to,
+    is_instance_uid,
+    mismatch,
+)
+from mwl.scp.storage.attributes import (
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    attributes,
+    plain,
+)
+from mwl.scp.storage.header import Header
+from mwl.scp.storage.incoming import Incoming
+from mwl.scp.storage.pause import Pause
+from mwl.scp.storage.syntaxes import STORAGE_CLASSES, TRANSFER_SYNTAXES
+
+log = structlog.get_logger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageService:
+    """Storage of whatever carries its pixels; `private_classes` are taken beside the standard's."""
+
+    database: Database
+    objects: ObjectStore
+    private_classes: tuple[str, ...] = ()
+    clock: Callable[[], datetime] = _utc_now
+    pause: Pause = field(default_factory=Pause)
+
+    # What is kept as it came is best taken as the scanner has it.
+    theirs_first = True
+
+    @property
+    def abstract_syntaxes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*STORAGE_CLASSES, *self.private_classes)))
+
+    @property
+    def transfer_syntaxes(self) -> tuple[str, ...]:
+        return TRANSFER_SYNTAXES
+
+    @property
+    def operations(self) -> frozenset[CommandField]:
+        return frozenset({CommandField.C_STORE})
+
+    def receive(self, association: Association, context: Context, command: Command) -> Incoming:
+        """Take a data set as it comes."""
+        incoming = Incoming(context, command.sop_instance, self.objects, association.calling_title)
+        if not is_instance_uid(command.sop_instance):
+            incoming.fail(Refused(BAD_INSTANCE_UID))
+        elif self.pause.is_on():
+            incoming.fail(Refused(INDEX_OUT))
+        return incoming
+
+    def handle(self, association: Association, message: Message) -> None:
+        """Answer one C-STORE-RQ whose data set has come."""
+        answer = self._answer(message.sink)
+        if answer.status:
+            log.warning(
+                "storage.refused",
+                calling=association.calling_title,
+                sop_instance=message.command.sop_instance[:64],
+                status=f"{answer.status:04X}",
+                comment=answer.comment,
+            )
+        association.send_response(message, answer.status, elements=answer.elements())
+
+    def _answer(self, sink: object) -> Answer:
+        if not isinstance(sink, Incoming):
+            return NO_DATA_SET
+        try:
+            received = self._received(sink, sink.header())
+            sink.finish()
+            return self._indexed(received)
+        except Exception as error:
+            answer = answer_to(error)
+            if answer is None:
+                log.exception("storage.defect", exc_info=error)
+                return DEFECT
+            if isinstance(error, Outage):
+                log.warning("storage.outage", error=str(error))
+            return answer
+
+    def _received(self, incoming: Incoming, header: Header) -> Received:
+        values, context = header.values, incoming.context
+        if plain(values, SOP_CLASS_UID) != context.abstract_syntax:
+            raise mismatch("SOP Class UID is not the command's", SOP_CLASS_UID)
+        if plain(values, SOP_INSTANCE_UID) != incoming.sop_instance:
+            raise mismatch("SOP Instance UID is not the command's", SOP_INSTANCE_UID)
+        study, series = plain(values, STUDY_INSTANCE_UID), plain(values, SERIES_INSTANCE_UID)
+        if not study:
+            raise mismatch("no Study Instance UID", STUDY_INSTANCE_UID)
+        if not series:
+            raise mismatch("no Series Instance UID", SERIES_INSTANCE_UID)
+        return Received(
+            study_instance_uid=study,
+            series_instance_uid=series,
+            sop_instance_uid=incoming.sop_instance,
+            sop_class_uid=context.abstract_syntax,
+            transfer_syntax=context.transfer_syntax,
+            source=incoming.source,
+            key=incoming.key,
+            size=incoming.size,
+            data_set_offset=incoming.data_set_offset,
+            sha256=incoming.sha256,
+            attributes=attributes(header, big=incoming.is_big),
+            received_at=self.clock(),
+        )
+
+    def _indexed(self, received: Received) -> Answer:
+        """Commit the index row of an object that is durable."""
+        try:
+            stored = archive.store(self.database, received)
+        except Rejected as error:
+            self._forget(received.key)
+            return Answer(DATA_SET_DOES_NOT_MATCH, str(error.faults[0]))
+        except Outage as error:
+            # The row may be there all the same: nobody may remove the object.
+            log.warning("storage.index_outage", error=str(error), key=received.key)
+            self.pause.begin()
+            return INDEX_OUT
+        if stored.outcome is Outcome.REPEATED:
+            self._forget(received.key)
+        return STORED
+
+    def _forget(self, key: str) -> None:
+        with suppress(Outage):  # then `mwl verify` finds it
+            self.objects.delete(key)
