@@ -49,14 +49,6 @@ class Outcome(StrEnum):
     QUARANTINED = "quarantined"
 
 
-class Lack(StrEnum):
-    """Why nobody can be promised that an instance is kept and served."""
-
-    UNKNOWN = "unknown"  # no such instance
-    OTHER_CLASS = "other class"  # it is of another SOP class
-    QUARANTINED = "quarantined"  # kept, but it contradicts what is here
-
-
 @dataclass(frozen=True, slots=True)
 class Person:
     """Whom the images say that they show; empty: they don't say."""
