@@ -22,6 +22,8 @@ REQUEST_ATTRIBUTES = 0x00400275
 _UNDEFINED = 0xFFFFFFFF
 _DELIMITERS = 0xFFFE  # the group of items and of what ends them
 _SHORT = frozenset(vr.encode() for vr in SHORT_FORM)
+_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 7.1.2
+_VRS = _SHORT | _LONG
 _UNKNOWN = b"UN"
 _OF_SEQUENCES = (b"SQ", _UNKNOWN, b"")  # the last: Implicit VR doesn't say
 _HEADER = 8  # bytes of tag, VR and a short length; of tag and length of an item
@@ -56,25 +58,25 @@ class _Level:
 class Scanner:
     """Read a data set's header out of its pieces.
 
-    `wanted` are tags of the top level, `of_requests` those in items of (0040,0275).
+    `wanted` are tags of the top level, `of_requests` those in items of (0040,0275). Whether
+    VRs are explicit is seen in the first element; the order of bytes is not.
     """
 
-    def __init__(
-        self, wanted: frozenset[int], of_requests: frozenset[int], *, explicit: bool, big: bool
-    ) -> None:
+    def __init__(self, wanted: frozenset[int], of_requests: frozenset[int], *, big: bool) -> None:
         self.header = Header()
         self._of_requests = of_requests
         order = ">" if big else "<"
         self._explicit_header = Struct(f"{order}HH2sH").unpack_from
         self._implicit_header = Struct(f"{order}HHI").unpack_from
         self._long = Struct(f"{order}I").unpack_from
-        self._level = _Level(False, None, explicit, wanted, self.header.values)
+        self._level = _Level(False, None, True, wanted, self.header.values)
         self._above: list[_Level] = []
         self._at = 0  # in the data set: what comes next, or the beginning of `_rest`
         self._skip = 0  # so many bytes that come are of no interest
         self._rest = bytearray()  # the beginning of an element
         self._need = _HEADER  # so much of it must be there to go on
         self._left = MAX_ELEMENTS
+        self._is_judged = False
 
     def feed(self, fragment: memoryview) -> None:
         """Take the next piece. Raises Rejected."""
@@ -104,6 +106,10 @@ class Scanner:
     def _use(self, data: memoryview | bytearray, start: int) -> None:
         """Walk on from `start`; remember what is left over, or how much is to be skipped."""
         at, size = start, len(data)
+        if not self._is_judged and size >= _HEADER:
+            # Some senders write Implicit VR whatever was agreed on, or the reverse of it.
+            self._level.explicit = bytes(data[4:6]) in _VRS
+            self._is_judged = True
         base = self._at - start  # where `data` begins in the data set
         is_over = False
         while not is_over:

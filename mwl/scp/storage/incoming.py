@@ -2,18 +2,13 @@
 
 import hashlib
 
-import structlog
-
 from mwl.net.dimse import Context
-from mwl.net.pdu import IMPLICIT_VR_LITTLE_ENDIAN
 from mwl.objects import ObjectStore, Writer
 from mwl.scp.storage.attributes import OF_REQUESTS, WANTED
 from mwl.scp.storage.header import Header, Scanner
 from mwl.scp.storage.inflate import InflatingScanner
 from mwl.scp.storage.part10 import file_header
 from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN
-
-log = structlog.get_logger(__name__)
 
 
 class Incoming:
@@ -98,11 +93,6 @@ class Incoming:
 
 
 def _scanner(transfer_syntax: str) -> Scanner | InflatingScanner:
-    scanner = Scanner(
-        WANTED,
-        OF_REQUESTS,
-        explicit=transfer_syntax != IMPLICIT_VR_LITTLE_ENDIAN,
-        big=transfer_syntax == EXPLICIT_VR_BIG_ENDIAN,
-    )
+    scanner = Scanner(WANTED, OF_REQUESTS, big=transfer_syntax == EXPLICIT_VR_BIG_ENDIAN)
     deflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
     return InflatingScanner(scanner) if deflated else scanner
