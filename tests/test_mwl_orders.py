@@ -63,3 +63,20 @@ def test_no_action_leaves_a_final_state(state):
 )
 def test_an_order_is_what_its_steps_make_of_it(steps, order):
     assert derive(steps) is order
+
+
+@pytest.mark.parametrize("first", list(StepState))
+@pytest.mark.parametrize("second", list(StepState))
+def test_the_marks_change_nothing_but_what_they_rest_on(first, second):
+    steps = [first, second]
+    plain = derive(steps)
+    closed = OrderState.CLOSED if plain is OrderState.COMPLETED else plain
+    expired = OrderState.EXPIRED if plain is OrderState.SCHEDULED else plain
+    assert derive(steps, closed=True) is closed
+    assert derive(steps, expired=True) is expired
+    assert plain not in {OrderState.CLOSED, OrderState.EXPIRED}
+
+
+def test_new_work_takes_an_order_out_of_closed():
+    assert derive([CO, S], closed=True) is OrderState.IN_PROGRESS
+    assert derive([S, ST], expired=True) is OrderState.IN_PROGRESS

@@ -1,0 +1,134 @@
+"""Judge one order, in the caller's transaction, and write what follows."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy import Connection
+from sqlmodel import Session
+
+from mwl import config
+from mwl.closing import rows
+from mwl.closing_rules import Rules, Ruling, ends_by_silence, expires, rule
+from mwl.errors import Fault, Reason, Rejected
+from mwl.orders import OrderState, StepState, derive
+from mwl.outbox import Destinations, status_facts
+from mwl.performed import Route, news
+from mwl.worklist import standing
+
+log = structlog.get_logger(__name__)
+
+Row = dict[str, Any]
+
+ASKED = "images that the scanner listed have not come: ask there"
+
+
+def rules_of(close: config.Close) -> Rules:
+    """Take the rules from `[close]` of the settings."""
+    return Rules(
+        elsewhere=close.images == "elsewhere",
+        ask=timedelta(hours=close.ask_h),
+        quiet=timedelta(minutes=close.quiet_min),
+        expire=timedelta(days=close.expire_days),
+    )
+
+
+class Judgement(NamedTuple):
+    """What is to be done with an order: steps that end by silence, and what rules say then."""
+
+    silent: list[int]
+    ruling: Ruling
+
+    @property
+    def acts(self) -> bool:
+        """Whether there is more to do than to look again."""
+        return bool(self.silent or self.ruling.route or self.ruling.ask)
+
+
+def judge(conn: Connection, order: Row, rules: Rules, now: datetime) -> Judgement:
+    """Apply the rules to an order, without changing anything."""
+    works = rows.works(conn, order["id"])
+    silent = [step for step, work in works.items() if ends_by_silence(work, now, rules)]
+    works |= {step: replace(works[step], state=StepState.COMPLETED) for step in silent}
+    state = derive(
+        (work.state for work in works.values()),
+        closed=order["closed_at"] is not None,
+        expired=order["expired_at"] is not None,
+    )
+    ruling = rule(state, list(works.values()), now, rules)
+    # A person is asked once.
+    return Judgement(silent, replace(ruling, ask=ruling.ask and ASKED not in order["flags"]))
+
+
+def consider(
+    session: Session, order: int, close: config.Close, now: datetime, told: Destinations
+) -> OrderState | None:
+    """Do what the rules say of an order now; tell its state (None: there is no such order).
+
+    Called where a step has just been completed, once the order's state is written; else the
+    clock calls it. Holds the order.
+    """
+    conn = session.connection()
+    held = standing.hold(conn, order).first()
+    if held is None:
+        return None
+    found = held._asdict()
+    judgement = judge(conn, found, rules_of(close), now)
+    ruling = judgement.ruling
+    if not judgement.acts and ruling.check_at == found["check_at"]:
+        return OrderState(found["status"])
+    rows.complete_steps(conn, judgement.silent, now)
+    if ruling.ask:
+        rows.write_flags(conn, order, [*found["flags"], ASKED])
+    if ruling.route is not None:
+        return _close(session, found, ruling.route, now, told)
+    return _settle(session, found, now, told, check_at=ruling.check_at)
+
+
+def close(session: Session, order: int, now: datetime, told: Destinations) -> OrderState:
+    """Close an order by hand. Rejected: UNKNOWN_KEY; FINAL where it is not COMPLETED."""
+    held = standing.hold(session.connection(), order).first()
+    if held is None:
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "", "no such order"))
+    if held.status != OrderState.COMPLETED:
+        text = f"the order is {held.status}: only one that is COMPLETED can be closed"
+        raise Rejected(Fault(Reason.FINAL, "", text))
+    return _close(session, held._asdict(), Route.HAND, now, told)
+
+
+def expire(session: Session, order: int, close: config.Close, now: datetime) -> bool:
+    """Hide an order that was never begun and is long past; tell whether it was so."""
+    conn = session.connection()
+    held = standing.hold(conn, order).first()
+    if held is None:
+        return False
+    plans, rules = rows.plans(conn, order), rules_of(close)
+    if not expires(OrderState(held.status), plans, held.revived_at, now, rules):
+        return False
+    rows.hide_steps(conn, order)
+    standing.settle(conn, held._asdict(), now, expired_at=now)
+    log.info("order.expired", order=order)
+    return True
+
+
+def _close(
+    session: Session, order: Row, route: Route, now: datetime, told: Destinations
+) -> OrderState:
+    if ASKED in order["flags"]:  # and is answered
+        flags = [flag for flag in order["flags"] if flag != ASKED]
+        rows.write_flags(session.connection(), order["id"], flags)
+    log.info("order.closed", order=order["id"], by=str(route))
+    return _settle(session, order, now, told, closed_at=now, closed_by=str(route))
+
+
+def _settle(
+    session: Session, order: Row, now: datetime, told: Destinations, **marks: Any
+) -> OrderState:
+    before = OrderState(order["status"])
+    after = standing.settle(session.connection(), order, now, **marks)
+    for event in news(before, after):
+        status_facts(session, told, order["id"], event, now)
+    if after is OrderState.CLOSED and before is not after:
+        status_facts(session, told, order["id"], "CLOSED", now)
+    return after

@@ -1,0 +1,345 @@
+"""What the rows say of an order's steps, their performance, and their images."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from mwl.closing_rules import Plan, Work
+from mwl.db import Prepared
+from mwl.db.tables import (
+    Device,
+    ImagingOrder,
+    Instance,
+    PerformedInstance,
+    PerformedLink,
+    PerformedStep,
+    RequestedProcedure,
+    ScheduledStep,
+    Series,
+    StepStation,
+    StoredObject,
+    Study,
+)
+from mwl.orders import FINAL, WAITING, OrderState, StepState
+from mwl.performed import PerformedState
+from mwl.studies import ObjectState
+
+_ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_STATION = StepStation.__table__  # type: ignore[attr-defined]
+_DEVICE = Device.__table__  # type: ignore[attr-defined]
+_LINK = PerformedLink.__table__  # type: ignore[attr-defined]
+_PERFORMED = PerformedStep.__table__  # type: ignore[attr-defined]
+_LIST = PerformedInstance.__table__  # type: ignore[attr-defined]
+_STUDY = Study.__table__  # type: ignore[attr-defined]
+_SERIES = Series.__table__  # type: ignore[attr-defined]
+_INSTANCE = Instance.__table__  # type: ignore[attr-defined]
+_OBJECT = StoredObject.__table__  # type: ignore[attr-defined]
+_o, _r, _s, _station, _device = _ORDER.c, _PROCEDURE.c, _STEP.c, _STATION.c, _DEVICE.c
+_link, _performed, _listed = _LINK.c, _PERFORMED.c, _LIST.c
+_study, _series, _instance, _object = _STUDY.c, _SERIES.c, _INSTANCE.c, _OBJECT.c
+
+_MOST_FLAGS = 100
+
+_GIVEN = bindparam("order_row", type_=_o.id.type)
+
+
+def _one_of(states: Iterable[StepState]) -> ColumnElement[bool]:
+    values = [literal_column(f"'{state}'", String()) for state in sorted(states)]
+    either: ColumnElement[bool] = _s.state.in_(values)
+    return either
+
+
+_IS_WAITING = _one_of(WAITING)
+_IS_OPEN = _one_of(set(StepState) - FINAL)
+
+
+def _silent() -> ColumnElement[bool]:
+    """Tell of a step and a device: one of its own scanners, and it sends no MPPS.
+
+    A step that no station is given to may be done on any scanner of its modality.
+    """
+    given = exists().where(
+        _station.step == _s.id, func.upper(_station.ae_title) == func.upper(_device.ae_title)
+    )
+    unassigned = and_(
+        _s.station_ae_titles == literal_column("''"),
+        _s.modality != literal_column("''"),
+        _s.modality == _device.modality,
+    )
+    return and_(~_device.mpps, or_(given, unassigned))
+
+
+def _is_from() -> ColumnElement[bool]:
+    # Never what somebody imports, prefetches or forwards: that comes from another title.
+    return func.upper(_object.source) == func.upper(_device.ae_title)
+
+
+# --- one order
+
+_STEPS = Prepared(
+    select(_s.id, _s.sps_id, _s.state, _s.state_at, _s.start_at)
+    .join(_PROCEDURE, _s.procedure == _r.id)
+    .where(_r.imaging_order == _GIVEN)
+    .order_by(_s.id)
+)
+_REPORTS = Prepared(
+    select(_link.scheduled_step, _performed.state, _performed.final_at, _performed.updated_at)
+    .join(_PERFORMED, _link.performed_step == _performed.id)
+    .join(_STEP, _link.scheduled_step == _s.id)
+    .join(_PROCEDURE, _s.procedure == _r.id)
+    .where(_r.imaging_order == _GIVEN)
+)
+# A subquery with LIMIT is never made into a walk through the whole archive.
+_KEPT = (
+    select(_object.id)
+    .join(_INSTANCE, _object.instance == _instance.id)
+    .where(
+        _instance.sop_instance_uid == _listed.sop_instance_uid,
+        _object.state == literal_column(f"'{ObjectState.SERVED}'", String()),
+    )
+    .limit(literal_column("1"))
+    .correlate(_LIST)
+    .scalar_subquery()
+)
+_LISTED = Prepared(
+    select(
+        _link.scheduled_step,
+        func.count().label("listed"),
+        func.sum(case((_KEPT.is_(None), 1), else_=0)).label("missing"),
+    )
+    .join(_PERFORMED, _link.performed_step == _performed.id)
+    .join(_LIST, _listed.performed_step == _performed.id)
+    .join(_STEP, _link.scheduled_step == _s.id)
+    .join(_PROCEDURE, _s.procedure == _r.id)
+    .where(
+        _r.imaging_order == _GIVEN,
+        _performed.state == literal_column(f"'{PerformedState.COMPLETED}'", String()),
+    )
+    .group_by(_link.scheduled_step)
+)
+_SILENT = Prepared(
+    select(_s.id)
+    .distinct()
+    .join(_PROCEDURE, _s.procedure == _r.id)
+    .join(_DEVICE, _silent())
+    .where(_r.imaging_order == _GIVEN)
+)
+_IMAGES = Prepared(
+    select(_s.id, _s.sps_id, _series.request, func.max(_object.received_at).label("newest"))
+    .join(_PROCEDURE, _s.procedure == _r.id)
+    .join(_STUDY, _study.requested_procedure == _r.id)
+    .join(_SERIES, _series.study == _study.id)
+    .join(_INSTANCE, _instance.series == _series.id)
+    .join(_OBJECT, _object.instance == _instance.id)
+    .join(_DEVICE, and_(_is_from(), _silent()))
+    .where(_r.imaging_order == _GIVEN)
+    .group_by(_s.id, _s.sps_id, _series.id, _series.request)
+)
+_COMPLETE = Prepared(
+    update(_STEP)
+    .where(_s.id == bindparam("row"))
+    .values(state=StepState.COMPLETED.value, state_at=bindparam("now"))
+)
+_HIDE = Prepared(
+    update(_STEP)
+    .where(_s.procedure.in_(select(_r.id).where(_r.imaging_order == _GIVEN)))
+    .values(expired=true())
+)
+_FLAG = Prepared(
+    update(_ORDER).where(_o.id == bindparam("row")).values(flags=bindparam("new_flags"))
+)
+
+
+def works(conn: Connection, order: int) -> dict[int, Work]:
+    """Tell of each step of an order what is known of its performance and its images."""
+    given = {"order_row": order}
+    asked = [each.send(conn, given) for each in (_STEPS, _REPORTS, _LISTED)]
+    steps, reports, listed = (reply.all() for reply in asked)
+    found = {row.id: Work(StepState(row.state), state_at=row.state_at) for row in steps}
+    for row in reports:
+        found[row.scheduled_step] = _reported(found[row.scheduled_step], row)
+    for row in listed:
+        work = found[row.scheduled_step]
+        found[row.scheduled_step] = replace(work, listed=row.listed, missing=int(row.missing))
+    if not all(work.reported for work in found.values()):
+        _add_silent(conn, given, found, {row.sps_id for row in steps})
+    return found
+
+
+def _reported(work: Work, row: Any) -> Work:
+    work = replace(work, reported=True)
+    if row.state == PerformedState.IN_PROGRESS:
+        return replace(work, running=True)
+    if row.state == PerformedState.COMPLETED:
+        at = row.final_at or row.updated_at
+        return replace(work, listed_at=max(at, work.listed_at or at))
+    return work
+
+
+def _add_silent(
+    conn: Connection, given: dict[str, int], found: dict[int, Work], sps_ids: set[str]
+) -> None:
+    silent = _SILENT.all(conn, given)
+    for row in silent:
+        found[row.id] = replace(found[row.id], silent=True)
+    for row in _IMAGES.all(conn, given) if silent else ():
+        # What a series says that it was made for tells the steps of one procedure apart.
+        named = {item.get("ScheduledProcedureStepID") for item in row.request} & sps_ids
+        if not named or row.sps_id in named:
+            at = found[row.id].image_at or row.newest
+            found[row.id] = replace(found[row.id], image_at=max(at, row.newest))
+
+
+def plans(conn: Connection, order: int) -> list[Plan]:
+    """Tell when the steps of an order were to begin."""
+    rows = _STEPS.all(conn, {"order_row": order})
+    return [Plan(StepState(row.state), row.start_at) for row in rows]
+
+
+def complete_steps(conn: Connection, steps: Iterable[int], now: datetime) -> None:
+    """Make steps COMPLETED."""
+    for step in steps:
+        _COMPLETE.send(conn, {"row": step, "now": now})
+
+
+def hide_steps(conn: Connection, order: int) -> None:
+    """Hide the steps of an order from scanners."""
+    _HIDE.send(conn, {"order_row": order})
+
+
+def write_flags(conn: Connection, order: int, flags: Sequence[str]) -> None:
+    """Write what a person should see of an order, at most as much as messages may."""
+    _FLAG.send(conn, {"row": order, "new_flags": list(flags)[-_MOST_FLAGS:]})
+
+
+# --- which orders
+
+_DUE = Prepared(
+    select(_o.id, _o.check_at)
+    .where(_o.check_at <= bindparam("now", type_=_o.check_at.type))
+    .order_by(_o.check_at)
+    .limit(bindparam("limit"))
+)
+_READ = Prepared(select(_ORDER).where(_o.id == bindparam("row")))
+_POSTPONE = Prepared(
+    update(_ORDER)
+    .where(_o.id == bindparam("row"), _o.check_at == bindparam("seen", type_=_o.check_at.type))
+    .values(check_at=bindparam("next"))
+)
+_BEGIN = Prepared(
+    update(_ORDER)
+    .where(_o.id == bindparam("row"), _o.check_at.is_(None))
+    .values(check_at=bindparam("next"))
+)
+_ANY_SILENT = Prepared(select(_device.id).where(~_device.mpps).limit(literal_column("1")))
+_ITS_IMAGE = (
+    select(_object.id)
+    .join(_INSTANCE, _object.instance == _instance.id)
+    .join(_SERIES, _instance.series == _series.id)
+    .where(_series.study == _study.id, _is_from())
+    .limit(literal_column("1"))
+    .correlate(_STUDY, _DEVICE)
+    .scalar_subquery()
+)
+_WITH_SILENT_IMAGES = Prepared(
+    select(_o.id)
+    .distinct()
+    .join(_PROCEDURE, _r.imaging_order == _o.id)
+    .join(_STEP, _s.procedure == _r.id)
+    .join(_STUDY, _study.requested_procedure == _r.id)
+    .join(_DEVICE, _silent())
+    .where(_IS_OPEN, _o.check_at.is_(None), _ITS_IMAGE.is_not(None))
+    .limit(bindparam("limit"))
+)
+_other = _STEP.alias("other")
+_other_r = _PROCEDURE.alias("other_r")
+_LATER = exists().where(
+    _other_r.c.imaging_order == _o.id,
+    _other.c.procedure == _other_r.c.id,
+    _other.c.start_at > bindparam("cutoff", type_=_s.start_at.type),
+    _other.c.state.in_([literal_column(f"'{state}'", String()) for state in sorted(WAITING)]),
+)
+_EXPIRABLE = Prepared(
+    select(_o.id)
+    .distinct()
+    .join(_PROCEDURE, _r.imaging_order == _o.id)
+    .join(_STEP, _s.procedure == _r.id)
+    .where(
+        _IS_WAITING,
+        _s.start_local <= bindparam("cutoff_local"),  # for the index
+        _s.start_at <= bindparam("cutoff", type_=_s.start_at.type),
+        ~_s.expired,
+        _o.status == literal_column(f"'{OrderState.SCHEDULED}'", String()),
+        or_(
+            _o.revived_at.is_(None),
+            _o.revived_at <= bindparam("cutoff", type_=_s.start_at.type),
+        ),
+        ~_LATER,
+    )
+    .limit(bindparam("limit"))
+)
+_FURTHEST_ZONE = timedelta(hours=26)  # between two wall clocks
+
+
+class Check(NamedTuple):
+    """When an order is, or was, to be looked at."""
+
+    order: int
+    seen: datetime
+    next_at: datetime | None = None
+
+
+def due(conn: Connection, now: datetime, limit: int) -> list[Check]:
+    """List the orders that are to be looked at, those that waited longest first."""
+    return [Check(*row) for row in _DUE.all(conn, {"now": now, "limit": limit})]
+
+
+def order(conn: Connection, row: int) -> dict[str, Any]:
+    """Read an order as it is, without holding it."""
+    found: dict[str, Any] = _READ.first(conn, {"row": row})._asdict()
+    return found
+
+
+def postpone(conn: Connection, checks: Iterable[Check]) -> None:
+    """Look at orders again at `next_at`, unless somebody has changed that meanwhile."""
+    for order, seen, next_at in sorted(checks):
+        _POSTPONE.send(conn, {"row": order, "seen": seen, "next": next_at})
+
+
+def begin_checks(conn: Connection, orders: Iterable[int], at: datetime) -> None:
+    """Look at orders of which nothing was expected."""
+    for order in sorted(orders):
+        _BEGIN.send(conn, {"row": order, "next": at})
+
+
+def with_silent_images(conn: Connection, limit: int) -> list[int]:
+    """List orders that have not ended, though images from a scanner without MPPS are here."""
+    if _ANY_SILENT.first(conn, {}) is None:
+        return []
+    return [row.id for row in _WITH_SILENT_IMAGES.all(conn, {"limit": limit})]
+
+
+def expirable(conn: Connection, cutoff: datetime, limit: int) -> list[int]:
+    """List orders that were never begun and were to begin at `cutoff` or before."""
+    local = (cutoff + _FURTHEST_ZONE).strftime("%Y%m%d%H%M%S")
+    given = {"cutoff": cutoff, "cutoff_local": local, "limit": limit}
+    return [row.id for row in _EXPIRABLE.all(conn, given)]

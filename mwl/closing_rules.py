@@ -1,0 +1,147 @@
+"""How orders end: when one closes, when a quiet study ends a step, when one expires; pure.
+
+The rules that this module bears:
+
+1. Only a COMPLETED order closes. Where images go to another archive, that alone closes it.
+2. Else the rule must hold of each COMPLETED step:
+   - its MPPS have listed instances, each is in the archive, and none is IN PROGRESS; what a
+     DISCONTINUED one lists binds nobody. None listed: it never closes by itself.
+   - or it has no MPPS at all, its scanner is one that sends none (`mpps = false`), and the
+     images from there have been quiet for `quiet`. An MPPS outranks this.
+3. A step that has not ended is COMPLETED by such a quiet study as well.
+4. Images that were listed and have not come after `ask` are a person's to ask for, once.
+5. An order that was never begun expires `expire` after the last scheduled start among its
+   open steps, or after it was brought back from that; it hides, and nobody is told.
+6. CLOSED and EXPIRED are not gone back from because something old is heard again: what comes
+   late is added to the story.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from mwl.orders import FINAL, WAITING, OrderState, StepState
+from mwl.performed import Route
+
+# What is waited for is looked at again after a part of the time that it has been waited for:
+# soon after the scan every few seconds, a day later every quarter of an hour.
+_PART_OF_WAIT = 60
+_SOONEST, _LATEST = timedelta(seconds=2), timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The site's choices: `[close]` of the settings."""
+
+    elsewhere: bool  # images go to another archive
+    ask: timedelta
+    quiet: timedelta
+    expire: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is known of a scheduled step's performance and its images."""
+
+    state: StepState
+    reported: bool = False  # some MPPS is linked with it
+    running: bool = False  # one of these is IN PROGRESS
+    listed: int = 0  # instances that its COMPLETED MPPS list
+    missing: int = 0  # those of them that are not in the archive
+    listed_at: datetime | None = None  # when the last of these MPPS ended
+    silent: bool = False  # its scanner sends no MPPS
+    image_at: datetime | None = None  # the newest image of such a scanner
+    state_at: datetime | None = None  # since when it is in this state
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What is to be done with an order, and when to look at it again (None: no need)."""
+
+    route: Route | None = None
+    ask: bool = False
+    check_at: datetime | None = None
+
+
+def is_quiet(work: Work, now: datetime, rules: Rules) -> bool:
+    """Tell whether a step's images have all come, as far as silence can say."""
+    if work.reported or work.image_at is None:
+        return False
+    return now - work.image_at >= rules.quiet
+
+
+def ends_by_silence(work: Work, now: datetime, rules: Rules) -> bool:
+    """Tell whether a step is to be COMPLETED since its study is quiet."""
+    return work.state not in FINAL and is_quiet(work, now, rules)
+
+
+def rule(state: OrderState, works: Sequence[Work], now: datetime, rules: Rules) -> Ruling:
+    """Judge an order in `state` by the work on its steps; quiet ones have been ended."""
+    if state is OrderState.COMPLETED:
+        return _rule_completed([w for w in works if w.state is StepState.COMPLETED], now, rules)
+    if state in (OrderState.SCHEDULED, OrderState.IN_PROGRESS, OrderState.EXPIRED):
+        looks = [
+            _next_silence(work, now, rules)
+            for work in works
+            if work.state not in FINAL and _is_silent(work) and work.image_at
+        ]
+        return Ruling(check_at=min(looks, default=None))
+    return Ruling()
+
+
+def _rule_completed(works: Sequence[Work], now: datetime, rules: Rules) -> Ruling:
+    if rules.elsewhere:
+        return Ruling(Route.ELSEWHERE)
+    routes = [_route(work, now, rules) for work in works]
+    if None not in routes:
+        # The weaker evidence names the route.
+        return Ruling(Route.QUIET if Route.QUIET in routes else Route.ARCHIVED)
+    waits = [now - work.listed_at for work in works if work.missing and work.listed_at]
+    looks = [now + _pause(wait) for wait in waits]
+    looks += [_next_silence(work, now, rules) for work in works if _is_silent(work)]
+    return Ruling(ask=any(wait >= rules.ask for wait in waits), check_at=min(looks, default=None))
+
+
+def _route(work: Work, now: datetime, rules: Rules) -> Route | None:
+    """Tell by which rule a COMPLETED step lets its order close; None: not yet."""
+    if work.listed and not work.missing and not work.running:
+        return Route.ARCHIVED
+    return Route.QUIET if is_quiet(work, now, rules) else None
+
+
+def _pause(waited: timedelta) -> timedelta:
+    return min(max(waited / _PART_OF_WAIT, _SOONEST), _LATEST)
+
+
+def _is_silent(work: Work) -> bool:
+    return work.silent and not work.reported
+
+
+def _next_silence(work: Work, now: datetime, rules: Rules) -> datetime:
+    """Tell when to look again at a study that is silent, or will be: not before then."""
+    if work.image_at is not None:
+        return max(work.image_at + rules.quiet, now + _SOONEST)
+    return now + _pause(now - (work.state_at or now))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When a scheduled step was to begin."""
+
+    state: StepState
+    start_at: datetime
+
+
+def expires(
+    state: OrderState,
+    plans: Iterable[Plan],
+    revived_at: datetime | None,
+    now: datetime,
+    rules: Rules,
+) -> bool:
+    """Tell whether an order in `state` has expired by `now`."""
+    starts = [plan.start_at for plan in plans if plan.state in WAITING]
+    if state is not OrderState.SCHEDULED or not starts:
+        return False
+    since = max(starts) if revived_at is None else max(*starts, revived_at)
+    return now - since >= rules.expire
