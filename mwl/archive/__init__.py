@@ -5,9 +5,21 @@ an instance is known, linking.py how studies find their orders, query.py what is
 bytes themselves are in the object store; here are their keys.
 """
 
+from mwl.archive.by_hand import Linked, link
 from mwl.archive.linking import link_unmatched
+from mwl.archive.listing import quarantined, studies
 from mwl.archive.received import Received, Stored
 from mwl.archive.store import store
 from mwl.studies import Outcome
 
-__all__ = ["Outcome", "Received", "Stored", "link_unmatched", "store"]
+__all__ = [
+    "Linked",
+    "Outcome",
+    "Received",
+    "Stored",
+    "link",
+    "link_unmatched",
+    "quarantined",
+    "store",
+    "studies",
+]

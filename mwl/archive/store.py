@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection, bindparam, select
 from sqlmodel import Session
 
-from mwl.archive import fresh, studies, versions
+from mwl.archive import fresh, places, versions
 from mwl.archive.known import Place, known_of
 from mwl.archive.locks import take
 from mwl.archive.received import Received, Stored, check
@@ -125,7 +125,7 @@ def _settle(session: Session, received: Received) -> _Settled:
         return _Settled(
             _set_aside(conn, received, "the SOP instance UID is known in another series")
         )
-    place = studies.place(conn, received)
+    place = places.place(conn, received)
     if place is None:
         return _Settled(
             _set_aside(conn, received, "the study instance UID is known for another patient")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mwl.cli import check, device, frame, hl7, messages, serve, worklist
+from mwl.cli import check, device, frame, hl7, messages, serve, study, worklist
 
 _ROOT_HELP = """The bridge between a RIS and its scanners.
 
@@ -51,6 +51,7 @@ app.add_typer(worklist.app, name="worklist")
 app.add_typer(messages.app, name="messages")
 app.add_typer(hl7.app, name="hl7")
 app.add_typer(device.app, name="device")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
