@@ -1,0 +1,25 @@
+"""The procedures service: what scanners tell of their work, and what it does to orders.
+
+Start reading at intake.py; matching.py finds the scheduled steps that an MPPS carries out,
+moving.py moves them and their orders. Public functions that take a session work in the
+caller's transaction.
+"""
+
+from mwl.procedures.intake import start, update
+from mwl.procedures.late import link_unscheduled
+from mwl.procedures.listing import Received, get, listing
+from mwl.procedures.manual import end, link
+from mwl.procedures.moving import Effects, derive_order
+
+__all__ = [
+    "Effects",
+    "Received",
+    "derive_order",
+    "end",
+    "get",
+    "link",
+    "link_unscheduled",
+    "listing",
+    "start",
+    "update",
+]

@@ -1,0 +1,137 @@
+"""What scanners tell: N-CREATE begins an MPPS, N-SET changes and ends it.
+
+Each function is one transaction: the data set as received, what it says, the steps it
+carries out, their states, their orders' states, and what others are told of it.
+"""
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from mwl.errors import Fault, Reason, Rejected
+from mwl.performed import Created, Modified, PerformedState, Request, Said, said
+from mwl.procedures import matching, rows
+from mwl.procedures.matching import Subject
+from mwl.procedures.moving import Effects, carry
+from mwl.procedures.wrong import send_to_reconciliation
+
+
+def start(session: Session, created: Created, *, effects: Effects, now: datetime) -> list[str]:
+    """Begin an MPPS, IN PROGRESS; return what is odd about it.
+
+    Raises Rejected: DUPLICATE_KEY where its SOP Instance UID is known.
+    """
+    conn = session.connection()
+    subject = Subject(created.patient_id, created.patient_id_issuer, created.modality)
+    found = matching.find(conn, created.requests, subject)
+    flags = [*created.flags, *found.flags, *matching.flags_of(found.matches)]
+    if found.unscheduled:
+        flags.append("no order on file for it")
+    row = rows.create(conn, _values(created, found.unscheduled, flags, now), _duplicate)
+    rows.keep(
+        conn,
+        row,
+        "N-CREATE",
+        created.ae_title,
+        created.transfer_syntax,
+        created.data_set,
+        now,
+    )
+    rows.list_instances(conn, row, created.listed)
+    for match in found.matches:
+        rows.link(conn, row, match.step, match.by)
+    moved = carry(session, row, Said.BEGUN, found.matches, effects, now)
+    new = [flag for flag in dict.fromkeys(moved) if flag not in flags]
+    if new:
+        performed = rows.hold_row(conn, row).first()._asdict()
+        rows.change(conn, {**performed, "flags": rows.remember(flags, new)})
+    return [*flags, *new]
+
+
+def update(session: Session, modified: Modified, *, effects: Effects, now: datetime) -> list[str]:
+    """Change an MPPS, or end it; return what is odd about it.
+
+    Raises Rejected: UNKNOWN_KEY where there is none with this UID, FINAL where it has ended.
+    """
+    conn = session.connection()
+    asked = rows.hold(conn, modified.sop_instance_uid)
+    row = asked.first()
+    if row is None:
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "", "no such performed procedure step"))
+    performed = row._asdict()
+    if performed["state"] != PerformedState.IN_PROGRESS:
+        raise Rejected(Fault(Reason.FINAL, "", f"it is {performed['state']} already"))
+    rows.keep(
+        conn,
+        row.id,
+        "N-SET",
+        modified.ae_title,
+        modified.transfer_syntax,
+        modified.data_set,
+        now,
+    )
+    if modified.listed is not None:
+        rows.list_instances(conn, row.id, modified.listed, again=True)
+    flags = [*modified.flags]
+    if modified.ae_title != performed["ae_title"]:
+        flags.append(f"changed by {modified.ae_title}, which did not begin it")
+    state = modified.state or PerformedState.IN_PROGRESS
+    performed |= {"state": state, "updated_at": now}
+    for name in ("end_local", "discontinuation"):
+        stated = getattr(modified, name)
+        if stated is not None:
+            performed[name] = stated
+    performed["flags"] = rows.remember(performed["flags"], flags)
+    if state is PerformedState.IN_PROGRESS:
+        rows.change(conn, performed)
+        return flags
+    return [*flags, *ended(session, performed, effects, now)]
+
+
+def ended(session: Session, performed: rows.Row, effects: Effects, now: datetime) -> list[str]:
+    """Do what follows from the end of an MPPS that is held; return what is odd."""
+    conn = session.connection()
+    performed["final_at"] = now
+    # What reads it from here on, the close rule above all, shall read what it is now.
+    rows.change(conn, performed)
+    now_said = said(performed["state"], performed["discontinuation"])
+    flags = carry(
+        session, performed["id"], now_said, matching.linked(conn, performed["id"]), effects, now
+    )
+    if now_said is Said.WRONG_ENTRY:
+        flags += send_to_reconciliation(conn, performed)
+    if flags:
+        rows.change(conn, {**performed, "flags": rows.remember(performed["flags"], flags)})
+    return flags
+
+
+def _values(created: Created, unscheduled: bool, flags: list[str], now: datetime) -> rows.Row:
+    first = created.requests[0] if created.requests else Request("")
+    return {
+        "sop_instance_uid": created.sop_instance_uid,
+        "state": PerformedState.IN_PROGRESS,
+        "ae_title": created.ae_title,
+        "station_ae_title": created.station_ae_title,
+        "modality": created.modality,
+        "patient_id": created.patient_id,
+        "patient_id_issuer": created.patient_id_issuer,
+        "patient_name": created.patient_name,
+        "study_instance_uid": first.study_instance_uid,
+        "accession_number": first.accession_number,
+        "performed_step_id": created.performed_step_id,
+        "start_local": created.start_local,
+        "end_local": created.end_local,
+        "requests": [
+            [each.study_instance_uid, each.sps_id, each.accession_number]
+            for each in created.requests
+        ],
+        "unscheduled": unscheduled,
+        "flags": rows.remember([], flags),
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _duplicate() -> Rejected:
+    text = "a performed procedure step with this UID is on file"
+    return Rejected(Fault(Reason.DUPLICATE_KEY, "", text))

@@ -1,0 +1,104 @@
+"""What a person does with an MPPS: link it with its order, end what its scanner left open."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import Session
+
+from mwl.db.tables import ImagingOrder, RequestedProcedure, ScheduledStep
+from mwl.errors import Fault, Reason, Rejected
+from mwl.performed import LinkedBy, PerformedState
+from mwl.procedures import matching, rows
+from mwl.procedures.intake import ended
+from mwl.procedures.late import attach
+from mwl.procedures.matching import Match
+from mwl.procedures.moving import Effects
+
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
+
+_MOST_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """How a person names scheduled steps: all of an accession number's, or one of them."""
+
+    accession_number: str
+    sps_id: str = ""
+
+
+def link(session: Session, uid: str, which: Which, *, effects: Effects, now: datetime) -> list[str]:
+    """Link an MPPS with the steps of an order; return the SPS IDs of those that are new.
+
+    It adds to what is linked. Raises Rejected: UNKNOWN_KEY, or DUPLICATE_KEY where several
+    orders have this accession number, or where it is linked already.
+    """
+    conn = session.connection()
+    performed = _held(session, uid)
+    steps = _steps(session, which)
+    known = {match.step for match in matching.linked(conn, performed["id"])}
+    new = [row for row in steps if row["id"] not in known]
+    if not new:
+        raise Rejected(Fault(Reason.DUPLICATE_KEY, "", "it is linked with that already"))
+    matches = [Match(row["id"], row["imaging_order"], LinkedBy.HAND) for row in new]
+    attach(session, performed, matches, effects, now)
+    rows.change(conn, {**performed, "unscheduled": False})
+    return [row["sps_id"] for row in new]
+
+
+def end(  # noqa: PLR0913 - what ends how, by whom, when, and what follows
+    session: Session,
+    uid: str,
+    state: PerformedState,
+    *,
+    by: str,
+    effects: Effects,
+    now: datetime,
+) -> list[str]:
+    """End an MPPS that is IN PROGRESS in its scanner's stead; return what is odd.
+
+    Whatever its scanner says later is refused. Raises Rejected: UNKNOWN_KEY, FINAL.
+    """
+    if state is PerformedState.IN_PROGRESS:
+        raise ValueError("that is no end")
+    performed = _held(session, uid)
+    if performed["state"] != PerformedState.IN_PROGRESS:
+        text = f"it has ended already: {performed['state']}"
+        raise Rejected(Fault(Reason.FINAL, "", text))
+    flags = rows.remember(performed["flags"], [f"ended by hand: {state}"])
+    performed |= {"state": state, "ended_by": by, "updated_at": now, "flags": flags}
+    return ended(session, performed, effects, now)
+
+
+def _held(session: Session, uid: str) -> dict[str, Any]:
+    row = rows.hold(session.connection(), uid).first()
+    if row is None:
+        text = "no performed procedure step has this UID (`mwl mpps list` shows them)"
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "UID", text))
+    held: dict[str, Any] = row._asdict()
+    return held
+
+
+def _steps(session: Session, which: Which) -> list[dict[str, Any]]:
+    statement = (
+        select(_STEP.c.id, _STEP.c.sps_id, _PROCEDURE.c.imaging_order)
+        .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+        .where(_PROCEDURE.c.accession_number == which.accession_number)
+        .order_by(_STEP.c.id)
+        .limit(_MOST_STEPS)
+    )
+    if not which.accession_number:
+        raise Rejected(Fault(Reason.MISSING, "accession", "is needed"))
+    if which.sps_id:
+        statement = statement.where(_STEP.c.sps_id == which.sps_id)
+    found = [dict(row) for row in session.connection().execute(statement).mappings()]
+    if not found:
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "accession", "no entry on file answers to that"))
+    if len({row["imaging_order"] for row in found}) > 1:
+        text = "several orders have this accession number: give the step ID as well"
+        raise Rejected(Fault(Reason.DUPLICATE_KEY, "accession", text))
+    return found

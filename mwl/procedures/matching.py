@@ -1,0 +1,212 @@
+"""Which scheduled steps an MPPS carries out.
+
+By what the worklist gave the scanner: the Study Instance UID and SPS ID of each item of
+(0040,0270), several items meaning several steps. Those find their step whoever the patient
+is said to be, for the step is what the scanner had in hand; another patient is flagged on
+both sides. An item that finds none goes by its accession number, flagged, and only where one
+order answers to it, for the same patient, with one step that can be meant.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, select
+
+from mwl.db import Prepared
+from mwl.db.tables import (
+    ImagingOrder,
+    Patient,
+    PerformedLink,
+    RequestedProcedure,
+    ScheduledStep,
+)
+from mwl.orders import FINAL
+from mwl.performed import LinkedBy, Request
+
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
+_PATIENT = Patient.__table__  # type: ignore[attr-defined]
+_LINK = PerformedLink.__table__  # type: ignore[attr-defined]
+
+_MOST_STEPS = 50  # under one accession number; more than that are no answer
+_LONGEST_TRAIL = 64  # of merges; as worklist.demographics has it
+
+_SELECT = (
+    select(
+        _STEP.c.id,
+        _STEP.c.sps_id,
+        _STEP.c.state,
+        _STEP.c.modality,
+        _PROCEDURE.c.imaging_order,
+        _PATIENT.c.id.label("patient"),
+        _PATIENT.c.patient_id,
+        _PATIENT.c.issuer,
+        _PATIENT.c.other_ids,
+    )
+    .select_from(_STEP)
+    .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+    .join(_ORDER, _PROCEDURE.c.imaging_order == _ORDER.c.id)
+    .join(_PATIENT, _ORDER.c.patient == _PATIENT.c.id)
+)
+_BY_STEP = Prepared(
+    _SELECT.where(
+        _STEP.c.study_instance_uid == bindparam("study"), _STEP.c.sps_id == bindparam("sps")
+    )
+)
+_BY_ACCESSION = Prepared(
+    _SELECT.where(_PROCEDURE.c.accession_number == bindparam("accession"))
+    .order_by(_STEP.c.id)
+    .limit(_MOST_STEPS + 1)
+)
+_LINKED = Prepared(
+    select(_LINK.c.scheduled_step, _LINK.c.by, _PROCEDURE.c.imaging_order)
+    .join(_STEP, _LINK.c.scheduled_step == _STEP.c.id)
+    .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+    .where(_LINK.c.performed_step == bindparam("row"))
+    .order_by(_STEP.c.id)
+)
+_ALIASES = Prepared(
+    select(_PATIENT.c.id, _PATIENT.c.merged_into)
+    .where(_PATIENT.c.patient_id == bindparam("given"))
+    .limit(_MOST_STEPS)
+)
+_SURVIVOR = Prepared(select(_PATIENT.c.merged_into).where(_PATIENT.c.id == bindparam("row")))
+
+OTHER_PATIENT = "the MPPS names another patient than the order"
+BY_ACCESSION = "linked by accession number: the scanner lost the step's identifiers"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an MPPS says that helps to find its steps, beside its requests."""
+
+    patient_id: str
+    patient_id_issuer: str
+    modality: str
+
+
+class Match(NamedTuple):
+    """A scheduled step that an MPPS carries out, its order, and what is odd about it."""
+
+    step: int
+    order: int
+    by: LinkedBy
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The steps of an MPPS; `unscheduled` if some request found none."""
+
+    matches: tuple[Match, ...]
+    unscheduled: bool
+    flags: tuple[str, ...] = ()
+
+
+def find(conn: Connection, requests: Sequence[Request], subject: Subject) -> Found:
+    """Find the step of each request."""
+    replies = [
+        _BY_STEP.send(conn, {"study": each.study_instance_uid, "sps": each.sps_id})
+        for each in requests
+    ]
+    matches: dict[int, Match] = {}
+    flags: list[str] = []
+    unscheduled = not requests
+    for request, reply in zip(requests, replies, strict=True):
+        row = reply.first() if request.sps_id else None
+        if row is not None:
+            odd = () if _may_be(conn, subject, row) else (OTHER_PATIENT,)
+            matches[row.id] = Match(row.id, row.imaging_order, LinkedBy.STEP, odd)
+            continue
+        match = _by_accession(conn, request, subject, flags)
+        if match is None:
+            unscheduled = True
+        else:
+            matches.setdefault(match.step, match)
+    return Found(tuple(matches.values()), unscheduled, tuple(flags))
+
+
+def linked(conn: Connection, performed: int) -> list[Match]:
+    """List the steps that an MPPS is linked with."""
+    return [
+        Match(row.scheduled_step, row.imaging_order, LinkedBy(row.by))
+        for row in _LINKED.all(conn, {"row": performed})
+    ]
+
+
+def _by_accession(
+    conn: Connection, request: Request, subject: Subject, flags: list[str]
+) -> Match | None:
+    if not request.accession_number:
+        return None
+    rows = _BY_ACCESSION.all(conn, {"accession": request.accession_number})
+    if not rows:
+        return None
+    if len({row.imaging_order for row in rows}) > 1 or len(rows) > _MOST_STEPS:
+        flags.append("several orders have its accession number: link it by hand")
+        return None
+    if not (subject.patient_id and _may_be(conn, subject, rows[0])):
+        flags.append("its accession number is an order's of another patient: not linked")
+        return None
+    likely = _narrowed(rows, request, subject)
+    if len(likely) > 1:
+        flags.append("several steps have its accession number: link it by hand")
+        return None
+    return Match(likely[0].id, likely[0].imaging_order, LinkedBy.ACCESSION, (BY_ACCESSION,))
+
+
+def _narrowed(rows: Sequence[Any], request: Request, subject: Subject) -> Sequence[Any]:
+    """Keep the steps that can be meant: by step ID, by modality, by what is still open."""
+    open_ones = [row for row in rows if row.state not in FINAL]
+    for fitting in (
+        [row for row in rows if request.sps_id and row.sps_id == request.sps_id],
+        open_ones,
+        [row for row in open_ones or rows if row.modality == subject.modality],
+    ):
+        rows = [row for row in rows if row in fitting] or rows
+    return rows
+
+
+def _may_be(conn: Connection, subject: Subject, row: Any) -> bool:
+    """Tell whether the order's patient is whom the MPPS names; nobody contradicts nothing."""
+    given = subject.patient_id
+    if not given:
+        return True
+    known = [(row.patient_id, row.issuer), *((each[0], each[1]) for each in row.other_ids)]
+    for identifier, issuer in known:
+        if identifier == given and _issuers_agree(issuer, subject.patient_id_issuer):
+            return True
+    return _was_merged(conn, given, row.patient)
+
+
+def _issuers_agree(one: str, two: str) -> bool:
+    first, second = _names(one), _names(two)
+    return not first or not second or bool(first & second)
+
+
+def _names(issuer: str) -> set[str]:
+    return set(filter(None, issuer.split("^")[:2]))
+
+
+def _was_merged(conn: Connection, given: str, patient: int) -> bool:
+    """Tell whether an identifier is an alias of `patient`: its list was taken before a merge."""
+    return any(
+        _leads_to(conn, row.merged_into, patient)
+        for row in _ALIASES.all(conn, {"given": given})
+        if row.merged_into is not None
+    )
+
+
+def _leads_to(conn: Connection, at: int | None, patient: int) -> bool:
+    for _ in range(_LONGEST_TRAIL):
+        if at is None or at == patient:
+            return at == patient
+        at = _SURVIVOR.scalar(conn, {"row": at})
+    return False
+
+
+def flags_of(matches: Iterable[Match]) -> list[str]:
+    """List what is odd about any of them."""
+    return [flag for match in matches for flag in match.flags]

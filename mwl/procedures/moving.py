@@ -1,0 +1,132 @@
+"""What an MPPS does to scheduled steps and their orders, and who is told.
+
+An order is held before its steps are read, so that two scanners that end its last two steps
+at the same time are one after the other, and the second sees that all are final.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlmodel import Session
+
+from mwl import outbox
+from mwl.db import Prepared
+from mwl.db.tables import ImagingOrder, PerformedLink, PerformedStep, ScheduledStep
+from mwl.orders import OrderState, StepState
+from mwl.outbox import Destinations
+from mwl.performed import Said, news, said, step_after
+from mwl.procedures.matching import Match
+from mwl.procedures.rows import remember
+from mwl.worklist import standing
+
+Row = dict[str, Any]
+
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
+_PERFORMED = PerformedStep.__table__  # type: ignore[attr-defined]
+_LINK = PerformedLink.__table__  # type: ignore[attr-defined]
+
+_STATE = Prepared(select(_STEP.c.state).where(_STEP.c.id == bindparam("step")))
+_OTHERS = Prepared(
+    select(_PERFORMED.c.state, _PERFORMED.c.discontinuation)
+    .join(_LINK, _LINK.c.performed_step == _PERFORMED.c.id)
+    .where(_LINK.c.scheduled_step == bindparam("step"), _PERFORMED.c.id != bindparam("but"))
+)
+_MOVE = Prepared(
+    update(_STEP)
+    .where(_STEP.c.id == bindparam("row"))
+    .values(state=bindparam("new_state"), state_at=bindparam("now"))
+)
+_FLAG = Prepared(
+    update(_ORDER).where(_ORDER.c.id == bindparam("row")).values(flags=bindparam("new_flags"))
+)
+
+
+NOBODY = Destinations()
+
+
+def _nothing(_session: Session, _order: int, _now: datetime) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What follows when work is reported, in the same transaction.
+
+    `told` are the systems that hear of it. `consider` looks whether an order closes whose
+    work was reported complete: (session, its row, now).
+    """
+
+    told: Destinations = NOBODY
+    consider: Callable[[Session, int, datetime], object] = _nothing
+
+
+def carry(  # noqa: PLR0913 - who says what, of which steps, and what follows
+    session: Session,
+    performed: int,
+    now_said: Said,
+    matches: Collection[Match],
+    effects: Effects,
+    now: datetime,
+) -> list[str]:
+    """Move the steps that an MPPS carries out, and their orders; return what is odd.
+
+    `performed` is held or new, and `now_said` what it says from now on.
+    """
+    by_order: dict[int, list[Match]] = {}
+    for match in matches:
+        by_order.setdefault(match.order, []).append(match)
+    flags: list[str] = []
+    for order in sorted(by_order):
+        flags += _move(session, order, by_order[order], performed, now_said, effects.told, now)
+    if now_said is Said.COMPLETED:
+        for order in sorted(by_order):
+            effects.consider(session, order, now)
+    return flags
+
+
+def derive_order(session: Session, order: int, *, told: Destinations, now: datetime) -> OrderState:
+    """Derive an order's state from its steps, write it, and tell what is news."""
+    held: Row = standing.hold(session.connection(), order).first()._asdict()
+    return _settle(session, held, told, now)
+
+
+def _move(  # noqa: PLR0913 - as carry()
+    session: Session,
+    order: int,
+    matches: Sequence[Match],
+    performed: int,
+    now_said: Said,
+    told: Destinations,
+    now: datetime,
+) -> list[str]:
+    conn = session.connection()
+    asked = standing.hold(conn, order)
+    # All is sent before the first answer is waited for, and executed in this order.
+    before = [_STATE.send(conn, {"step": match.step}) for match in matches]
+    others = [_OTHERS.send(conn, {"step": match.step, "but": performed}) for match in matches]
+    flags: list[str] = []
+    for match, state, rest in zip(matches, before, others, strict=True):
+        was = StepState(state.scalar())
+        after = step_after(
+            was, now_said, [said(row.state, row.discontinuation) for row in rest.all()]
+        )
+        flags += [*match.flags, *([after.flag] if after.flag else [])]
+        if after.state is not was:
+            _MOVE.send(conn, {"row": match.step, "new_state": after.state, "now": now})
+    held: Row = asked.first()._asdict()
+    if flags:
+        _FLAG.send(conn, {"row": order, "new_flags": remember(held["flags"], flags)})
+    _settle(session, held, told, now)
+    return flags
+
+
+def _settle(session: Session, held: Row, told: Destinations, now: datetime) -> OrderState:
+    before = OrderState(held["status"] or OrderState.SCHEDULED)
+    after = standing.settle(session.connection(), held, now)
+    for event in news(before, after):
+        outbox.status_facts(session, told, held["id"], event, now)
+    return after
