@@ -12,6 +12,7 @@ from mwl.errors import Outage, ProtocolError, Rejected
 
 _CHUNK = 65_536  # bytes a read
 _MAX_ANSWER_BYTES = 1024 * 1024
+_LONGEST_REST_S = 60.0  # then a firewall may have forgotten the connection
 _MAX_STRAYS = 100  # answers to somebody else's questions before we give up
 
 
@@ -23,6 +24,7 @@ class Ack:
     control_id: str
     text: str
     message: er7.Message
+    raw: bytes = b""
 
     @property
     def accepted(self) -> bool:
@@ -53,6 +55,7 @@ class Connection:
         self._timeout_s = timeout_s
         self._sock: socket.socket | None = None
         self._answers: _Answers | None = None
+        self._used_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -62,8 +65,9 @@ class Connection:
 
     def open(self) -> None:
         """Connect, unless we are. Raises Outage when the receiver can't be reached."""
-        if self._sock is not None and _has_ended(self._sock):
-            self.close()  # while nobody used it
+        is_old = time.monotonic() - self._used_at > _LONGEST_REST_S
+        if self._sock is not None and (is_old or _has_ended(self._sock)):
+            self.close()
         if self._sock is not None:
             return
         try:
@@ -73,6 +77,7 @@ class Connection:
             self.close()
             raise Outage(f"{self._peer} can't be reached: {_why(error)}") from error
         self._answers = _Answers(self._sock, self._peer)
+        self._used_at = time.monotonic()
 
     def close(self) -> None:
         """End the connection, if there is one."""
@@ -89,10 +94,12 @@ class Connection:
         acknowledgement.
         """
         try:
-            return self._attempt(message)
+            ack = self._attempt(message)
         except BaseException:
             self.close()
             raise
+        self._used_at = time.monotonic()
+        return ack
 
     def _attempt(self, message: bytes) -> Ack:
         self.open()
@@ -171,7 +178,8 @@ def _read_ack(raw: bytes, peer: str) -> Ack:
         raise ProtocolError(f"{peer} sent an answer without MSA-1")
     # ERR-8, user message, came with v2.5; MSA-3 is older.
     text = message.whole("ERR-8") or message.whole("MSA-3")
-    return Ack(code, message.text("MSA-2"), text if isinstance(text, str) else "", message)
+    said = text if isinstance(text, str) else ""
+    return Ack(code, message.text("MSA-2"), said, message, raw)
 
 
 def _why(error: OSError) -> str:

@@ -194,6 +194,19 @@ def encode(text: str, term: str) -> bytes:
     return text.encode(_ANSWERS[term])
 
 
+def encode_hl7(text: str, name: str) -> bytes | None:
+    """Encode a text in a set of MSH-18 ("": ASCII); None: it can't say it, or is unknown."""
+    codec = _hl7_codec(name.strip()) if name.strip() else "ascii"
+    if codec is None:
+        return None
+    try:
+        encoded = text.encode(codec)
+    except UnicodeEncodeError:
+        return None
+    # ISO IR14 is the single bytes of Shift JIS: the second of two may be a delimiter.
+    return None if codec == "shift_jis" and len(encoded) != len(text) else encoded
+
+
 @lru_cache(maxsize=256)
 def _hl7_codec(name: str) -> str | None:
     """Give the codec of a name of table 0211, or None."""

@@ -1,0 +1,276 @@
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.parser import parse_message, parse_segment
+
+from hl7 import er7, profile
+from hl7.mapping import Mapper, envelope
+from hl7.outbound import Style, render
+from mwl import charsets
+from mwl.config import shipped
+from mwl.orders import Action
+
+NOW = datetime(2030, 7, 2, 10, 0, 5, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+
+KINDS = [
+    ("ORM^O01", "2.3"),
+    ("ORM^O01", "2.3.1"),
+    ("ORM^O01", "2.4"),
+    ("ORM^O01", "2.5"),
+    ("ORM^O01", "2.5.1"),
+    ("OMG^O19", "2.4"),
+    ("OMG^O19", "2.5"),
+    ("OMG^O19", "2.5.1"),
+    ("OMI^O23", "2.5"),
+    ("OMI^O23", "2.5.1"),
+    ("ORU^R01", "2.3"),
+    ("ORU^R01", "2.3.1"),
+    ("ORU^R01", "2.4"),
+    ("ORU^R01", "2.5"),
+    ("ORU^R01", "2.5.1"),
+]
+
+
+def step(number=1, **values):
+    return {
+        "sps_id": f"SPS{number}",
+        "state": "STARTED",
+        "modality": "CT",
+        "station_ae_titles": "CT1\\CT2",
+        "station_name": "CT-ROOM-1",
+        "location": "BASEMENT",
+        "start_local": "20300702113000",
+        "description": "Head without contrast",
+        "protocol_value": "HEADP",
+        "protocol_scheme": "99RIS",
+        "protocol_meaning": "Head plain",
+        **values,
+    }
+
+
+def procedure(*steps, number=1, **values):
+    return {
+        "requested_procedure_id": f"RP{number}",
+        "study_instance_uid": f"1.2.3.{number}",
+        "accession_number": f"ACC{number}",
+        "accession_issuer": "HOSP^1.2.4^ISO",
+        "description": "CT head",
+        "code_value": "CTHEAD",
+        "code_scheme": "99RIS",
+        "code_meaning": "CT of the head",
+        "priority": "STAT",
+        **values,
+        "steps": list(steps or [step()]),
+    }
+
+
+def fact(*procedures, event="IP", order=None, patient=None, **performed):
+    return {
+        "version": 1,
+        "event": event,
+        "at": NOW.isoformat(),
+        "order": {
+            "source": "RIS^HOSPITAL",
+            "order_number": "FO1",
+            "order_namespace": "RIS",
+            "placer_number": "PO1",
+            "placer_issuer": "HIS^1.2.5^ISO",
+            "filler_number": "FO1",
+            "filler_issuer": "RIS",
+            "admission_id": "V1",
+            "admission_issuer": "ADT1",
+            "route_of_admissions": "I",
+            **(order or {}),
+        },
+        "patient": {
+            "patient_id": "PID1",
+            "issuer": "HOSP^1.2.6^ISO",
+            "patient_name": "Doe^Jane^Q^Dr^MD",
+            "birth_date": "19800229",
+            "sex": "F",
+            **(patient or {}),
+        },
+        "procedures": list(procedures or [procedure()]),
+        "performed": {
+            "start": "20300702113500",
+            "end": "20300702115500",
+            "station": "CT1",
+            "modality": "CT",
+            **performed,
+        },
+    }
+
+
+def rendered(given, message="ORM^O01", version="2.5.1", **style):
+    return render(given, Style(message, version, **style), control_id="7-AB", now=NOW, zone=BERLIN)
+
+
+def read(raw):
+    decoded = charsets.decode(raw, er7.character_sets(raw))
+    assert not decoded.flags
+    return er7.Message.parse(decoded.text, decoded.encoding)
+
+
+def texts(message, *places):
+    return [message.text(place) for place in places]
+
+
+@pytest.mark.parametrize(("message", "version"), KINDS)
+@pytest.mark.parametrize("event", ["IP", "CM", "DC", "CLOSED"])
+def test_hl7apy_finds_every_version_in_order(message, version, event):
+    raw = rendered(fact(procedure(step(1), step(2))), message, version)
+    lines = [line for line in raw.decode().split("\r") if line and not line.startswith("ZDS")]
+    for line in lines:
+        segment = parse_segment(line, version=version, validation_level=VALIDATION_LEVEL.STRICT)
+        assert segment.validate(report_file=None)
+    if message != "ORM^O01":  # where hl7apy wants all of OBR, RQD, RQ1 … instead of one
+        parsed = parse_message(
+            "\r".join(lines), validation_level=VALIDATION_LEVEL.STRICT, find_groups=True
+        )
+        assert parsed.validate(report_file=None)
+
+
+@pytest.mark.parametrize(("message", "version"), KINDS)
+def test_every_kind_says_whose_order_it_is_and_what_became_of_it(message, version):
+    found = read(rendered(fact(event="CM"), message, version, application="RIS^1.2^ISO"))
+    assert texts(found, "MSH-3", "MSH-5.1", "MSH-5.3", "MSH-7", "MSH-10", "MSH-11", "MSH-12") == [
+        *("MWL", "RIS", "ISO", "20300702120005+0200", "7-AB", "P", version)
+    ]
+    assert "^".join(texts(found, "MSH-9.1", "MSH-9.2")) == message
+    assert texts(found, "PID-3.1", "PID-3.4.1", "PID-3.4.2", "PID-3.4.3") == [
+        *("PID1", "HOSP", "1.2.6", "ISO")
+    ]
+    assert found.first("PID").whole(5) == "Doe^Jane^Q^MD^Dr"
+    assert texts(found, "PID-7", "PID-8", "PV1-2", "PV1-19.1", "PV1-19.4.1") == [
+        *("19800229", "F", "I", "V1", "ADT1")
+    ]
+    assert texts(found, "ORC-1", "ORC-5", "ORC-2.1", "ORC-2.2", "ORC-2.3", "ORC-3.1") == [
+        *("SC", "CM", "PO1", "HIS", "1.2.5", "FO1")
+    ]
+    assert texts(found, "OBR-2.1", "OBR-3.1", "OBR-4.1", "OBR-4.2", "OBR-4.3", "OBR-4.4") == [
+        *("PO1", "FO1", "CTHEAD", "CT of the head", "99RIS", "HEADP")
+    ]
+    assert texts(found, "OBR-7", "OBR-8", "OBR-18", "OBR-19", "OBR-21", "OBR-24", "OBR-25") == [
+        *("20300702113500", "20300702115500", "ACC1", "RP1", "CT1", "CT", "A")
+    ]
+    start, priority = ("TQ1-7", "TQ1-9") if found.first("TQ1") else ("OBR-27.4", "OBR-27.6")
+    assert texts(found, start, priority, "OBR-22") == ["20300702113000", "S", "20300702120005+0200"]
+    assert "1.2.3.1" in rendered(fact(event="CM"), message, version).decode()
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "results"),
+    [("IP", "IP", "I"), ("CM", "CM", "A"), ("CLOSED", "CM", "R"), ("DC", "DC", "X")],
+)
+def test_an_event_is_a_status_and_a_result_status(event, status, results):
+    found = read(rendered(fact(event=event)))
+    assert texts(found, "ORC-5", "OBR-25") == [status, results]
+    assert bool(found.text("OBR-8")) == (event != "IP")  # what goes on has no end
+
+
+def test_our_own_mapping_reads_back_what_was_ordered():
+    # As a change of the order, whose every field is looked at.
+    raw = rendered(fact(event="CM"), "OMI^O23").replace(b"\rORC|SC|", b"\rORC|XO|")
+    message = read(raw.replace(b"||CM|", b"||SC|"))
+    mapper = Mapper(profile.load(shipped("hl7/default.toml")), BERLIN)
+    (change,) = mapper.read(message, envelope(message), NOW)
+    assert change.action is Action.UPDATE
+    assert change.number == ("FO1", "RIS", "", "")
+    assert change.placer == ("PO1", "HIS", "1.2.5", "ISO")
+    assert change.patient.id == ("PID1", "HOSP", "1.2.6", "ISO")
+    assert change.patient.fields["patient_name"] == "Doe^Jane^Q^Dr^MD"
+    (stated,) = change.procedures
+    assert (stated.requested_procedure_id, stated.study_uid) == ("RP1", "1.2.3.1")
+    assert stated.fields["accession_number"] == "ACC1"
+    assert stated.fields["accession_issuer"] == "HOSP^1.2.4^ISO"
+    (exam,) = stated.steps
+    assert (exam.sps_id, exam.stations) == ("SPS1", ("CT1",))
+    assert exam.start == datetime(2030, 7, 2, 11, 30, tzinfo=BERLIN)
+
+
+def test_with_ipc_a_procedure_is_an_obr_and_a_step_an_ipc():
+    given = fact(procedure(step(1), step(2)), procedure(step(3), number=2))
+    found = read(rendered(given, "OMI^O23"))
+    names = [segment.name for segment in found.segments]
+    assert names[3:] == ["ORC", "TQ1", "OBR", "IPC", "IPC", "ORC", "TQ1", "OBR", "IPC"]
+    assert [ipc.get(4) for ipc in found.all("IPC")] == ["SPS1", "SPS2", "SPS3"]
+
+
+def test_without_ipc_a_step_is_an_obr():
+    given = fact(procedure(step(1), step(2)), procedure(step(3), number=2))
+    found = read(rendered(given))
+    assert [obr.get(20) for obr in found.all("OBR")] == ["SPS1", "SPS2", "SPS3"]
+    assert [zds.get(1) for zds in found.all("ZDS")] == ["1.2.3.1", "1.2.3.1", "1.2.3.2"]
+
+
+@pytest.mark.parametrize(("event", "told"), [("IP", ["SPS1"]), ("CM", ["SPS1", "SPS2"])])
+def test_what_was_cancelled_or_has_not_begun_is_not_spoken_of(event, told):
+    given = fact(
+        procedure(step(1), step(2, state="SCHEDULED")),
+        procedure(step(3, state="CANCELED"), number=2),
+        event=event,
+    )
+    assert [obr.get(20) for obr in read(rendered(given)).all("OBR")] == told
+
+
+def test_an_entry_of_our_own_has_our_number():
+    order = {"placer_number": "", "filler_number": "", "order_number": "MWL-1"}
+    found = read(rendered(fact(order=order | {"order_namespace": "", "admission_id": ""})))
+    assert texts(found, "ORC-2", "ORC-3", "OBR-3") == ["", "MWL-1", "MWL-1"]
+
+
+def test_no_value_is_read_as_a_delimiter():
+    odd = "a|b^c~d\\e&f\rg"
+    given = fact(
+        procedure(step(1, sps_id=odd), code_meaning=odd, accession_number='""'),
+        patient={"patient_id": odd, "patient_name": "O|Neil^A&B"},
+    )
+    found = read(rendered(given))
+    assert [segment.name for segment in found.segments] == [
+        *("MSH", "PID", "PV1", "ORC", "OBR", "ZDS")
+    ]
+    assert texts(found, "PID-3.1", "PID-5.1", "PID-5.2", "OBR-4.2", "OBR-20", "OBR-18") == [
+        *(odd, "O|Neil", "A&B", odd, odd, '""')
+    ]
+
+
+def test_groups_of_a_name_are_repetitions():
+    name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    found = read(rendered(fact(patient={"patient_name": name})))
+    pid = found.first("PID")
+    assert [pid.get(5, number, 8) for number in (1, 2, 3)] == ["A", "I", "P"]
+    assert [pid.get(5, number, 1) for number in (1, 2, 3)] == ["Yamada", "山田", "やまだ"]
+
+
+@pytest.mark.parametrize(
+    ("name", "charset", "said"),
+    [
+        ("Doe^Jane", "8859/1", "8859/1"),
+        ("Müller^Jörg", "8859/1", "8859/1"),
+        ("Dvořák^Jiří", "8859/2", "8859/2"),
+        ("Dvořák^Jiří", "8859/1", "UNICODE UTF-8"),
+        ("Müller^Jörg", "ASCII", "UNICODE UTF-8"),
+        ("Müller^Jörg", "", "UNICODE UTF-8"),
+        ("Doe^Jane", "", ""),
+        ("Müller^Jörg", "nonsense", "UNICODE UTF-8"),
+        ("Yamada^Tarou=山田^太郎", "ISO IR87", "ISO IR87"),
+        ("Yamada^Tarou=山田^太郎", "ISO IR14", "UNICODE UTF-8"),
+        ("Иванов^Иван", "8859/5", "8859/5"),
+    ],
+)
+def test_what_a_set_can_not_say_goes_as_utf_8(name, charset, said):
+    raw = rendered(fact(patient={"patient_name": name}), charset=charset)
+    found = read(raw)
+    assert found.text("MSH-18") == said
+    pid = found.first("PID")
+    assert [pid.get(5, n + 1, 1) for n in range(name.count("=") + 1)] == [
+        group.split("^")[0] for group in name.split("=")
+    ]
+
+
+def test_a_fact_of_another_version_is_refused():
+    with pytest.raises(ValueError, match="version"):
+        rendered({**fact(), "version": 2})
