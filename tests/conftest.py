@@ -16,6 +16,8 @@ from mwl.db import Database
 from mwl.db.migrate import upgrade
 from tests import postgres
 
+pytest_plugins = ["tests.s3"]
+
 BACKENDS = ("sqlite", "postgresql")
 
 
