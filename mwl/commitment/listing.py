@@ -1,0 +1,89 @@
+"""Requests for commitment, for people."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlmodel import Session
+
+from mwl.commitment.outcome import subject
+from mwl.commitment.rules import State
+from mwl.db.tables import Commitment, CommitmentItem, Delivery
+from mwl.errors import Fault, Reason, Rejected
+
+_REQUEST = Commitment.__table__  # type: ignore[attr-defined]
+_ITEM = CommitmentItem.__table__  # type: ignore[attr-defined]
+_DELIVERY = Delivery.__table__  # type: ignore[attr-defined]
+
+
+def listing(
+    session: Session, *, state: str | None = None, limit: int = 1000
+) -> list[dict[str, Any]]:
+    """List requests, the newest first. Raises Rejected for no state.
+
+    `failed` counts instances by failure reason, as four hexadecimal digits; `open` are not
+    decided yet. `delivery` is where the report stands in the outbox, if it does.
+    """
+    statement = select(_REQUEST).order_by(_REQUEST.c.id.desc()).limit(limit)
+    if state is not None:
+        statement = statement.where(_REQUEST.c.state == _state(state).value)
+    conn = session.connection()
+    rows = conn.execute(statement).all()
+    counts = _counts(session, [row.id for row in rows])
+    deliveries = _deliveries(session, [row.id for row in rows])
+    return [_entry(row, counts.get(row.id, {}), deliveries.get(row.id)) for row in rows]
+
+
+def _counts(session: Session, requests: list[int]) -> dict[int, dict[int | None, int]]:
+    found = session.connection().execute(
+        select(_ITEM.c.commitment, _ITEM.c.failure, func.count())
+        .where(_ITEM.c.commitment.in_(requests))
+        .group_by(_ITEM.c.commitment, _ITEM.c.failure)
+    )
+    counts: dict[int, dict[int | None, int]] = {}
+    for request, failure, count in found:
+        counts.setdefault(request, {})[failure] = count
+    return counts
+
+
+def _deliveries(session: Session, requests: list[int]) -> dict[int, Any]:
+    """Give the latest delivery of each."""
+    of_subject = {subject(request): request for request in requests}
+    found = session.connection().execute(
+        select(_DELIVERY.c.subject, _DELIVERY.c.state, _DELIVERY.c.attempts, _DELIVERY.c.error)
+        .where(_DELIVERY.c.subject.in_(of_subject))
+        .order_by(_DELIVERY.c.id)
+    )
+    return {of_subject[row.subject]: row for row in found}
+
+
+def _entry(row: Any, counts: dict[int | None, int], delivery: Any) -> dict[str, Any]:
+    reported_at = row.reported_at
+    return {
+        "id": row.id,
+        "transaction_uid": row.transaction_uid,
+        "ae_title": row.ae_title,
+        "state": row.state,
+        "instances": sum(counts.values()),
+        "committed": counts.get(0, 0),
+        "open": counts.get(None, 0),
+        "failed": {f"{failure:04X}": n for failure, n in _failures(counts)},
+        "received_at": row.received_at.isoformat(timespec="milliseconds"),
+        "wait_until": row.wait_until.isoformat(timespec="milliseconds"),
+        "reported_at": reported_at.isoformat(timespec="milliseconds") if reported_at else "",
+        "delivery": delivery.state if delivery else "",
+        "attempts": delivery.attempts if delivery else 0,
+        "error": delivery.error if delivery else "",
+    }
+
+
+def _failures(counts: dict[int | None, int]) -> list[tuple[int, int]]:
+    """Leave of counts those of failures, by reason."""
+    return sorted((failure, count) for failure, count in counts.items() if failure)
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name.lower())
+    except ValueError:
+        known = ", ".join(State)
+        raise Rejected(Fault(Reason.UNKNOWN_CODE, "state", f"must be one of {known}")) from None
