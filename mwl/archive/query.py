@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     ColumnElement,
@@ -215,12 +215,24 @@ def count(session: Session, keys: Mapping[str, Matcher]) -> int:
     return found
 
 
+class Stored(Protocol):
+    """Where an instance's bytes are: `data_set_offset` is where they begin in the object."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    key: str
+    transfer_syntax: str
+    size: int
+    data_set_offset: int
+    row: int
+
+
 def objects(
     session: Session, keys: Mapping[str, Matcher], *, after: int = 0, limit: int = PAGE_ROWS
-) -> Sequence[Row]:
+) -> Sequence[Stored]:
     """Read where the bytes of matching instances are: the first `limit` after `after`.
 
-    Rows: sop_class_uid, sop_instance_uid, key, transfer_syntax, size, data_set_offset, row.
+    `row` of the last one is the `after` of the next page.
     """
     conn = session.connection()
     dialect = conn.dialect.name

@@ -5,7 +5,7 @@ The rules, all of the acceptor (PS3.8 7.1.1, PS3.7 annex D.3):
 - A wrong application context, title or limit refuses the association; a presentation
   context that we can't serve is only a result in the accept.
 - Of the transfer syntaxes that a context offers, ours that comes first is taken; theirs
-  that comes first for a service that keeps what it is sent.
+  that comes first for a service that keeps what it is sent, unless it is to be sent back.
 - An identifier used twice means nothing to either side: both contexts are refused, with
   one answer. Contexts over the limit are refused. Even identifiers are let pass.
 - Without role selection the requestor is SCU. With it, it gets of what it asked for what
@@ -185,7 +185,9 @@ def _answer(
     if not (role.scu or role.scp):
         return Result.USER_REJECTION, ""
     wanted, known = ours.transfer_syntaxes, proposed.transfer_syntaxes
-    if ours.theirs_first:
+    # What is kept may come in any form; what is sent to the requestor is kept in one already,
+    # and of those ours is the order of what it is most likely to be.
+    if ours.theirs_first and not role.scp:
         wanted, known = known, wanted
     for transfer_syntax in wanted:
         if transfer_syntax in known:
