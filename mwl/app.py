@@ -23,9 +23,10 @@ from granian.log import LogLevels
 import web
 from hl7 import profile
 from hl7.inbound import Inbound
+from hl7.outbound import OrderStatus
 from hl7.server import Limits as MllpLimits
 from hl7.server import MllpServer
-from mwl import dataset, devices, jobs
+from mwl import dataset, devices, jobs, outbox
 from mwl.config import Settings, shipped
 from mwl.db import Database
 from mwl.db.migrate import upgrade, wait_for_revision
@@ -260,9 +261,16 @@ def _run_jobs(settings: Settings, listeners: Listeners, _board: Board, child: Ch
     listeners.close()
     database = Database(settings.database.url, data_dir=settings.data_dir)
     scheduler = jobs.scheduler(database)
+    statuses = OrderStatus(
+        settings.hl7.destination, settings.site.zone_info, application=settings.dicom.ae_title
+    )
+    courier = outbox.Courier(database, {outbox.Kind.ORDER_STATUS: statuses.deliver})
     scheduler.start()
+    courier.start()
     child.ready()
     child.wait()
+    courier.stop(DRAIN_S)
+    statuses.close()
     scheduler.shutdown()  # waits for a job that is running
     database.close()
 

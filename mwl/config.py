@@ -178,6 +178,13 @@ class Destination(_Table):
     charset: Annotated[str, StringConstraints(max_length=40)] = "UNICODE UTF-8"
     ack_timeout_s: Time = Field(default=30, gt=0, le=600)
 
+    @model_validator(mode="after")
+    def _message_is_of_its_version(self) -> Self:
+        since = {"OMG^O19": "2.4", "OMI^O23": "2.5"}.get(self.message, "")
+        if self.version < since:
+            raise ValueError(f"version: {self.message} came with {since}, after {self.version}")
+        return self
+
 
 class Hl7(_Table):
     host: Host = "127.0.0.1"

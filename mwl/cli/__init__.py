@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mwl.cli import check, device, frame, hl7, messages, serve, study, worklist
+from mwl.cli import check, device, frame, hl7, messages, outbox, serve, study, worklist
 
 _ROOT_HELP = """The bridge between a RIS and its scanners.
 
@@ -50,6 +50,7 @@ app.command()(check.check)
 app.add_typer(worklist.app, name="worklist")
 app.add_typer(messages.app, name="messages")
 app.add_typer(hl7.app, name="hl7")
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(device.app, name="device")
 app.add_typer(study.app, name="study")
 
