@@ -99,6 +99,7 @@ def _rule_completed(works: Sequence[Work], now: datetime, rules: Rules) -> Rulin
     waits = [now - work.listed_at for work in works if work.missing and work.listed_at]
     looks = [now + _pause(wait) for wait in waits]
     looks += [_next_silence(work, now, rules) for work in works if _is_silent(work)]
+    looks += [now + _pause(now - (work.state_at or now)) for work in works if work.running]
     return Ruling(ask=any(wait >= rules.ask for wait in waits), check_at=min(looks, default=None))
 
 

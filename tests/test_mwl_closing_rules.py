@@ -99,7 +99,7 @@ def test_what_was_listed_and_has_not_come_is_asked_for_in_time(ended, asks):
         ([work(silent=True, state_at=minutes(60))], timedelta(minutes=1)),
         ([listed(0)], None),
         ([work()], None),
-        ([listed(3, running=True)], None),
+        ([listed(3, running=True, state_at=minutes(60))], timedelta(minutes=1)),
     ],
 )
 def test_a_completed_order_is_looked_at_again_while_something_may_come(works, after):
