@@ -39,6 +39,8 @@ from mwl.net.server import AssociationServer
 from mwl.objects import open_store
 from mwl.scp.echo import EchoService
 from mwl.scp.guarded import Guarded
+from mwl.scp.query import QueryService
+from mwl.scp.retrieve import RetrieveService
 from mwl.scp.storage import StorageService
 from mwl.scp.worklist import WorklistService
 from mwl.supervisor import DRAIN_S, Board, Child, Role, Supervisor
@@ -155,17 +157,21 @@ def _run_dicom(settings: Settings, listeners: Listeners, _board: Board, child: C
         WorklistService(database, settings.site.zone_info),
         lambda calling: doorkeeper.allows(calling, "worklist"),
     )
-    storage = Guarded(
-        StorageService(
-            database,
-            open_store(settings.archive, settings.data_dir),
-            settings.archive.private_classes,
-        ),
-        lambda calling: doorkeeper.allows(calling, "store"),
+    objects = open_store(settings.archive, settings.data_dir)
+    storing = StorageService(database, objects, settings.archive.private_classes)
+    storage = Guarded(storing, lambda calling: doorkeeper.allows(calling, "store"))
+    query = Guarded(
+        QueryService(database, settings.site.zone_info),
+        lambda calling: doorkeeper.allows(calling, "query"),
+    )
+    kept = dict.fromkeys(storing.abstract_syntaxes, storing.transfer_syntaxes)
+    retrieve = Guarded(
+        RetrieveService(database, objects, kept),
+        lambda calling: doorkeeper.allows(calling, "retrieve"),
     )
     server = AssociationServer(
         listener,
-        [EchoService(), worklist, storage],
+        [EchoService(), worklist, storage, query, retrieve],
         admit=admit,
         limits=Limits(
             max_associations=given.max_associations,
