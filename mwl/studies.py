@@ -38,6 +38,8 @@ class MatchedBy(StrEnum):
     ACCESSION = "accession"  # accession number and patient
     STUDY = "study"  # Study Instance UID
     HAND = "hand"
+    # By nobody, until a person does: its scanner had taken the wrong worklist entry.
+    WRONG_ENTRY = "wrong entry"
 
 
 class Outcome(StrEnum):

@@ -73,12 +73,14 @@ _BY_STUDY = _candidates(_PROCEDURE.c.study_instance_uid == bindparam("value"))
 _BY_STEP = _candidates(
     _STEP.c.study_instance_uid == bindparam("value"), _STEP.c.sps_id == bindparam("sps"), step=True
 )
+# Whoever noted how it is matched, though it isn't, wants a person to do it.
+_IS_OPEN = (_STUDY.c.requested_procedure.is_(None), _STUDY.c.matched_by == "")
 _LINK = Prepared(
     update(_STUDY)
-    .where(_STUDY.c.id == bindparam("row"), _STUDY.c.requested_procedure.is_(None))
+    .where(_STUDY.c.id == bindparam("row"), *_IS_OPEN)
     .values(requested_procedure=bindparam("procedure"), matched_by=bindparam("by"))
 )
-_UNMATCHED = select(_STUDY).where(_STUDY.c.requested_procedure.is_(None))
+_UNMATCHED = select(_STUDY).where(*_IS_OPEN)
 _NEWEST_UNMATCHED = Prepared(_UNMATCHED.order_by(_STUDY.c.id.desc()).limit(_NEWEST))
 _NEXT_UNMATCHED = Prepared(
     _UNMATCHED.where(_STUDY.c.id > bindparam("after")).order_by(_STUDY.c.id).limit(_NEXT)

@@ -58,7 +58,8 @@ def place(conn: Connection, received: Received) -> Place | None:
         return None
     series, is_new = _series(conn, study.row.id, received)
     named = requests(received) if is_new else []
-    if study.row.requested_procedure is None and (study.is_news or named):
+    is_open = study.row.requested_procedure is None and not study.row.matched_by
+    if is_open and (study.is_news or named):
         linking.consider(conn, study.row.id, _evidence(study, named))
     return Place(series, study.person)
 
