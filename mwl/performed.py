@@ -148,6 +148,7 @@ class Created:
     performed_step_id: str = ""
     start_local: str = ""  # YYYYMMDDHHMMSS
     end_local: str = ""
+    discontinuation: str = ""  # code^scheme^meaning
     listed: tuple[Listed, ...] = ()
     flags: tuple[str, ...] = ()
 
@@ -164,7 +165,6 @@ class Modified:
     discontinuation: str | None = None  # code^scheme^meaning
     end_local: str | None = None
     listed: tuple[Listed, ...] | None = None
-    states: frozenset[int] = frozenset()  # the tags that it gives a value
     flags: tuple[str, ...] = ()
 
 

@@ -121,6 +121,7 @@ def _values(created: Created, unscheduled: bool, flags: list[str], now: datetime
         "performed_step_id": created.performed_step_id,
         "start_local": created.start_local,
         "end_local": created.end_local,
+        "discontinuation": created.discontinuation,
         "requests": [
             [each.study_instance_uid, each.sps_id, each.accession_number]
             for each in created.requests
