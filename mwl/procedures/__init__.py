@@ -5,16 +5,18 @@ moving.py moves them and their orders. Public functions that take a session work
 caller's transaction.
 """
 
+from mwl.procedures.effects import Effects, effects_of
 from mwl.procedures.intake import start, update
 from mwl.procedures.late import link_unscheduled
 from mwl.procedures.listing import Received, get, listing
 from mwl.procedures.manual import end, link
-from mwl.procedures.moving import Effects, derive_order
+from mwl.procedures.moving import derive_order
 
 __all__ = [
     "Effects",
     "Received",
     "derive_order",
+    "effects_of",
     "end",
     "get",
     "link",

@@ -11,8 +11,9 @@ from sqlmodel import Session
 from mwl.errors import Fault, Reason, Rejected
 from mwl.performed import Created, Modified, PerformedState, Request, Said, said
 from mwl.procedures import matching, rows
+from mwl.procedures.effects import Effects
 from mwl.procedures.matching import Subject
-from mwl.procedures.moving import Effects, carry
+from mwl.procedures.moving import carry
 from mwl.procedures.wrong import send_to_reconciliation
 
 

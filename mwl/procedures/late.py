@@ -12,8 +12,9 @@ from mwl.db import Database, Prepared
 from mwl.db.tables import PerformedStep
 from mwl.performed import Request, said
 from mwl.procedures import matching, rows, wrong
+from mwl.procedures.effects import Effects
 from mwl.procedures.matching import Found, Match, Subject
-from mwl.procedures.moving import Effects, carry
+from mwl.procedures.moving import carry
 
 log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ from mwl.db.tables import ImagingOrder, RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
 from mwl.performed import LinkedBy, PerformedState
 from mwl.procedures import matching, rows
+from mwl.procedures.effects import Effects
 from mwl.procedures.intake import ended
 from mwl.procedures.late import attach
 from mwl.procedures.matching import Match
-from mwl.procedures.moving import Effects
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]

@@ -4,8 +4,7 @@ An order is held before its steps are read, so that two scanners that end its la
 at the same time are one after the other, and the second sees that all are final.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from mwl.db.tables import ImagingOrder, PerformedLink, PerformedStep, ScheduledS
 from mwl.orders import OrderState, StepState
 from mwl.outbox import Destinations
 from mwl.performed import Said, news, said, step_after
+from mwl.procedures.effects import Effects
 from mwl.procedures.matching import Match
 from mwl.procedures.rows import remember
 from mwl.worklist import standing
@@ -43,25 +43,6 @@ _MOVE = Prepared(
 _FLAG = Prepared(
     update(_ORDER).where(_ORDER.c.id == bindparam("row")).values(flags=bindparam("new_flags"))
 )
-
-
-NOBODY = Destinations()
-
-
-def _nothing(_session: Session, _order: int, _now: datetime) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """What follows when work is reported, in the same transaction.
-
-    `told` are the systems that hear of it. `consider` looks whether an order closes whose
-    work was reported complete: (session, its row, now).
-    """
-
-    told: Destinations = NOBODY
-    consider: Callable[[Session, int, datetime], object] = _nothing
 
 
 def carry(  # noqa: PLR0913 - who says what, of which steps, and what follows

@@ -1,0 +1,38 @@
+"""What follows when work is reported, as the settings say."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session
+
+from mwl import closing
+from mwl.config import Settings
+from mwl.outbox import Destinations
+
+NOBODY = Destinations()
+
+
+def _nothing(_session: Session, _order: int, _now: datetime) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What follows when work is reported, in the same transaction.
+
+    `told` are the systems that hear of it. `consider` looks whether an order closes whose
+    work was reported complete: (session, its row, now).
+    """
+
+    told: Destinations = NOBODY
+    consider: Callable[[Session, int, datetime], object] = _nothing
+
+
+def effects_of(settings: Settings, told: Destinations | None = None) -> Effects:
+    """Make the effects of a site; `told` are the destinations of its settings."""
+    known = Destinations.of(settings.hl7.destination) if told is None else told
+    close = settings.close
+    return Effects(
+        known, lambda session, order, now: closing.consider(session, order, close, now, known)
+    )
