@@ -15,6 +15,7 @@ from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import OrderState, StepState, derive
 from mwl.outbox import Destinations, status_facts
 from mwl.performed import Route, news
+from mwl.procedures import Effects
 from mwl.worklist import standing
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,15 @@ def consider(
     if ruling.route is not None:
         return _close(session, found, ruling.route, now, told)
     return _settle(session, found, now, told, check_at=ruling.check_at)
+
+
+def effects(close: config.Close, told: Destinations) -> Effects:
+    """Give what follows from reported work: who is told, and whether its order closes."""
+
+    def look(session: Session, order: int, now: datetime) -> None:
+        consider(session, order, close, now, told)
+
+    return Effects(told=told, consider=look)
 
 
 def close(session: Session, order: int, now: datetime, told: Destinations) -> OrderState:
