@@ -5,7 +5,7 @@ moving.py moves them and their orders. Public functions that take a session work
 caller's transaction.
 """
 
-from mwl.procedures.effects import Effects, effects_of
+from mwl.procedures.effects import Effects
 from mwl.procedures.intake import start, update
 from mwl.procedures.late import link_unscheduled
 from mwl.procedures.listing import Received, get, listing
@@ -16,7 +16,6 @@ __all__ = [
     "Effects",
     "Received",
     "derive_order",
-    "effects_of",
     "end",
     "get",
     "link",

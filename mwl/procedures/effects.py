@@ -1,4 +1,4 @@
-"""What follows when work is reported, as the settings say."""
+"""What follows when work is reported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from mwl import closing
-from mwl.config import Settings
 from mwl.outbox import Destinations
 
 NOBODY = Destinations()
@@ -27,12 +25,3 @@ class Effects:
 
     told: Destinations = NOBODY
     consider: Callable[[Session, int, datetime], object] = _nothing
-
-
-def effects_of(settings: Settings, told: Destinations | None = None) -> Effects:
-    """Make the effects of a site; `told` are the destinations of its settings."""
-    known = Destinations.of(settings.hl7.destination) if told is None else told
-    close = settings.close
-    return Effects(
-        known, lambda session, order, now: closing.consider(session, order, close, now, known)
-    )
