@@ -26,7 +26,8 @@ from hl7.inbound import Inbound
 from hl7.outbound import OrderStatus
 from hl7.server import Limits as MllpLimits
 from hl7.server import MllpServer
-from mwl import dataset, devices, jobs, outbox
+from mwl import closing as order_closing
+from mwl import devices, jobs, outbox, procedures
 from mwl.config import Settings, shipped
 from mwl.db import Database
 from mwl.db.migrate import upgrade, wait_for_revision
@@ -39,6 +40,7 @@ from mwl.net.server import AssociationServer
 from mwl.objects import open_store
 from mwl.scp.echo import EchoService
 from mwl.scp.guarded import Guarded
+from mwl.scp.mpps import LONGEST_MPPS_BYTES, MppsRetrieveService, MppsService
 from mwl.scp.query import QueryService
 from mwl.scp.retrieve import RetrieveService
 from mwl.scp.storage import StorageService
@@ -139,6 +141,11 @@ def _count(settings: Settings, role: str) -> int:
     return settings.dicom.processes if role == "dicom" else 1
 
 
+def _effects(settings: Settings) -> procedures.Effects:
+    """Give what follows when work is reported: who is told, and whether an order closes."""
+    return order_closing.effects(settings.close, outbox.Destinations.of(settings.hl7.destination))
+
+
 # --- the roles, each in its own process
 
 
@@ -169,16 +176,23 @@ def _run_dicom(settings: Settings, listeners: Listeners, _board: Board, child: C
         RetrieveService(database, objects, kept),
         lambda calling: doorkeeper.allows(calling, "retrieve"),
     )
+    performing = Guarded(
+        MppsService(database, _effects(settings)),
+        lambda calling: doorkeeper.allows(calling, "mpps"),
+    )
+    performed = Guarded(
+        MppsRetrieveService(database), lambda calling: doorkeeper.allows(calling, "mpps")
+    )
     server = AssociationServer(
         listener,
-        [EchoService(), worklist, storage, query, retrieve],
+        [EchoService(), worklist, storage, query, retrieve, performing, performed],
         admit=admit,
         limits=Limits(
             max_associations=given.max_associations,
             associate_timeout_s=given.associate_timeout_s,
             idle_timeout_s=given.idle_timeout_s,
-            # The only data sets that come are identifiers, and longer ones aren't read.
-            max_data_set_bytes=dataset.MAX_BYTES,
+            # What is kept in memory; the longest are the lists of an MPPS.
+            max_data_set_bytes=LONGEST_MPPS_BYTES,
             max_streamed_bytes=settings.archive.max_instance_bytes,
         ),
     )
@@ -266,7 +280,8 @@ def _tell_when_listening(address: tuple[str, int], ready: Callable[[], None]) ->
 def _run_jobs(settings: Settings, listeners: Listeners, _board: Board, child: Child) -> None:
     listeners.close()
     database = Database(settings.database.url, data_dir=settings.data_dir)
-    scheduler = jobs.scheduler(database)
+    effects = _effects(settings)
+    scheduler = jobs.scheduler(database, jobs.sweeps(database, settings.close, effects))
     statuses = OrderStatus(
         settings.hl7.destination, settings.site.zone_info, application=settings.dicom.ae_title
     )
