@@ -66,6 +66,12 @@ def put(objects: ObjectStore, data: bytes, piece: int = 16_384) -> str:
     return writer.key
 
 
+def fill(writer: Writer, pieces: int, size: int) -> None:
+    """Write `pieces` times `size` bytes."""
+    for _ in range(pieces):
+        writer.write(bytes(size))
+
+
 def get(objects: ObjectStore, key: str, start: int = 0, length: int | None = None) -> bytes:
     return b"".join(objects.read(key, start, length))
 
@@ -165,8 +171,7 @@ def test_no_two_objects_share_a_key(objects: ObjectStore) -> None:
 @pytest.mark.parametrize("size", [0, 1_000, 12 * MIB])
 def test_discarded_leaves_nothing(objects: ObjectStore, size: int) -> None:
     writer = objects.create()
-    for _ in range(0, size, MIB):
-        writer.write(bytes(min(size, MIB)))
+    fill(writer, -(-size // MIB), min(size, MIB))
     writer.discard()
     writer.discard()
     assert list(objects.keys()) == []
