@@ -130,9 +130,9 @@ def viewer(database, tmp_path, serve, dial):
 
 @pytest.fixture
 def small(sqlite_database, tmp_path, serve, dial):
-    """Serve images given as `small(image(1, 1, 1), …)`."""
+    """Serve images, three studies unless told otherwise; `settings` are the service's."""
 
-    def begin(*images, **settings):
+    def begin(images=(), **settings):
         archived = Archived(sqlite_database, tmp_path)
         for each in images or three_studies():
             archived.add(each)
@@ -311,7 +311,7 @@ def test_images_are_found_by_their_keys(small):
 
 
 def test_more_than_a_page_comes_in_the_order_it_was_stored(small):
-    viewer = small(*many(1100))
+    viewer = small(images=many(1100))
     above = {"StudyInstanceUID": f"{ROOT}.9", "SeriesInstanceUID": f"{ROOT}.9.1"}
     found = viewer.find("IMAGE", **above, SOPInstanceUID="")
     numbers = [int(each.SOPInstanceUID.rpartition(".")[2]) for each in found]
@@ -392,7 +392,7 @@ def test_a_list_that_nobody_meant_ends_with_a_failure(small):
 
 
 def test_cancel_stops_the_answers(small, serve, dial):
-    viewer = small(*many(1100))
+    viewer = small(images=many(1100))
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "IMAGE"
     identifier.StudyInstanceUID = f"{ROOT}.9"
