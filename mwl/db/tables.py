@@ -508,7 +508,15 @@ class Delivery(SQLModel, table=True):
             sqlite_where=text("claimed_by <> ''"),
             postgresql_where=text("claimed_by <> ''"),
         ),
-        Index("ix_delivery_state", "state", "id"),
+        # For statements that say `state <> 'done'` too; those about what waits don't, or
+        # SQLite would choose this one.
+        Index(
+            "ix_delivery_open",
+            "state",
+            "id",
+            sqlite_where=text("state <> 'done'"),
+            postgresql_where=text("state <> 'done'"),
+        ),
         Index("ix_delivery_subject", "subject"),
     )
 

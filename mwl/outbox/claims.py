@@ -19,7 +19,7 @@ from sqlalchemy import Connection, and_, bindparam, or_, select, text, tuple_, u
 from sqlmodel import Session
 
 from mwl.db import Prepared
-from mwl.outbox.rows import TABLE, State, has_parked
+from mwl.outbox.rows import IS_OPEN, TABLE, State, has_parked
 
 _LONGEST_ERROR = 500
 _LONGEST_ANSWER = 65_536  # bytes kept of what was answered
@@ -148,7 +148,8 @@ _BLOCK = Prepared(
         TABLE.c.subject != text("''"),
         TABLE.c.kind == _kind,
         TABLE.c.destination == _destination,
-        _IS_WAITING,
+        # As a parameter: so that it is the subject's index that is asked.
+        TABLE.c.state == State.WAITING.value,
         TABLE.c.claimed_by == "",
         has_parked(TABLE),
     )
@@ -156,7 +157,7 @@ _BLOCK = Prepared(
 )
 _UNBLOCK = (
     update(TABLE)
-    .where(TABLE.c.state == text("'blocked'"), ~has_parked(TABLE))
+    .where(TABLE.c.state == text("'blocked'"), IS_OPEN, ~has_parked(TABLE))
     .values(state=State.WAITING.value)
 )
 _UNBLOCK_SUBJECT = Prepared(

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from mwl.errors import Fault, Reason, Rejected
 from mwl.outbox.claims import Channel, line_up
-from mwl.outbox.rows import TABLE, State
+from mwl.outbox.rows import IS_OPEN, TABLE, State
 
 _SHOWN = ("id", "destination", "kind", "subject", "control_id", "attempts", "error", "created_at")
 _SENT_AGAIN = frozenset({State.WAITING, State.PARKED, State.DROPPED, State.DONE})
@@ -34,7 +34,10 @@ def listing(
         TABLE.c.payload["event"].as_string().label("event"),
     ).order_by(TABLE.c.id.desc())
     if state is not None:
-        statement = statement.where(TABLE.c.state == _state(state).value)
+        named = _state(state)
+        statement = statement.where(TABLE.c.state == named.value)
+        if named is not State.DONE:
+            statement = statement.where(IS_OPEN)
     if destination is not None:
         statement = statement.where(TABLE.c.destination == destination)
     rows = session.connection().execute(statement.limit(limit)).mappings()

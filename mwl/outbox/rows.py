@@ -47,6 +47,7 @@ class State(StrEnum):
     DROPPED = "dropped"  # given up by a person
 
 
+IS_OPEN = TABLE.c.state != text("'done'")  # what its index is asked by
 _EARLIER = TABLE.alias("earlier")
 
 

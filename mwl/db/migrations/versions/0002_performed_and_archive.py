@@ -66,7 +66,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("claimed_by <> ''"),
         postgresql_where=sa.text("claimed_by <> ''"),
     )
-    op.create_index("ix_delivery_state", "delivery", ["state", "id"])
+    op.create_index(
+        "ix_delivery_open",
+        "delivery",
+        ["state", "id"],
+        sqlite_where=sa.text("state <> 'done'"),
+        postgresql_where=sa.text("state <> 'done'"),
+    )
     op.create_index("ix_delivery_subject", "delivery", ["subject"])
     op.create_index(
         "ix_delivery_waiting",
