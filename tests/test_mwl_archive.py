@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from mwl import archive
-from mwl.archive import Outcome, known
+from mwl.archive import Outcome, known, listing
 from mwl.archive.listing import quarantined
 from mwl.db.tables import Instance, Series, StoredObject, Study
 from mwl.errors import Outage, Rejected
@@ -352,3 +352,23 @@ def test_time_is_that_of_receipt(database):
     archive.store(database, received(1))
     archive.store(database, received(2, received_at=later))
     assert [row.created_at for row in rows(database, Instance)] == [NOW, later]
+
+
+def test_what_is_set_aside_is_found_by_its_index(sqlite_database):
+    statements = []
+    store(sqlite_database, 1)
+    table = StoredObject.__table__
+    wanted = select(table).where(
+        table.c.sop_instance_uid.in_(["1.2", "1.3"]), archive.IS_QUARANTINED
+    )
+    with sqlite_database.read() as session:
+        connection = session.connection()
+        driver = connection.connection.driver_connection
+        driver.set_trace_callback(statements.append)
+        connection.execute(wanted)
+        listing._QUARANTINED.all(connection, {"after": 0, "limit": 10})
+        driver.set_trace_callback(None)
+        plans = [driver.execute(f"EXPLAIN QUERY PLAN {each}").fetchall() for each in statements]
+    index = "SEARCH stored_object USING INDEX ix_stored_object_set_aside"
+    assert plans[0][0][3] == f"{index} (state=? AND sop_instance_uid=?)"
+    assert plans[1][0][3] == f"{index} (state=?)"

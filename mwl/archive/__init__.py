@@ -10,9 +10,11 @@ from mwl.archive.linking import link_unmatched
 from mwl.archive.listing import quarantined, studies
 from mwl.archive.received import Received, Stored
 from mwl.archive.store import store
+from mwl.archive.versions import IS_QUARANTINED
 from mwl.studies import Outcome
 
 __all__ = [
+    "IS_QUARANTINED",
     "Linked",
     "Outcome",
     "Received",

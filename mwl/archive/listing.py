@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, literal_column, select
+from sqlalchemy import Select, bindparam, func, select
 
+from mwl.archive.versions import IS_QUARANTINED
 from mwl.db import Database, Prepared
 from mwl.db.tables import Instance, RequestedProcedure, Series, StoredObject, Study
-from mwl.studies import ObjectState
 
 _PAGE_ROWS = 500
 
@@ -19,10 +19,6 @@ _object = StoredObject.__table__  # type: ignore[attr-defined]
 _procedure = RequestedProcedure.__table__  # type: ignore[attr-defined]
 
 Entry = dict[str, Any]
-
-# As the indexes of what is set aside say it; with a parameter they could not be used.
-SET_ASIDE = _object.c.state != literal_column(f"'{ObjectState.SERVED}'")
-IS_QUARANTINED = _object.c.state == literal_column(f"'{ObjectState.QUARANTINED}'")
 
 
 def studies(
@@ -131,7 +127,7 @@ _QUARANTINED = Prepared(
             _object.c.size,
             _object.c.key,
             _object.c.received_at,
-        ).where(SET_ASIDE, IS_QUARANTINED),
+        ).where(IS_QUARANTINED),
         _object.c.id,
     )
 )

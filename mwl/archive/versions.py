@@ -40,12 +40,15 @@ _OF_INSTANCE = Prepared(
     )
     .order_by(_OBJECT.c.id)
 )
-# Written as the index says it.
+# As the indexes of what is set aside say it: with parameters they could not be used.
+IS_QUARANTINED = and_(
+    _OBJECT.c.state != _SERVED,
+    _OBJECT.c.state == literal_column(f"'{ObjectState.QUARANTINED}'"),
+)
 _QUARANTINED = Prepared(
     select(_OBJECT.c.id)
     .where(
-        _OBJECT.c.state != _SERVED,
-        _OBJECT.c.state == literal_column(f"'{ObjectState.QUARANTINED}'"),
+        IS_QUARANTINED,
         _OBJECT.c.sop_instance_uid == bindparam("sop_instance_uid"),
         *_HAS_THESE_BYTES,
     )

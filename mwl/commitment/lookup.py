@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlmodel import Session
 
+from mwl.archive import IS_QUARANTINED
 from mwl.commitment.rules import Held
 from mwl.db.tables import Instance, StoredObject
 from mwl.devices.rows import fold
@@ -58,8 +59,7 @@ def _served(instance_uids: Sequence[str]) -> Select[Any]:
 def _quarantined(instance_uids: Sequence[str]) -> Select[Any]:
     # There may be no instance of it at all: what it is, it alone tells.
     return select(_OBJECT.c.sop_instance_uid, _OBJECT.c.sop_class_uid, *_COLUMNS).where(
-        _OBJECT.c.sop_instance_uid.in_(instance_uids),
-        _OBJECT.c.state == ObjectState.QUARANTINED.value,
+        _OBJECT.c.sop_instance_uid.in_(instance_uids), IS_QUARANTINED
     )
 
 

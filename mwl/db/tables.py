@@ -409,16 +409,10 @@ class StoredObject(SQLModel, table=True):
 
     __tablename__ = "stored_object"
     __table_args__ = (
-        # Of what is set aside only, so that the usual instance pays nothing for them.
-        Index(
-            "ix_stored_object_state",
-            "state",
-            "id",
-            sqlite_where=text("state <> 'served'"),
-            postgresql_where=text("state <> 'served'"),
-        ),
+        # Of what is set aside only, so that the usual instance pays nothing for it.
         Index(
             "ix_stored_object_set_aside",
+            "state",
             "sop_instance_uid",
             sqlite_where=text("state <> 'served'"),
             postgresql_where=text("state <> 'served'"),

@@ -266,14 +266,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_stored_object_set_aside",
         "stored_object",
-        ["sop_instance_uid"],
-        sqlite_where=sa.text("state <> 'served'"),
-        postgresql_where=sa.text("state <> 'served'"),
-    )
-    op.create_index(
-        "ix_stored_object_state",
-        "stored_object",
-        ["state", "id"],
+        ["state", "sop_instance_uid"],
         sqlite_where=sa.text("state <> 'served'"),
         postgresql_where=sa.text("state <> 'served'"),
     )
