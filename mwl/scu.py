@@ -102,12 +102,15 @@ def report(peer: Peer, judged: Judged, patience: Patience) -> int:
     entity.network_timeout = patience.silence_s
     sop_class = commitment.STORAGE_COMMITMENT_PUSH_MODEL
     entity.add_requested_context(sop_class, [_EXPLICIT, _IMPLICIT])
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        ext_neg=[build_role(sop_class, scu_role=False, scp_role=True)],
-    )
+    try:
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            ae_title=peer.ae_title,
+            ext_neg=[build_role(sop_class, scu_role=False, scp_role=True)],
+        )
+    except OSError as error:
+        raise Unreached(f"{peer}: {error.strerror}") from None  # no such name
     if not association.is_established:
         raise Unreached(f"{peer}: {_why(association)}")
     try:
@@ -141,4 +144,4 @@ def _why(association: Any) -> str:
         return f"refused the association: {answer.reason_str}"
     if association.rejected_contexts:
         return "does not take storage commitment reports on this port"
-    return "can't be reached"
+    return "can't be reached: nobody listens there, or what listens is no DICOM peer"
