@@ -10,17 +10,18 @@ The rules that this module bears:
      images from there have been quiet for `quiet`. An MPPS outranks this.
 3. A step that has not ended is COMPLETED by such a quiet study as well.
 4. Images that were listed and have not come after `ask` are a person's to ask for, once.
-5. An order that was never begun expires `expire` after the last scheduled start among its
-   open steps, or after it was brought back from that; it hides, and nobody is told.
+5. Steps that were never begun expire together: `expire` after the last of their scheduled
+   starts, or after they were brought back from that, unless a step of their order is under
+   way. They hide, and nobody is told. If no other step was begun, the order is EXPIRED.
 6. CLOSED and EXPIRED are not gone back from because something old is heard again: what comes
    late is added to the story.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mwl.orders import FINAL, WAITING, OrderState, StepState
+from mwl.orders import FINAL, WAITING, OrderState, StepState, is_left
 from mwl.performed import Route
 
 # What is waited for is looked at again after a part of the time that it has been waited for:
@@ -134,15 +135,11 @@ class Plan:
 
 
 def expires(
-    state: OrderState,
-    plans: Iterable[Plan],
-    revived_at: datetime | None,
-    now: datetime,
-    rules: Rules,
+    plans: Sequence[Plan], revived_at: datetime | None, now: datetime, rules: Rules
 ) -> bool:
-    """Tell whether an order in `state` has expired by `now`."""
-    starts = [plan.start_at for plan in plans if plan.state in WAITING]
-    if state is not OrderState.SCHEDULED or not starts:
+    """Tell whether what is left of an order has expired by `now`; `plans` are all its steps."""
+    if not is_left(plan.state for plan in plans):
         return False
+    starts = [plan.start_at for plan in plans if plan.state in WAITING]
     since = max(starts) if revived_at is None else max(*starts, revived_at)
     return now - since >= rules.expire

@@ -12,8 +12,9 @@ The rules that this module bears:
 3. Once a step has STARTED the scanner owns it: the RIS may correct names, but a new time or
    a cancellation is only flagged for a person.
 4. The state of an order is derived from its steps and two marks; nobody sets it. `closed`
-   makes CLOSED of COMPLETED, `expired` makes EXPIRED of what was never begun. A mark holds as
-   long as what it rests on: new work takes it away, a message about the old doesn't.
+   makes CLOSED of COMPLETED, `expired` makes EXPIRED of what was never begun; of what was, it
+   hides the steps that are left. A mark holds as long as what it rests on: new work takes it
+   away, a message about the old doesn't.
 """
 
 from collections.abc import Iterable
@@ -106,10 +107,21 @@ def transition(action: Action, state: StepState) -> Transition:
 
 
 def derive(
-    states: Iterable[StepState], *, closed: bool = False, expired: bool = False
+    states: Iterable[StepState],
+    *,
+    begun: bool = False,
+    closed: bool = False,
+    expired: bool = False,
 ) -> OrderState:
-    """Derive the state of an order from those of its steps and from its marks."""
-    state = _derive(frozenset(states))
+    """Derive the state of an order from those of its steps and from its marks.
+
+    `begun`: it was in progress already. Where one step was discontinued and another is still
+    to come, nothing else tells whether a scanner had begun.
+    """
+    seen = frozenset(states)
+    state = _derive(seen)
+    if state is OrderState.SCHEDULED and begun and StepState.DISCONTINUED in seen:
+        return OrderState.IN_PROGRESS
     if closed and state is OrderState.COMPLETED:
         return OrderState.CLOSED
     if expired and state is OrderState.SCHEDULED:
@@ -129,6 +141,12 @@ def _derive(seen: frozenset[StepState]) -> OrderState:
     if seen & {StepState.STARTED, StepState.DEPARTED, StepState.COMPLETED}:
         return OrderState.IN_PROGRESS
     return OrderState.SCHEDULED
+
+
+def is_left(states: Iterable[StepState]) -> bool:
+    """Tell whether an order has steps to come and none under way: such ones expire."""
+    seen = frozenset(states)
+    return bool(seen & WAITING) and seen <= WAITING | FINAL
 
 
 @dataclass(slots=True)

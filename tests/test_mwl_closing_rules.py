@@ -125,15 +125,16 @@ def days(number):
     return NOW - timedelta(days=number)
 
 
-@pytest.mark.parametrize("order", list(OrderState))
+@pytest.mark.parametrize("other", list(StepState))
 @pytest.mark.parametrize("step", list(StepState))
-def test_only_what_was_never_begun_expires(order, step):
-    expected = order is OrderState.SCHEDULED and step in WAITING
-    assert expires(order, [Plan(step, days(31))], None, NOW, HERE) is expected
+def test_only_what_was_never_begun_expires_and_only_if_nothing_is_under_way(step, other):
+    under_way = {StepState.STARTED, StepState.DEPARTED}
+    expected = bool({step, other} & WAITING) and not {step, other} & under_way
+    assert expires([Plan(step, days(31)), Plan(other, days(31))], None, NOW, HERE) is expected
 
 
 @pytest.mark.parametrize(
-    ("plans", "revived", "expected"),
+    ("starts", "revived", "expected"),
     [
         ([30], None, True),
         ([29], None, False),
@@ -145,14 +146,14 @@ def test_only_what_was_never_begun_expires(order, step):
         ([], None, False),
     ],
 )
-def test_an_order_expires_after_its_last_scheduled_start(plans, revived, expected):
-    open_steps = [Plan(StepState.SCHEDULED, days(number)) for number in plans]
-    assert expires(OrderState.SCHEDULED, open_steps, revived, NOW, HERE) is expected
+def test_steps_expire_after_the_last_scheduled_start(starts, revived, expected):
+    plans = [Plan(StepState.SCHEDULED, days(number)) for number in starts]
+    assert expires(plans, revived, NOW, HERE) is expected
 
 
 def test_the_start_of_a_step_that_has_ended_does_not_count():
     plans = [Plan(StepState.SCHEDULED, days(31)), Plan(StepState.CANCELED, days(1))]
-    assert expires(OrderState.SCHEDULED, plans, None, NOW, HERE)
+    assert expires(plans, None, NOW, HERE)
 
 
 # ---- nothing goes backwards -------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mwl.orders import FINAL, Action, OrderState, StepState, derive, transition
+from mwl.orders import FINAL, Action, OrderState, StepState, derive, is_left, transition
 
 H, S, A, R = StepState.HELD, StepState.SCHEDULED, StepState.ARRIVED, StepState.READY
 ST, DP = StepState.STARTED, StepState.DEPARTED
@@ -80,3 +80,19 @@ def test_the_marks_change_nothing_but_what_they_rest_on(first, second):
 def test_new_work_takes_an_order_out_of_closed():
     assert derive([CO, S], closed=True) is OrderState.IN_PROGRESS
     assert derive([S, ST], expired=True) is OrderState.IN_PROGRESS
+
+
+def test_an_order_that_was_begun_is_not_scheduled_again_by_a_discontinued_step():
+    assert derive([DI, S]) is OrderState.SCHEDULED  # the RIS may have said so beforehand
+    assert derive([DI, S], begun=True) is OrderState.IN_PROGRESS
+    assert derive([DI, S], begun=True, expired=True) is OrderState.IN_PROGRESS
+    # The wrong entry was selected, or a person reopens it: it is to be done as if never begun.
+    assert derive([S, S], begun=True) is OrderState.SCHEDULED
+
+
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    [([], False), ([S], True), ([H, CA], True), ([S, CO], True), ([S, ST], False), ([CO], False)],
+)
+def test_what_is_left_of_an_order_has_not_begun(steps, left):
+    assert is_left(steps) is left

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from mwl.cli import frame
-from mwl.orders import StepState
+from mwl.orders import OrderState, StepState
 
 if TYPE_CHECKING:
     from mwl.worklist.manual import Done, Which
@@ -35,12 +35,15 @@ Station = Annotated[
     typer.Option(metavar="AE_TITLE", help="A scanner's AE title; may be given several times."),
 ]
 
-_STATES = ", ".join(StepState)
+# Steps have most of the states that orders have.
+_OF_ORDERS = [state for state in OrderState if state not in StepState.__members__]
+_STATES = ", ".join([*StepState, *_OF_ORDERS])
 _YEARS = range(1900, 2200)  # any zone's clock can tell them
 
 _COLUMNS = {
     "start": "start",
     "status": "status",
+    "order_status": "order",
     "modality": "mod",
     "station_ae_title": "station",
     "accession_number": "accession",
@@ -57,10 +60,8 @@ def list_(
         str | None, typer.Option(metavar="NUMBER", help="Only this accession number.")
     ] = None,
     status: Annotated[
-        StepState | None,
-        typer.Option(
-            metavar="STATE", help=f"Only steps in this state: {_STATES}.", case_sensitive=False
-        ),
+        str | None,
+        typer.Option(metavar="STATE", help=f"Only what is in this state: {_STATES}."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 1_000_000,
@@ -74,7 +75,7 @@ def list_(
             database,
             zone=given.site.zone_info,
             accession=accession,
-            status=status,
+            status=_state(status),
             limit=limit,
         )
         if as_json:
@@ -180,8 +181,24 @@ def cancel(context: typer.Context, accession: Accession = "", step: StepId = "")
 
 
 @app.command()
+def close(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
+    """Close a COMPLETED order by hand: its images won't all come, or are elsewhere."""
+    from mwl import closing
+    from mwl.outbox import Destinations
+    from mwl.worklist import manual
+
+    which, now, given = _which(accession, step), frame.now(), frame.settings(context)
+    told = Destinations.of(given.hl7.destination)
+    with frame.database(given) as database:
+        database.write(
+            lambda session: closing.close(session, manual.order_of(session, which), now, told)
+        )
+    typer.echo("closed")
+
+
+@app.command()
 def reopen(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
-    """Put an entry that was cancelled, ended, begun or held back on the lists."""
+    """Put an entry that was cancelled, ended, begun, held back or has expired on the lists."""
     from mwl.worklist import manual
 
     which, now = _which(accession, step), frame.now()
@@ -214,6 +231,16 @@ def import_(
     typer.echo(f"{report.imported} imported, {len(report.problems)} not")
     if report.problems:
         raise typer.Exit(frame.FAILED)
+
+
+def _state(name: str | None) -> StepState | OrderState | None:
+    if name is None:
+        return None
+    if name.upper() in StepState.__members__:
+        return StepState(name.upper())
+    if name.upper() in OrderState.__members__:
+        return OrderState(name.upper())
+    return frame.refuse(f"--status {name}: there is no such state; there are {_STATES}")
 
 
 def _which(accession: str, step: str) -> "Which":

@@ -54,6 +54,7 @@ def judge(conn: Connection, order: Row, rules: Rules, now: datetime) -> Judgemen
     works |= {step: replace(works[step], state=StepState.COMPLETED) for step in silent}
     state = derive(
         (work.state for work in works.values()),
+        begun=order["status"] == OrderState.IN_PROGRESS,
         closed=order["closed_at"] is not None,
         expired=order["expired_at"] is not None,
     )
@@ -108,13 +109,12 @@ def close(session: Session, order: int, now: datetime, told: Destinations) -> Or
 
 
 def expire(session: Session, order: int, close: config.Close, now: datetime) -> bool:
-    """Hide an order that was never begun and is long past; tell whether it was so."""
+    """Hide what is left of an order, never begun and long past; tell whether it was so."""
     conn = session.connection()
     held = standing.hold(conn, order).first()
-    if held is None:
+    if held is None or held.expired_at is not None:
         return False
-    plans, rules = rows.plans(conn, order), rules_of(close)
-    if not expires(OrderState(held.status), plans, held.revived_at, now, rules):
+    if not expires(rows.plans(conn, order), held.revived_at, now, rules_of(close)):
         return False
     rows.hide_steps(conn, order)
     standing.settle(conn, held._asdict(), now, expired_at=now)

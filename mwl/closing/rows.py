@@ -37,7 +37,7 @@ from mwl.db.tables import (
     StoredObject,
     Study,
 )
-from mwl.orders import FINAL, WAITING, OrderState, StepState
+from mwl.orders import FINAL, WAITING, StepState
 from mwl.performed import PerformedState
 from mwl.studies import ObjectState
 
@@ -62,9 +62,11 @@ _MOST_FLAGS = 100
 _GIVEN = bindparam("order_row", type_=_o.id.type)
 
 
-def _one_of(states: Iterable[StepState]) -> ColumnElement[bool]:
+def _one_of(
+    states: Iterable[StepState], column: ColumnElement[str] = _s.state
+) -> ColumnElement[bool]:
     values = [literal_column(f"'{state}'", String()) for state in sorted(states)]
-    either: ColumnElement[bool] = _s.state.in_(values)
+    either: ColumnElement[bool] = column.in_(values)
     return either
 
 
@@ -161,7 +163,7 @@ _COMPLETE = Prepared(
 )
 _HIDE = Prepared(
     update(_STEP)
-    .where(_s.procedure.in_(select(_r.id).where(_r.imaging_order == _GIVEN)))
+    .where(_s.procedure.in_(select(_r.id).where(_r.imaging_order == _GIVEN)), _IS_WAITING)
     .values(expired=true())
 )
 _FLAG = Prepared(
@@ -272,11 +274,12 @@ _WITH_SILENT_IMAGES = Prepared(
 )
 _other = _STEP.alias("other")
 _other_r = _PROCEDURE.alias("other_r")
-_LATER = exists().where(
+_CUTOFF = bindparam("cutoff", type_=_s.start_at.type)
+_IS_KEPT = exists().where(  # by a step under way, or one that is to come
     _other_r.c.imaging_order == _o.id,
     _other.c.procedure == _other_r.c.id,
-    _other.c.start_at > bindparam("cutoff", type_=_s.start_at.type),
-    _other.c.state.in_([literal_column(f"'{state}'", String()) for state in sorted(WAITING)]),
+    _one_of(set(StepState) - FINAL, _other.c.state),
+    or_(_other.c.start_at > _CUTOFF, ~_one_of(WAITING, _other.c.state)),
 )
 _EXPIRABLE = Prepared(
     select(_o.id)
@@ -286,14 +289,10 @@ _EXPIRABLE = Prepared(
     .where(
         _IS_WAITING,
         _s.start_local <= bindparam("cutoff_local"),  # for the index
-        _s.start_at <= bindparam("cutoff", type_=_s.start_at.type),
+        _s.start_at <= _CUTOFF,
         ~_s.expired,
-        _o.status == literal_column(f"'{OrderState.SCHEDULED}'", String()),
-        or_(
-            _o.revived_at.is_(None),
-            _o.revived_at <= bindparam("cutoff", type_=_s.start_at.type),
-        ),
-        ~_LATER,
+        or_(_o.revived_at.is_(None), _o.revived_at <= _CUTOFF),
+        ~_IS_KEPT,
     )
     .limit(bindparam("limit"))
 )
@@ -339,7 +338,7 @@ def with_silent_images(conn: Connection, limit: int) -> list[int]:
 
 
 def expirable(conn: Connection, cutoff: datetime, limit: int) -> list[int]:
-    """List orders that were never begun and were to begin at `cutoff` or before."""
+    """List orders of which all that is left was to begin at `cutoff` or before."""
     local = (cutoff + _FURTHEST_ZONE).strftime("%Y%m%d%H%M%S")
     given = {"cutoff": cutoff, "cutoff_local": local, "limit": limit}
     return [row.id for row in _EXPIRABLE.all(conn, given)]

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, or_, select
 
 from mwl.db import Database, Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
-from mwl.orders import StepState
+from mwl.orders import OrderState, StepState
 
 _PAGE_ROWS = 500
 
@@ -24,15 +24,18 @@ def listing(
     *,
     zone: ZoneInfo,
     accession: str | None = None,
-    status: StepState | None = None,
+    status: StepState | OrderState | None = None,
     limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """List entries by start time, one dictionary a step, read page by page.
 
-    `start` is ISO 8601 with the offset of `zone`; several stations are parted by a
-    backslash, as on the wire. Raises Outage.
+    `status` is a step's or, of those that only orders have, its order's. `start` is ISO 8601
+    with the offset of `zone`; several stations are parted by a backslash, as on the wire.
+    Raises Outage.
     """
-    statement = _statement(accession is not None, status is not None)
+    statement = _statement(
+        accession is not None, isinstance(status, StepState), isinstance(status, OrderState)
+    )
     values = {"accession": accession, "status": status, "after_start": "", "after_id": 0}
     left = limit
     while left is None or left > 0:
@@ -62,8 +65,8 @@ def _entry(row: Any, zone: ZoneInfo) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=4)
-def _statement(by_accession: bool, by_status: bool) -> Prepared:
+@lru_cache(maxsize=6)
+def _statement(by_accession: bool, by_step: bool, by_order: bool) -> Prepared:
     start = bindparam("after_start", type_=_step.c.start_local.type)
     statement = (
         select(
@@ -93,6 +96,8 @@ def _statement(by_accession: bool, by_status: bool) -> Prepared:
     )
     if by_accession:
         statement = statement.where(_procedure.c.accession_number == bindparam("accession"))
-    if by_status:
+    if by_step:
         statement = statement.where(_step.c.state == bindparam("status"))
+    if by_order:
+        statement = statement.where(_order.c.status == bindparam("status"))
     return Prepared(statement)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlmodel import Session
 
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
@@ -162,12 +162,25 @@ def reopen(session: Session, which: Which, *, now: datetime) -> Done:
     return Done([row["sps_id"]])
 
 
+def order_of(session: Session, which: Which) -> int:
+    """Find the order of an entry, or of several if they are of one order; its row's number.
+
+    Raises Rejected as all that name an entry.
+    """
+    return int(_pick(session, which, _PICK_ORDER)["order_row"])
+
+
 def _hold(session: Session, which: Which) -> tuple[dict[str, Any], dict[str, Any]]:
     """Hold the order of an entry; give its row and, as it then is, the entry's."""
     order = standing.hold(session.connection(), _pick(session, which)["order_row"])
     return order.first()._asdict(), _pick(session, which)
 
 
+_ENTRIES = (
+    _STEP.join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+    .join(_ORDER, _PROCEDURE.c.imaging_order == _ORDER.c.id)
+    .join(_PATIENT, _ORDER.c.patient == _PATIENT.c.id)
+)
 _PICK = (
     select(
         _STEP.c.id,
@@ -182,15 +195,14 @@ _PICK = (
         _PATIENT.c.patient_id,
         _PATIENT.c.issuer_key,
     )
-    .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
-    .join(_ORDER, _PROCEDURE.c.imaging_order == _ORDER.c.id)
-    .join(_PATIENT, _ORDER.c.patient == _PATIENT.c.id)
+    .select_from(_ENTRIES)
     .limit(2)
 )
+_PICK_ORDER = select(_ORDER.c.id.label("order_row")).distinct().select_from(_ENTRIES).limit(2)
 
 
-def _pick(session: Session, which: Which) -> dict[str, Any]:
-    statement = _PICK
+def _pick(session: Session, which: Which, picked: Select[Any] = _PICK) -> dict[str, Any]:
+    statement = picked
     if which.accession_number:
         statement = statement.where(_PROCEDURE.c.accession_number == which.accession_number)
     if which.sps_id:
@@ -249,7 +261,8 @@ def _set_state(
 ) -> None:
     conn = session.connection()
     if state != row["state"]:
-        conn.execute(update(_STEP).where(_STEP.c.id == row["id"]).values(state=state, state_at=now))
+        moved = {"state": state, "state_at": now, "expired": False}
+        conn.execute(update(_STEP).where(_STEP.c.id == row["id"]).values(moved))
     standing.settle(conn, order, now, **marks)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, false, select, update
 
 from mwl.db import Prepared, Reply
 from mwl.db.tables import ImagingOrder, RequestedProcedure, ScheduledStep
-from mwl.orders import OrderState, StepState, derive
+from mwl.orders import OrderState, StepState, derive, is_left
 
 Row = dict[str, Any]
 
@@ -43,6 +43,7 @@ _SHOW = Prepared(
     )
     .values(expired=false())
 )
+_BEGUN = frozenset({OrderState.IN_PROGRESS, OrderState.COMPLETED, OrderState.CLOSED})
 # Where nothing is left to wait for; whoever leaves such a state says when to look again.
 _SETTLED = frozenset({OrderState.CLOSED, OrderState.DISCONTINUED, OrderState.CANCELED})
 
@@ -62,12 +63,14 @@ def columns(order: Row, states: Iterable[StepState], now: datetime) -> Row:
     A mark whose ground has gone goes with it. An order that has just become COMPLETED is to
     be looked at: the close rule may hold already.
     """
+    seen = list(states)
     closed, expired = order["closed_at"] is not None, order["expired_at"] is not None
-    status = derive(states, closed=closed, expired=expired)
+    begun = order["status"] in _BEGUN
+    status = derive(seen, begun=begun, closed=closed, expired=expired)
     made: Row = {"status": status}
     if closed and status is not OrderState.CLOSED:
         made |= {"closed_at": None, "closed_by": ""}
-    if expired and status is not OrderState.EXPIRED:
+    if expired and not is_left(seen):
         made["expired_at"] = None
     if status in _SETTLED:
         made["check_at"] = None
