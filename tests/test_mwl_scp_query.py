@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
+from mwl.archive import query
 from mwl.net import status
 from mwl.net.dimse import Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -310,12 +311,13 @@ def test_images_are_found_by_their_keys(small):
     assert not viewer.find("IMAGE", **above, SOPClassUID="1.2.3")
 
 
-def test_more_than_a_page_comes_in_the_order_it_was_stored(small):
-    viewer = small(images=many(1100))
+def test_more_than_a_page_comes_in_the_order_it_was_stored(small, monkeypatch):
+    monkeypatch.setattr(query, "PAGE_ROWS", 10)
+    viewer = small(images=many(30))
     above = {"StudyInstanceUID": f"{ROOT}.9", "SeriesInstanceUID": f"{ROOT}.9.1"}
     found = viewer.find("IMAGE", **above, SOPInstanceUID="")
     numbers = [int(each.SOPInstanceUID.rpartition(".")[2]) for each in found]
-    assert numbers == list(range(1, 1101))
+    assert numbers == list(range(1, 31))
 
 
 def test_what_is_quarantined_is_not_found(small, sqlite_database):
@@ -392,7 +394,7 @@ def test_a_list_that_nobody_meant_ends_with_a_failure(small):
 
 
 def test_cancel_stops_the_answers(small, serve, dial):
-    viewer = small(images=many(1100))
+    viewer = small(images=many(100))
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "IMAGE"
     identifier.StudyInstanceUID = f"{ROOT}.9"

@@ -196,7 +196,7 @@ def pages(database: Database, query: Query) -> Iterator[Sequence[Row]]:
     after: int | None = None
     while True:
         with database.read() as session:
-            rows = find(session, query, after=after)
+            rows = find(session, query, after=after, limit=PAGE_ROWS)
         yield rows
         if len(rows) < PAGE_ROWS:
             return

@@ -202,7 +202,7 @@ class _Retrieval:
             after = 0
             while True:
                 with self._service.database.read() as session:
-                    rows = query.objects(session, keys, after=after)
+                    rows = query.objects(session, keys, after=after, limit=query.PAGE_ROWS)
                 yield from rows
                 if len(rows) < query.PAGE_ROWS:
                     break
