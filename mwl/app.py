@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -27,7 +27,7 @@ from hl7.outbound import OrderStatus
 from hl7.server import Limits as MllpLimits
 from hl7.server import MllpServer
 from mwl import closing as order_closing
-from mwl import devices, jobs, outbox, procedures
+from mwl import commitment, devices, jobs, outbox, procedures
 from mwl.config import Settings, shipped
 from mwl.db import Database
 from mwl.db.migrate import upgrade, wait_for_revision
@@ -38,13 +38,16 @@ from mwl.net.acceptor import Admission
 from mwl.net.limits import Limits
 from mwl.net.server import AssociationServer
 from mwl.objects import open_store
+from mwl.scp.commitment import CommitmentService
 from mwl.scp.echo import EchoService
 from mwl.scp.guarded import Guarded
 from mwl.scp.mpps import LONGEST_MPPS_BYTES, MppsRetrieveService, MppsService
 from mwl.scp.query import QueryService
 from mwl.scp.retrieve import RetrieveService
 from mwl.scp.storage import StorageService
+from mwl.scp.storage.syntaxes import STORAGE_CLASSES
 from mwl.scp.worklist import WorklistService
+from mwl.scu import CommitmentReporter
 from mwl.supervisor import DRAIN_S, Board, Child, Role, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -183,9 +186,13 @@ def _run_dicom(settings: Settings, listeners: Listeners, _board: Board, child: C
     performed = Guarded(
         MppsRetrieveService(database), lambda calling: doorkeeper.allows(calling, "mpps")
     )
+    committing = Guarded(
+        CommitmentService(database, timedelta(minutes=settings.commit.wait_min)),
+        lambda calling: doorkeeper.allows(calling, "commit"),
+    )
     server = AssociationServer(
         listener,
-        [EchoService(), worklist, storage, query, retrieve, performing, performed],
+        [EchoService(), worklist, storage, query, retrieve, performing, performed, committing],
         admit=admit,
         limits=Limits(
             max_associations=given.max_associations,
@@ -285,11 +292,22 @@ def _run_jobs(settings: Settings, listeners: Listeners, _board: Board, child: Ch
     statuses = OrderStatus(
         settings.hl7.destination, settings.site.zone_info, application=settings.dicom.ae_title
     )
-    courier = outbox.Courier(database, {outbox.Kind.ORDER_STATUS: statuses.deliver})
+    courier = outbox.Courier(
+        database,
+        {
+            outbox.Kind.ORDER_STATUS: statuses.deliver,
+            outbox.Kind.COMMITMENT_REPORT: CommitmentReporter(database),
+        },
+    )
+    objects = open_store(settings.archive, settings.data_dir)
+    taken = {*STORAGE_CLASSES, *settings.archive.private_classes}
+    commitments = commitment.Worker(database, objects, taken.__contains__)
     scheduler.start()
     courier.start()
+    commitments.start()
     child.ready()
     child.wait()
+    commitments.stop(DRAIN_S)
     courier.stop(DRAIN_S)
     statuses.close()
     scheduler.shutdown()  # waits for a job that is running

@@ -67,8 +67,8 @@ class CommitmentReporter:
         with self.database.read() as session:
             judged = commitment.read(session, request)
             device = devices.lookup(session, judged.ae_title) if judged else None
-        if judged is None or judged.state != commitment.State.QUEUED:
-            return outbox.Done()  # asked for anew meanwhile, or told
+        if judged is None or judged.state == commitment.State.JUDGED:
+            return outbox.Done()  # asked for anew meanwhile: it is judged and told again
         if device is None or not (device.host and device.port):
             return outbox.Park(f"{judged.ae_title} has no address: `mwl device add` gives it one")
         peer = Peer(device.ae_title, device.host, device.port)

@@ -13,6 +13,7 @@ from mwl.errors import Fault, Reason, Rejected
 _REQUEST = Commitment.__table__  # type: ignore[attr-defined]
 _ITEM = CommitmentItem.__table__  # type: ignore[attr-defined]
 _DELIVERY = Delivery.__table__  # type: ignore[attr-defined]
+_AT_ONCE = 500  # values that a statement is given
 
 
 def listing(
@@ -28,9 +29,13 @@ def listing(
         statement = statement.where(_REQUEST.c.state == _state(state).value)
     conn = session.connection()
     rows = conn.execute(statement).all()
-    counts = _counts(session, [row.id for row in rows])
-    deliveries = _deliveries(session, [row.id for row in rows])
-    return [_entry(row, counts.get(row.id, {}), deliveries.get(row.id)) for row in rows]
+    entries = []
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        counts = _counts(session, [row.id for row in some])
+        deliveries = _deliveries(session, [row.id for row in some])
+        entries += [_entry(row, counts[row.id], deliveries.get(row.id)) for row in some]
+    return entries
 
 
 def _counts(session: Session, requests: list[int]) -> dict[int, dict[int | None, int]]:
@@ -39,9 +44,9 @@ def _counts(session: Session, requests: list[int]) -> dict[int, dict[int | None,
         .where(_ITEM.c.commitment.in_(requests))
         .group_by(_ITEM.c.commitment, _ITEM.c.failure)
     )
-    counts: dict[int, dict[int | None, int]] = {}
+    counts: dict[int, dict[int | None, int]] = {request: {} for request in requests}
     for request, failure, count in found:
-        counts.setdefault(request, {})[failure] = count
+        counts[request][failure] = count
     return counts
 
 
