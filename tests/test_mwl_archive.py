@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,11 @@ from sqlalchemy import func, select
 from mwl import archive
 from mwl.archive import Outcome, known, listing
 from mwl.archive.listing import quarantined
+from mwl.db import Database
+from mwl.db.migrate import upgrade
 from mwl.db.tables import Instance, Series, StoredObject, Study
 from mwl.errors import Outage, Rejected
+from tests import postgres
 from tests.archive_rows import (
     JPEG_LS,
     MR,
@@ -88,7 +92,7 @@ def test_the_images_of_a_study_share_its_rows(database):
 
 def test_another_process_finds_what_is_there(database, database_url, tmp_path):
     store(database, 1)
-    other = type(database)(database_url, data_dir=tmp_path)
+    other = Database(database_url, data_dir=tmp_path)
     assert store(other, 2) is Outcome.STORED
     assert store(other, 1) is Outcome.REPEATED
     other.close()
@@ -372,3 +376,39 @@ def test_what_is_set_aside_is_found_by_its_index(sqlite_database):
     index = "SEARCH stored_object USING INDEX ix_stored_object_set_aside"
     assert plans[0][0][3] == f"{index} (state=? AND sop_instance_uid=?)"
     assert plans[1][0][3] == f"{index} (state=?)"
+
+
+def test_a_server_that_stops_and_comes_back_keeps_each_image_once(tmp_path):
+    server = postgres.Server(durable=True)
+    try:
+        upgrade(server.url, tmp_path)
+        with closing(Database(server.url, data_dir=tmp_path, wait_s=1)) as database:
+            store(database, 1)
+            second = received(2)
+            server.stop()
+            with pytest.raises(Outage):
+                archive.store(database, second)
+            server.start()
+            assert archive.store(database, second).outcome is Outcome.STORED
+            assert archive.store(database, second).outcome is Outcome.STORED
+            assert counts(database) == [1, 1, 2, 2]
+    finally:
+        server.remove()
+
+
+def test_what_a_full_disk_refused_can_be_stored_later(sqlite_database):
+    store(sqlite_database, 1)
+    pages = sqlite_database.write(lambda s: _pragma(s, "page_count"))
+    sqlite_database.write(lambda s: _pragma(s, f"max_page_count = {pages + 1}"))
+    kept = 1
+    with pytest.raises(Outage, match="disk is full"):  # noqa: PT012 - nobody knows which
+        while kept < 200:
+            store(sqlite_database, kept + 1)
+            kept += 1
+    assert counts(sqlite_database) == [1, 1, kept, kept]
+    sqlite_database.write(lambda s: _pragma(s, "max_page_count = 1000000"))
+    assert store(sqlite_database, kept + 1) is Outcome.STORED
+
+
+def _pragma(session, what):
+    return session.connection().exec_driver_sql(f"PRAGMA {what}").scalar()

@@ -43,6 +43,8 @@ COMMANDS = [
     ["hl7", "send"],
     ["device", "add"],
     ["device", "list"],
+    ["study", "list"],
+    ["study", "link"],
 ]
 
 
