@@ -97,7 +97,7 @@ def wlmscpfs(folder: Path, count: int) -> Iterator[int]:
     )
     try:
         deadline = time.monotonic() + 10
-        while not _answers(port):
+        while not answers(port):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield port
@@ -113,7 +113,7 @@ def ask(port: int, question: bytes, called: str = "MWL") -> int:
         return client.count_pending(question)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

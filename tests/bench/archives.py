@@ -1,0 +1,79 @@
+"""Archives that others made, to be measured beside ours."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench.scanner import answers
+from tests.bench.sender import free_port
+from tests.peers import dcmtk, require
+
+_MAX_PDU_BYTES = 131_072  # the most that both take
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[int]:
+    """Serve an Orthanc with its own settings and a fresh store; gives its DICOM port."""
+    folder.mkdir(parents=True)
+    port = free_port()
+    settings = folder / "orthanc.json"
+    settings.write_text(
+        json.dumps(
+            {
+                "Name": "BENCH",
+                "StorageDirectory": str(folder / "store"),
+                "IndexDirectory": str(folder / "store"),
+                "DicomServerEnabled": True,
+                "DicomAet": "ORTHANC",
+                "DicomPort": port,
+                "DicomAlwaysAllowStore": True,
+                "MaximumPduLength": _MAX_PDU_BYTES,
+                "OverwriteInstances": True,
+                "HttpServerEnabled": False,
+                "AuthenticationEnabled": False,
+                "Plugins": [],
+            }
+        )
+    )
+    with _running([require("Orthanc"), str(settings)], folder, port):
+        yield port
+
+
+@contextmanager
+def storescp(folder: Path) -> Iterator[int]:
+    """Serve DCMTK's storescp, a process an association, which syncs nothing and keeps no index."""
+    shelf = folder / "store"
+    shelf.mkdir(parents=True)
+    port = free_port()
+    command = [
+        dcmtk("storescp"),
+        "--fork",
+        "-od",
+        str(shelf),
+        "--max-pdu",
+        str(_MAX_PDU_BYTES),
+        str(port),
+    ]
+    with _running(command, folder, port):
+        yield port
+
+
+@contextmanager
+def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[None]:
+    # Without it their answers wait for the sender's delayed acknowledgement: 21 slices/s.
+    environ: Mapping[str, str] = {"TCP_NODELAY": "1"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 30
+            while not answers(port):
+                assert process.poll() is None, (folder / "log").read_text("utf-8", "replace")
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
