@@ -12,6 +12,9 @@ from time import monotonic
 
 _TIMEVAL = Struct("ll")  # seconds, microseconds; both 0: for ever
 _LONGEST_S = 1e9
+# A bound that is set already does for one that is a little shorter: until a deadline each
+# read has a little less time than the last.
+_ABOUT = 1.05
 
 
 class TimedSocket:
@@ -73,12 +76,12 @@ class TimedSocket:
         self._socket.close()
 
     def _bound_reads(self, seconds: float) -> None:
-        if seconds != self._read_s:
+        if not _does_for(self._read_s, seconds):
             self._set(socket.SO_RCVTIMEO, seconds)
             self._read_s = seconds
 
     def _bound_writes(self, seconds: float) -> None:
-        if seconds != self._write_s:
+        if not _does_for(self._write_s, seconds):
             self._set(socket.SO_SNDTIMEO, seconds)
             self._write_s = seconds
 
@@ -88,3 +91,7 @@ class TimedSocket:
         micros = max(1, int(min(seconds, _LONGEST_S) * 1_000_000))
         value = _TIMEVAL.pack(micros // 1_000_000, micros % 1_000_000)
         self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def _does_for(is_set: float | None, seconds: float) -> bool:
+    return is_set is not None and 0 < seconds <= is_set <= seconds * _ABOUT
