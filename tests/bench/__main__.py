@@ -8,7 +8,7 @@ import sys
 import time
 from importlib import import_module
 
-NAMES = ("mapping", "association", "answers", "query", "orders", "index")
+NAMES = ("mapping", "association", "answers", "query", "orders", "index", "store")
 
 
 def main(names: list[str]) -> int:
