@@ -32,6 +32,7 @@ def mwl(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
 COMMANDS = [
     ["serve"],
     ["check"],
+    ["verify"],
     ["worklist"],
     ["worklist", "list"],
     ["worklist", "add"],

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from mwl.cli import check, device, frame, hl7, messages, outbox, serve, study, worklist
+from mwl.cli import (
+    check,
+    commit,
+    device,
+    frame,
+    hl7,
+    messages,
+    mpps,
+    outbox,
+    serve,
+    study,
+    verify,
+    worklist,
+)
 
 _ROOT_HELP = """The bridge between a RIS and its scanners.
 
@@ -47,10 +60,13 @@ def _root(
 
 app.command()(serve.serve)
 app.command()(check.check)
+app.command()(verify.verify)
 app.add_typer(worklist.app, name="worklist")
 app.add_typer(messages.app, name="messages")
 app.add_typer(hl7.app, name="hl7")
+app.add_typer(mpps.app, name="mpps")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(commit.app, name="commit")
 app.add_typer(device.app, name="device")
 app.add_typer(study.app, name="study")
 
