@@ -39,8 +39,8 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 # Procedures that share an identifier; more than that are no answer.
 _MOST_CANDIDATES: Final = 20
 _MOST_SERIES: Final = 50  # of a study, whose requests are looked at
-# Of one sweep: a second of reading at most, wherever the database is.
-_NEWEST, _NEXT = 200, 100
+# Of one sweep, which runs every few seconds: a tenth of a second of reading.
+_NEWEST, _NEXT = 100, 50
 
 _OVER = frozenset({OrderState.CANCELED, OrderState.DISCONTINUED})
 
