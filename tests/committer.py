@@ -43,9 +43,9 @@ class Reports:
         self._told.put((event.event_type, event.event_information))
         return self.status, None
 
-    def next(self):
+    def next(self, patience_s=PATIENCE_S):
         """Wait for one: event type, Transaction UID, committed UIDs, failures by UID."""
-        event_type, told = self._told.get(timeout=PATIENCE_S)
+        event_type, told = self._told.get(timeout=patience_s)
         good = [item.ReferencedSOPInstanceUID for item in told.get("ReferencedSOPSequence", [])]
         bad = {
             item.ReferencedSOPInstanceUID: item.FailureReason
