@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from mwl import config
 from mwl.closing import rows
-from mwl.closing.consider import consider, expire, judge, rules_of
+from mwl.closing.judging import consider, expire, judge, rules_of
 from mwl.db import Database
 from mwl.errors import Outage
 from mwl.outbox import Destinations
