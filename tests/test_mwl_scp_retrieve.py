@@ -32,6 +32,7 @@ from tests.images import ct_slice
 from tests.retriever import CT, Retriever
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+JPEG = str(JPEGBaseline8Bit)
 ROOT = "1.2.826.0.1.3680043.8.498"
 # pydicom warns of what these tests send on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -171,19 +172,19 @@ def test_a_viewer_without_role_selection_is_served(retriever):
 
 
 def test_each_goes_in_the_syntax_it_is_kept_in(retriever, archived):
-    compressed = image(3, 1, syntax=str(JPEGBaseline8Bit))
+    compressed = image(3, 1, syntax=JPEG)
     compressed.PixelData = b"\xfe\xff\0\xe0\0\0\0\0\xfe\xff\0\xe0\x04\0\0\0\xff\xd8\xff\xd9"
     compressed.PixelData += b"\xfe\xff\xdd\xe0\0\0\0\0"
     compressed["PixelData"].is_undefined_length = True
     compressed["PixelData"].VR = "OB"
     archived.add(compressed)
-    client = retriever((CT, EXPLICIT), (CT, str(JPEGBaseline8Bit)))
+    client = retriever((CT, EXPLICIT), (CT, JPEG))
     assert client.get("STUDY", **STUDY) == status.SUCCESS
     assert client.received[uid(3, 1)] == encoded(compressed)
 
 
 def test_what_no_context_takes_fails_and_is_listed(retriever, archived):
-    other = image(3, 1, syntax=str(JPEGBaseline8Bit))
+    other = image(3, 1, syntax=JPEG)
     archived.add_bytes(other, bytes(132), b"no matter what")
     archived.add(image(3, 2, SOPClassUID="1.2.840.10008.5.1.4.1.1.4"))
     client = retriever()
@@ -218,11 +219,18 @@ def test_between_uncompressed_syntaxes_a_data_set_is_written_anew(retriever, arc
     assert read == bare
 
 
-def test_of_several_syntaxes_in_a_context_the_likeliest_is_agreed_on(retriever):
-    client = retriever((CT, IMPLICIT, str(JPEGBaseline8Bit), EXPLICIT))
-    (_, context) = client.client.accept.contexts
-    assert context.transfer_syntax == EXPLICIT
-    assert client.get("STUDY", **STUDY) == status.SUCCESS
+@pytest.mark.parametrize(
+    ("offered", "agreed"),
+    [
+        ((IMPLICIT, EXPLICIT), EXPLICIT),
+        ((EXPLICIT, IMPLICIT), EXPLICIT),
+        ((JPEG, EXPLICIT), JPEG),
+        ((IMPLICIT,), IMPLICIT),
+    ],
+)
+def test_of_several_syntaxes_in_a_context_the_likeliest_is_agreed_on(retriever, offered, agreed):
+    (_, context) = retriever((CT, *offered)).client.accept.contexts
+    assert context.transfer_syntax == agreed
 
 
 # --- what the peer makes of it

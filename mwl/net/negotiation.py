@@ -5,7 +5,7 @@ The rules, all of the acceptor (PS3.8 7.1.1, PS3.7 annex D.3):
 - A wrong application context, title or limit refuses the association; a presentation
   context that we can't serve is only a result in the accept.
 - Of the transfer syntaxes that a context offers, ours that comes first is taken; theirs
-  that comes first for a service that keeps what it is sent, unless it is to be sent back.
+  that comes first for a service that keeps what it is sent.
 - An identifier used twice means nothing to either side: both contexts are refused, with
   one answer. Contexts over the limit are refused. Even identifiers are let pass.
 - Without role selection the requestor is SCU. With it, it gets of what it asked for what
@@ -25,6 +25,7 @@ from mwl.net.dimse import Context
 from mwl.net.limits import Limits
 from mwl.net.pdu import (
     APPLICATION_CONTEXT,
+    IMPLICIT_VR_LITTLE_ENDIAN,
     AssociateAccept,
     AssociateReject,
     AssociateRequest,
@@ -185,9 +186,10 @@ def _answer(
     if not (role.scu or role.scp):
         return Result.USER_REJECTION, ""
     wanted, known = ours.transfer_syntaxes, proposed.transfer_syntaxes
-    # What is kept may come in any form; what is sent to the requestor is kept in one already,
-    # and of those ours is the order of what it is most likely to be.
-    if ours.theirs_first and not role.scp:
+    # What is to be sent is kept in one form already. Who would rather have it compressed
+    # says so; to the others the likeliest is as good as what they happen to name first.
+    plain = role.scp and proposed.transfer_syntaxes[:1] == (IMPLICIT_VR_LITTLE_ENDIAN,)
+    if ours.theirs_first and not plain:
         wanted, known = known, wanted
     for transfer_syntax in wanted:
         if transfer_syntax in known:
