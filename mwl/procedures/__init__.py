@@ -9,12 +9,13 @@ from mwl.procedures.effects import Effects
 from mwl.procedures.intake import start, update
 from mwl.procedures.late import link_unscheduled
 from mwl.procedures.listing import Received, get, listing
-from mwl.procedures.manual import end, link
+from mwl.procedures.manual import Which, end, link
 from mwl.procedures.moving import derive_order
 
 __all__ = [
     "Effects",
     "Received",
+    "Which",
     "derive_order",
     "end",
     "get",
