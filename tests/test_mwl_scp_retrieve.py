@@ -2,6 +2,7 @@
 
 import os
 import time
+import tracemalloc
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
@@ -391,3 +392,27 @@ def test_an_identifier_that_fits_no_level_is_refused_by_name(retriever, level, k
     assert offending == (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
     assert client.received == {}
     client.client.release()
+
+
+@pytest.mark.parametrize("kept", [EXPLICIT, IMPLICIT])
+def test_however_long_it_is_little_of_it_is_in_memory(retriever, archived, tmp_path, kept):
+    size = 200 * 1024 * 1024
+    made = image(3, 1, syntax=kept)
+    made.PixelData = b""
+    made["PixelData"].VR = "OW"
+    data_set = encoded(made)[:-4] + size.to_bytes(4, "little")
+    kept_ = archived.add_bytes(made, b"", data_set, size=len(data_set) + size)
+    os.truncate(tmp_path / "objects" / kept_.key, kept_.size)
+    client = retriever(max_pdu_bytes=128 * 1024)
+    client.ask("IMAGE", **BIG)
+    sent = 0
+    tracemalloc.start()
+    try:
+        while sent < size:
+            kind, body = client.client.read_frame()
+            assert kind == PduType.DATA_TF
+            sent += len(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * 1024 * 1024
