@@ -26,7 +26,7 @@ from mwl.objects import open_store
 
 writer = open_store(Archive(), Path(sys.argv[1])).create()
 for _ in range(3):
-    writer.write(bytes(100_000))
+    writer.write(bytes(65_536))
 writer.finish()
 os.write(1, b"FINISHED")
 """
