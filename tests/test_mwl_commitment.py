@@ -162,6 +162,25 @@ def test_what_is_quarantined_is_not_committed(database, store, judge):
     assert failures(database, request) == [0x0110]
 
 
+def test_whose_version_lost_is_not_told_that_it_is_safe(database, store, judge):
+    keep(database, store, 1, source="CT1", content=b"the first")
+    keep(database, store, 1, source="CT2", content=b"another")
+    first = ask(database, references(1), title="CT1").id
+    second = ask(database, references(1), title="CT2").id
+    third = ask(database, references(1), title="PACS").id
+    while judge.one():
+        pass
+    assert [failures(database, each) for each in (first, second, third)] == [[0], [0x0110], [0]]
+
+
+def test_another_patients_image_under_a_known_study_is_not_committed(database, store, judge):
+    keep(database, store, 1)
+    keep(database, store, 2, PatientID="P9", PatientName="Roe^Rita", PatientBirthDate="19010101")
+    request = ask(database, references(1, 2)).id
+    judge.one()
+    assert failures(database, request) == [0, 0x0110]
+
+
 class Broken:
     """A store whose bucket is out of reach."""
 
