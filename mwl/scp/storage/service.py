@@ -114,6 +114,7 @@ class StorageService:
             sink.finish()
             return self._indexed(received)
         except Exception as error:
+            sink.fail(error)  # what was written is gone before anybody is told
             answer = answer_to(error)
             if answer is None:
                 log.exception("storage.defect", exc_info=error)
