@@ -14,11 +14,11 @@ Everything is as it was in that transaction: what changes before the message lea
 by a message of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import bindparam, select
 from sqlmodel import Session
 
 from mwl.db import Prepared
@@ -141,6 +141,7 @@ def status_facts(  # noqa: PLR0913 - what happened, when, and who hears of it
     row = order if isinstance(order, int) else _number(order)
     asked = _ORDER_AND_PATIENT.send(conn, {"order_row": row})
     steps = _STEPS.send(conn, {"order_row": row})
+    performed = _PERFORMED_OF.send(conn, {"order_row": row})
     known = asked.first()
     if known is None:
         return  # deleted meanwhile: there is nothing to tell of
@@ -155,7 +156,7 @@ def status_facts(  # noqa: PLR0913 - what happened, when, and who hears of it
         "order": {name: known[name] for name in _ORDER_COLUMNS},
         "patient": {name: known[name] for name in _PATIENT_COLUMNS},
         "procedures": _procedures(steps.all()),
-        "performed": {**_performed(conn, row), **more},
+        "performed": {**_performed(performed.all()), **more},
     }
     for name in names:
         enqueue(
@@ -190,9 +191,8 @@ def _procedures(rows: Iterable[Any]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _performed(conn: Connection, order: int) -> dict[str, str]:
+def _performed(rows: Sequence[Any]) -> dict[str, str]:
     """Sum up the performed steps of an order: first start, last end, the latest's station."""
-    rows = _PERFORMED_OF.all(conn, {"order_row": order})
     if not rows:
         return {"start": "", "end": "", "station": "", "modality": ""}
     starts = [row.start_local for row in rows if row.start_local]

@@ -4,6 +4,7 @@ Each function is one transaction: the data set as received, what it says, the st
 carries out, their states, their orders' states, and what others are told of it.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlmodel import Session
@@ -12,7 +13,7 @@ from mwl.errors import Fault, Reason, Rejected
 from mwl.performed import Created, Modified, PerformedState, Request, Said, said
 from mwl.procedures import matching, rows
 from mwl.procedures.effects import Effects
-from mwl.procedures.matching import Subject
+from mwl.procedures.matching import Match, Subject
 from mwl.procedures.moving import carry
 from mwl.procedures.wrong import send_to_reconciliation
 
@@ -55,8 +56,10 @@ def update(session: Session, modified: Modified, *, effects: Effects, now: datet
     Raises Rejected: UNKNOWN_KEY where there is none with this UID, FINAL where it has ended.
     """
     conn = session.connection()
-    asked = rows.hold(conn, modified.sop_instance_uid)
-    row = asked.first()
+    held = rows.hold(conn, modified.sop_instance_uid)
+    # Links are made by those alone who hold the MPPS.
+    linked = matching.ask_linked(conn, modified.sop_instance_uid)
+    row = held.first()
     if row is None:
         raise Rejected(Fault(Reason.UNKNOWN_KEY, "", "no such performed procedure step"))
     performed = row._asdict()
@@ -86,19 +89,26 @@ def update(session: Session, modified: Modified, *, effects: Effects, now: datet
     if state is PerformedState.IN_PROGRESS:
         rows.change(conn, performed)
         return flags
-    return [*flags, *ended(session, performed, effects, now)]
+    return [*flags, *ended(session, performed, matching.linked(linked), effects, now)]
 
 
-def ended(session: Session, performed: rows.Row, effects: Effects, now: datetime) -> list[str]:
-    """Do what follows from the end of an MPPS that is held; return what is odd."""
+def ended(
+    session: Session,
+    performed: rows.Row,
+    matches: Collection[Match],
+    effects: Effects,
+    now: datetime,
+) -> list[str]:
+    """Do what follows from the end of an MPPS that is held; return what is odd.
+
+    `matches` are the steps that it is linked with.
+    """
     conn = session.connection()
     performed["final_at"] = now
     # What reads it from here on, the close rule above all, shall read what it is now.
     rows.change(conn, performed)
     now_said = said(performed["state"], performed["discontinuation"])
-    flags = carry(
-        session, performed["id"], now_said, matching.linked(conn, performed["id"]), effects, now
-    )
+    flags = carry(session, performed["id"], now_said, matches, effects, now)
     if now_said is Said.WRONG_ENTRY:
         flags += send_to_reconciliation(conn, performed)
     if flags:

@@ -61,7 +61,10 @@ def _find(session: Session, performed: rows.Row) -> tuple[Found, list[Match]]:
         performed["patient_id"], performed["patient_id_issuer"], performed["modality"]
     )
     found = matching.find(conn, requests, subject)
-    known = {match.step for match in matching.linked(conn, performed["id"])}
+    known = {
+        match.step
+        for match in matching.linked(matching.ask_linked(conn, performed["sop_instance_uid"]))
+    }
     return found, [match for match in found.matches if match.step not in known]
 
 

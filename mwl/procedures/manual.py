@@ -40,7 +40,10 @@ def link(session: Session, uid: str, which: Which, *, effects: Effects, now: dat
     conn = session.connection()
     performed = _held(session, uid)
     steps = _steps(session, which)
-    known = {match.step for match in matching.linked(conn, performed["id"])}
+    known = {
+        match.step
+        for match in matching.linked(matching.ask_linked(conn, performed["sop_instance_uid"]))
+    }
     new = [row for row in steps if row["id"] not in known]
     if not new:
         raise Rejected(Fault(Reason.DUPLICATE_KEY, "", "it is linked with that already"))
@@ -71,7 +74,8 @@ def end(  # noqa: PLR0913 - what ends how, by whom, when, and what follows
         raise Rejected(Fault(Reason.FINAL, "", text))
     flags = rows.remember(performed["flags"], [f"ended by hand: {state}"])
     performed |= {"state": state, "ended_by": by, "updated_at": now, "flags": flags}
-    return ended(session, performed, effects, now)
+    linked = matching.linked(matching.ask_linked(session.connection(), uid))
+    return ended(session, performed, linked, effects, now)
 
 
 def _held(session: Session, uid: str) -> dict[str, Any]:

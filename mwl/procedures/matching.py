@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
-from mwl.db import Prepared
+from mwl.db import Prepared, Reply
 from mwl.db.tables import (
     ImagingOrder,
     Patient,
     PerformedLink,
+    PerformedStep,
     RequestedProcedure,
     ScheduledStep,
 )
@@ -28,6 +29,7 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
+_PERFORMED = PerformedStep.__table__  # type: ignore[attr-defined]
 _LINK = PerformedLink.__table__  # type: ignore[attr-defined]
 
 _MOST_STEPS = 50  # under one accession number; more than that are no answer
@@ -64,7 +66,8 @@ _LINKED = Prepared(
     select(_LINK.c.scheduled_step, _LINK.c.by, _PROCEDURE.c.imaging_order)
     .join(_STEP, _LINK.c.scheduled_step == _STEP.c.id)
     .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
-    .where(_LINK.c.performed_step == bindparam("row"))
+    .join(_PERFORMED, _LINK.c.performed_step == _PERFORMED.c.id)
+    .where(_PERFORMED.c.sop_instance_uid == bindparam("uid"))
     .order_by(_STEP.c.id)
 )
 _ALIASES = Prepared(
@@ -128,12 +131,14 @@ def find(conn: Connection, requests: Sequence[Request], subject: Subject) -> Fou
     return Found(tuple(matches.values()), unscheduled, tuple(flags))
 
 
-def linked(conn: Connection, performed: int) -> list[Match]:
-    """List the steps that an MPPS is linked with."""
-    return [
-        Match(row.scheduled_step, row.imaging_order, LinkedBy(row.by))
-        for row in _LINKED.all(conn, {"row": performed})
-    ]
+def ask_linked(conn: Connection, uid: str) -> Reply:
+    """Ask for the steps that an MPPS is linked with, without waiting for the answer."""
+    return _LINKED.send(conn, {"uid": uid})
+
+
+def linked(asked: Reply) -> list[Match]:
+    """List the steps that `ask_linked` has asked for."""
+    return [Match(row.scheduled_step, row.imaging_order, LinkedBy(row.by)) for row in asked.all()]
 
 
 def _by_accession(

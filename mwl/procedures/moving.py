@@ -13,7 +13,13 @@ from sqlmodel import Session
 
 from mwl import outbox
 from mwl.db import Prepared
-from mwl.db.tables import ImagingOrder, PerformedLink, PerformedStep, ScheduledStep
+from mwl.db.tables import (
+    ImagingOrder,
+    PerformedLink,
+    PerformedStep,
+    RequestedProcedure,
+    ScheduledStep,
+)
 from mwl.orders import OrderState, StepState
 from mwl.outbox import Destinations
 from mwl.performed import Said, news, said, step_after
@@ -25,11 +31,16 @@ from mwl.worklist import standing
 Row = dict[str, Any]
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PERFORMED = PerformedStep.__table__  # type: ignore[attr-defined]
 _LINK = PerformedLink.__table__  # type: ignore[attr-defined]
 
-_STATE = Prepared(select(_STEP.c.state).where(_STEP.c.id == bindparam("step")))
+_STATES = Prepared(
+    select(_STEP.c.id, _STEP.c.state)
+    .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+    .where(_PROCEDURE.c.imaging_order == bindparam("order_row"))
+)
 _OTHERS = Prepared(
     select(_PERFORMED.c.state, _PERFORMED.c.discontinuation)
     .join(_LINK, _LINK.c.performed_step == _PERFORMED.c.id)
@@ -87,27 +98,35 @@ def _move(  # noqa: PLR0913 - as carry()
     conn = session.connection()
     asked = standing.hold(conn, order)
     # All is sent before the first answer is waited for, and executed in this order.
-    before = [_STATE.send(conn, {"step": match.step}) for match in matches]
+    steps = _STATES.send(conn, {"order_row": order})
     others = [_OTHERS.send(conn, {"step": match.step, "but": performed}) for match in matches]
     flags: list[str] = []
-    for match, state, rest in zip(matches, before, others, strict=True):
-        was = StepState(state.scalar())
+    states = {row.id: StepState(row.state) for row in steps.all()}
+    for match, rest in zip(matches, others, strict=True):
+        was = states[match.step]
         after = step_after(
             was, now_said, [said(row.state, row.discontinuation) for row in rest.all()]
         )
         flags += [*match.flags, *([after.flag] if after.flag else [])]
         if after.state is not was:
+            states[match.step] = after.state
             _MOVE.send(conn, {"row": match.step, "new_state": after.state, "now": now})
     held: Row = asked.first()._asdict()
     if flags:
         _FLAG.send(conn, {"row": order, "new_flags": remember(held["flags"], flags)})
-    _settle(session, held, told, now)
+    _settle(session, held, told, now, states.values())
     return flags
 
 
-def _settle(session: Session, held: Row, told: Destinations, now: datetime) -> OrderState:
+def _settle(
+    session: Session,
+    held: Row,
+    told: Destinations,
+    now: datetime,
+    states: Collection[StepState] | None = None,
+) -> OrderState:
     before = OrderState(held["status"] or OrderState.SCHEDULED)
-    after = standing.settle(session.connection(), held, now)
+    after = standing.settle(session.connection(), held, now, states)
     for event in news(before, after):
         outbox.status_facts(session, told, held["id"], event, now)
     return after

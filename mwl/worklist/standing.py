@@ -79,12 +79,21 @@ def columns(order: Row, states: Iterable[StepState], now: datetime) -> Row:
     return made
 
 
-def settle(conn: Connection, order: Row, now: datetime, **marks: Any) -> OrderState:
+def settle(
+    conn: Connection,
+    order: Row,
+    now: datetime,
+    states: Iterable[StepState] | None = None,
+    /,
+    **marks: Any,
+) -> OrderState:
     """Write what the steps of `order`, held, make of it, and `marks` beside; tell its state.
 
-    What has expired no longer is shown to scanners again.
+    `states` are those of all its steps, where they are known already. What has expired no
+    longer is shown to scanners again.
     """
-    states = [StepState(row.state) for row in _STATES.all(conn, {"row": order["id"]})]
+    if states is None:
+        states = [StepState(row.state) for row in _STATES.all(conn, {"row": order["id"]})]
     was_expired = order["expired_at"] is not None
     order |= marks
     order |= {**columns(order, states, now), "updated_at": now}
