@@ -8,27 +8,34 @@ import itertools
 import queue
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from io import BytesIO
 
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.filebase import DicomIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import generate_uid
 
 from hl7 import client
 from mwl.errors import MwlError
+from mwl.net.codec import COMMAND
+from mwl.net.dimse import Command, CommandField, Element, encode_command, fragments
 from tests.builders import orm
+from tests.dicom_client import DicomClient, Refused, status
 from tests.images import ct_slice
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from pynetdicom import AE, Association
-
 MPPS = "1.2.840.10008.3.1.2.3.3"
+_REQUESTED = {CommandField.N_SET}  # whose command sets say Requested, not Affected
+_OUT = {0xA700, 0x0213}  # the server's own trouble
 _PAUSE_S = 0.05
 _TIMEOUT_S = 5.0
-_DONE = {"create": {0x0000, 0x0111}, "store": {0x0000}, "set": {0x0000, 0x0110}}
+# 0111: there already, since the answer to the first request was lost.
+_DONE = {
+    CommandField.N_CREATE: {0x0000, 0x0111},
+    CommandField.C_STORE: {0x0000},
+    CommandField.N_SET: {0x0000, 0x0110},
+}
 
 
 class Lost(Exception):
@@ -41,7 +48,7 @@ class Department:
     def __init__(self, hl7_port: int, dicom_port: int) -> None:
         self._hl7_port, self._dicom_port = hl7_port, dicom_port
         self._stopping = threading.Event()
-        self._ordered: queue.Queue[int | None] = queue.Queue()
+        self._ordered: queue.Queue[int | None] = queue.Queue(4)  # the RIS waits
         self.orders: list[str] = []  # accession numbers, AA
         self.performed: list[str] = []  # accession numbers whose N-SET got 0000
         self.instances: dict[str, str] = {}  # SOP instance → accession number, 0000
@@ -86,32 +93,32 @@ class Department:
 
     def _examine(self) -> None:
         while (number := self._ordered.get()) is not None:
-            image = _image(number)
-            mpps = f"1.2.826.0.1.3680043.8.498.9.{number}"
-            self._insist(lambda n=number, u=mpps: self._ask("create", _create, n, u))
-            self._insist(lambda i=image: self._store(i))
-            self.instances[image.SOPInstanceUID] = f"ACC{number}"
-            self._insist(lambda i=image, u=mpps: self._ask("set", _set, i, u))
+            image, mpps = _image(number), f"1.2.826.0.1.3680043.8.498.9.{number}"
+            sop_class, instance = image.SOPClassUID, image.SOPInstanceUID
+            steps = (
+                (CommandField.N_CREATE, MPPS, mpps, _create(number)),
+                (CommandField.C_STORE, sop_class, instance, image),
+                (CommandField.N_SET, MPPS, mpps, _set(image)),
+            )
+            for step in steps:
+                self._insist(lambda s=step: self._ask(*s))
+            self.instances[instance] = f"ACC{number}"
             self.performed.append(f"ACC{number}")
 
-    def _store(self, image: Dataset) -> None:
-        with self._associated(CTImageStorage) as association:
-            self._judge("store", association.send_c_store(image))
-
-    def _ask(self, what: str, ask: Callable[..., Any], *arguments: Any) -> None:
-        with self._associated(MPPS) as association:
-            self._judge(what, ask(association, *arguments)[0])
-
-    def _associated(self, sop_class: str) -> "_Associated":
-        return _Associated(self._dicom_port, sop_class)
-
-    def _judge(self, what: str, answer: Dataset) -> None:
-        if "Status" not in answer or answer.Status in {0xA700, 0x0110, 0x0213}:
-            if what == "set" and answer.get("Status") == 0x0110 and answer.get("ErrorID"):
-                return  # it was final already: the answer to the first N-SET was lost
+    def _ask(self, field: CommandField, sop_class: str, uid: str, data: Dataset) -> None:
+        try:
+            with DicomClient(("127.0.0.1", self._dicom_port), _TIMEOUT_S) as scanner:
+                scanner.associate([sop_class], calling="CT1")
+                scanner.send(_request(field, sop_class, uid, _encoded(data)))
+                answer, _ = scanner.read_message()
+        except (OSError, EOFError, Refused) as error:
+            raise Lost from error
+        code = status(answer)
+        if code in _OUT:
             raise Lost
-        if answer.Status not in _DONE[what]:
-            self.wrong.append(f"{what}: {answer.Status:04X} {answer.get('ErrorComment', '')}")
+        if code not in _DONE[field] or (code == 0x0110 and not _was_final(answer)):
+            comment = answer.text(Element.ERROR_COMMENT)
+            self.wrong.append(f"{field.name}: {code:04X} {comment}")
 
     def _insist(self, attempt: Callable[[], None]) -> None:
         while True:
@@ -121,23 +128,33 @@ class Department:
             time.sleep(_PAUSE_S)
 
 
-class _Associated:
-    def __init__(self, port: int, sop_class: str) -> None:
-        self._port = port
-        self._ae = AE(ae_title="CT1")
-        self._ae.add_requested_context(sop_class)
-        self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = _TIMEOUT_S
-        self._ae.connection_timeout = _TIMEOUT_S
+def _request(field: CommandField, sop_class: str, uid: str, data_set: bytes) -> bytes:
+    asks = field in _REQUESTED
+    command = encode_command(
+        {
+            Element.REQUESTED_SOP_CLASS_UID if asks else Element.AFFECTED_SOP_CLASS_UID: sop_class,
+            Element.COMMAND_FIELD: field,
+            Element.MESSAGE_ID: 1,
+            Element.PRIORITY: 0,
+            Element.DATA_SET_TYPE: 1,
+            Element.REQUESTED_SOP_INSTANCE_UID if asks else Element.AFFECTED_SOP_INSTANCE_UID: uid,
+        }
+    )
+    pdus = [*fragments(1, COMMAND, command, 16384), *fragments(1, 0, data_set, 16384)]
+    return b"".join(pdus)
 
-    def __enter__(self) -> Association:
-        self._association = self._ae.associate("127.0.0.1", self._port, ae_title="MWL")
-        if not self._association.is_established:
-            raise Lost
-        return self._association
 
-    def __exit__(self, *_: object) -> None:
-        if self._association.is_established:
-            self._association.release()
+def _encoded(data: Dataset) -> bytes:
+    buffer = BytesIO()
+    stream = DicomIO(buffer)
+    stream.is_little_endian, stream.is_implicit_VR = True, True
+    write_dataset(stream, data)
+    return buffer.getvalue()
+
+
+def _was_final(answer: Command) -> bool:
+    """Tell whether an N-SET failed since an earlier one, whose answer was lost, had not."""
+    return answer.number(Element.ERROR_ID) == 0xA710
 
 
 def _order(number: int) -> bytes:
@@ -171,7 +188,7 @@ def _image(number: int) -> Dataset:
     )
 
 
-def _create(association: Association, number: int, uid: str) -> Any:
+def _create(number: int) -> Dataset:
     data = Dataset()
     item = Dataset()
     item.StudyInstanceUID = _study(number)
@@ -197,10 +214,10 @@ def _create(association: Association, number: int, uid: str) -> Any:
     data.Modality, data.StudyID = "CT", ""
     data.PerformedProtocolCodeSequence = []
     data.PerformedSeriesSequence = []
-    return association.send_n_create(data, MPPS, uid)
+    return data
 
 
-def _set(association: Association, image: Dataset, uid: str) -> Any:
+def _set(image: Dataset) -> Dataset:
     data = Dataset()
     data.PerformedProcedureStepStatus = "COMPLETED"
     data.PerformedProcedureStepEndDate = "20300102"
@@ -216,4 +233,4 @@ def _set(association: Association, image: Dataset, uid: str) -> Any:
     series.ReferencedImageSequence = [reference]
     series.ReferencedNonImageCompositeSOPInstanceSequence = []
     data.PerformedSeriesSequence = [series]
-    return association.send_n_set(data, MPPS, uid)
+    return data

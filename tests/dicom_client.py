@@ -122,9 +122,11 @@ class DicomClient:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and self.accept is not None:
-            self.release()
-        self.close()
+        try:
+            if kind is None and self.accept is not None:
+                self.release()
+        finally:
+            self.close()
 
     def associate(
         self,
