@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from struct import Struct
 from typing import Self
 
 from pydicom.dataset import Dataset
@@ -24,6 +25,7 @@ from tests.dicom_client import DicomClient, status
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PIXEL_BYTES = 512 * 1024
 _MOST_PDU_BYTES = 131_072
+_PIXEL_DATA = Struct("<HH2sxxI")
 _ROOT = f"2.25.1{int.from_bytes(os.urandom(8), 'big'):020d}"
 _UID = f"{_ROOT}.100000000"  # as long as all of them
 _numbers = itertools.count(100_000_001)
@@ -78,6 +80,23 @@ class Sender:
         for own, shared in itertools.islice(self._slices, count):
             _send_all(client.socket, own, shared)
             assert status(client.read_message()[0]) == 0
+
+
+def send_huge(port: int, pixel_bytes: int) -> None:
+    """Store one instance of so many bytes of pixels, in as little memory."""
+    head = _encoded(next(_numbers), 0)
+    head = head[: -_PIXEL_DATA.size] + _PIXEL_DATA.pack(0x7FE0, 0x0010, b"OW", pixel_bytes)
+    own = f"{_ROOT}.{next(_numbers)}"
+    piece = os.urandom(_MOST_PDU_BYTES - 6 & ~1)
+    with DicomClient(("127.0.0.1", port), 60) as client:
+        client.associate((CT,), calling="CT1", transfer_syntaxes=(EXPLICIT_VR_LITTLE_ENDIAN,))
+        client.send(_command(own) + encode_value(1, 0, head.replace(_UID.encode(), own.encode())))
+        whole = encode_value(1, 0, piece)
+        pieces, rest = divmod(pixel_bytes, len(piece))
+        for _ in range(pieces):
+            client.send(whole)
+        client.send(encode_value(1, LAST, piece[:rest]))
+        assert status(client.read_message()[0]) == 0
 
 
 def rate(port: int, associations: int, count: int) -> float:
