@@ -220,3 +220,20 @@ def test_doorkeeper_keeps_a_bounded_number_of_visits(
     door.start()
     door.stop()
     assert knocks(sqlite_database) == {"A": (2, False), "B": (1, False)}
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "takes_images", "works"),
+    [
+        ("auto", "127.0.0.1", True, True),
+        ("any", "0.0.0.0", False, True),
+        ("known", "127.0.0.1", False, False),
+    ],
+)
+def test_a_stranger_takes_no_images_away_but_on_loopback(
+    database: Database, mode: str, host: str, takes_images: bool, works: bool
+) -> None:
+    keeper = devices.Doorkeeper(database, ae_title="MWL", mode=mode, host=host)
+    assert [keeper.allows("CT9", what) for what in ("query", "retrieve")] == [takes_images] * 2
+    for what in ("worklist", "mpps", "store", "commit"):
+        assert keeper.allows("CT9", what) is works

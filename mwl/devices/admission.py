@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import Literal
+from typing import Literal, get_args
 
 import structlog
 
@@ -21,6 +21,7 @@ from mwl.errors import Outage
 
 log = structlog.get_logger(__name__)
 
+_SCANNERS_DO = frozenset({"worklist", "mpps", "store", "commit"})
 _FRESH_S = 1.0  # how long what was read of the devices holds
 _PAUSE_S = 5.0  # after the database was out
 _WRITE_S = 2.0
@@ -46,6 +47,10 @@ def admits(mode: Literal["auto", "any", "known"], host: str, *, known: bool) -> 
     return is_loopback(host) if mode == "auto" else mode == "any"
 
 
+def _strangers_may(host: str) -> frozenset[str]:
+    return frozenset(get_args(May)) if is_loopback(host) else _SCANNERS_DO
+
+
 class Doorkeeper:
     """Decide on association requests; create it after the fork. Threads may share it."""
 
@@ -60,6 +65,8 @@ class Doorkeeper:
         self._database = database
         self._ours = fold(ae_title)
         self._open_door = admits(mode, host, known=False)
+        # Who was known when it came and isn't any more is a stranger too.
+        self._strangers = _strangers_may(host) if self._open_door else frozenset()
         self._lock = Lock()  # guards the three below
         self._known: dict[str, frozenset[str]] | None = None  # what each may do, by title
         self._stale_at = 0.0
@@ -92,9 +99,13 @@ class Doorkeeper:
         return verdict
 
     def allows(self, calling: str, what: May) -> bool:
-        """Tell whether a peer that was let in may do `what`; a stranger may do all."""
+        """Tell whether a peer that was let in may do `what`.
+
+        A stranger may do all on loopback. Elsewhere, where strangers are let in, it may do
+        what a scanner does, but takes no images away.
+        """
         may = self._may(fold(calling))
-        return may is None or what in may
+        return what in (self._strangers if may is None else may)
 
     def _may(self, title: str) -> frozenset[str] | None:
         """Tell what a device may do; None: we know none of this title."""
