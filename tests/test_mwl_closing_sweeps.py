@@ -2,13 +2,14 @@
 
 import threading
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import insert, text
 from sqlmodel import select
 from structlog.testing import capture_logs
 
-from mwl import closing
+from mwl import closing, worklist
 from mwl.closing import rows as closing_statements
 from mwl.closing import sweeps
 from mwl.config import Close
@@ -25,6 +26,9 @@ from mwl.db.tables import (
     Study,
 )
 from mwl.errors import Outage
+from mwl.orders import Action, OrderChange
+from mwl.patients import Identifier, PatientChange
+from mwl.worklist.procedures import Procedures
 from tests.closing_rows import TOLD, report, store
 from tests.worklist_rows import NOW, insert_items, item
 
@@ -68,6 +72,41 @@ def test_nodes_that_look_at_the_same_time_close_each_order_once(database):
     with database.read() as session:
         subjects = [row.subject for row in session.exec(select(Delivery)).all()]
     assert sorted(subjects) == sorted({f"order:{each.id}" for each in orders(database)})
+
+
+def test_an_order_closes_beside_a_message_about_it(database, monkeypatch):
+    database.write(lambda s: completed(s, 1))
+    reading, read_on = threading.Event(), threading.Event()
+    act = Procedures.act
+
+    def slowly(procedures, change):
+        # It has read the order, and not yet written it.
+        reading.set()
+        assert read_on.wait(10)
+        act(procedures, change)
+
+    monkeypatch.setattr(Procedures, "act", slowly)
+    change = OrderChange(
+        source="TEST",
+        action=Action.UPDATE,
+        number=Identifier("F1"),
+        patient=PatientChange(Identifier("P1", "HOSP")),
+        fields={"comments": "news"},
+    )
+    zone = ZoneInfo("UTC")
+    message = threading.Thread(
+        target=lambda: database.write(lambda s: worklist.apply(s, change, now=NOW, zone=zone))
+    )
+    clock = threading.Thread(target=closing.follow, args=(database, HERE, NOW, TOLD))
+    message.start()
+    assert reading.wait(10)
+    clock.start()
+    clock.join(0.5)  # it waits for the message; if it didn't, it would be overwritten
+    read_on.set()
+    message.join()
+    clock.join()
+    (after,) = orders(database)
+    assert (after.comments, after.status, after.closed_at) == ("news", "CLOSED", NOW)
 
 
 def test_an_order_that_cannot_be_judged_is_left_for_later_and_the_others_are_not(
@@ -220,3 +259,17 @@ def test_nothing_is_looked_for_where_every_scanner_sends_mpps(sqlite_database):
     database.write(lambda s: s.connection().execute(insert(Device).values(mpps=True, **row)))
     with database.read() as session:
         assert closing_statements.with_silent_images(session.connection(), 10) == []
+
+
+def test_what_is_over_or_has_expired_is_not_looked_for_again(database):
+    items = [
+        item(1, step={"state": "COMPLETED"}),
+        item(2, step={"expired": True}, order={"expired_at": NOW, "status": "EXPIRED"}),
+        item(3, step={"state": "STARTED"}),
+        item(4),
+    ]
+    database.write(lambda s: insert_items(s, items))
+    with database.read() as session:
+        found = closing_statements.expirable(session.connection(), NOW, 10)
+        (order,) = found
+        assert session.get(ImagingOrder, order).order_number == "F4"
