@@ -53,11 +53,15 @@ def test_every_command_does_what_the_readme_says(tmp_path, path):
     assert morning["patient_name"] == "Müller^Jörg"
     assert "T10:30:00" in morning["start"]
     assert "T14:00:00" in afternoon["start"]
-    (found,) = (text for command, texts in said.items() if "findscu" in command for text in texts)
+    (found,) = (texts[0] for command, texts in said.items() if "findscu -W" in command)
     assert found.count("(Pending)") == 1
     assert "103000" in found
     assert "ORM^O01" in said["mwl messages list"][0]
     assert "CT1" in said["mwl device list"][0]
+    (study,) = (texts[0] for command, texts in said.items() if "findscu -S" in command)
+    assert study.count("(Pending)") == 1
+    assert "Doe^Jane" in study
+    assert "ACC-2001" in said["mwl study list"][0]
 
 
 def test_the_first_steps_end_with_a_cancelled_order(tmp_path):
