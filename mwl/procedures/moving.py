@@ -41,10 +41,19 @@ _STATES = Prepared(
     .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
     .where(_PROCEDURE.c.imaging_order == bindparam("order_row"))
 )
+# By subqueries, each of one row: joined, PostgreSQL would walk the table while it is short,
+# and its connections keep the plan when it no longer is.
 _OTHERS = Prepared(
-    select(_PERFORMED.c.state, _PERFORMED.c.discontinuation)
-    .join(_LINK, _LINK.c.performed_step == _PERFORMED.c.id)
-    .where(_LINK.c.scheduled_step == bindparam("step"), _PERFORMED.c.id != bindparam("but"))
+    select(
+        *(
+            select(column)
+            .where(_PERFORMED.c.id == _LINK.c.performed_step)
+            .correlate(_LINK)
+            .scalar_subquery()
+            .label(column.name)
+            for column in (_PERFORMED.c.state, _PERFORMED.c.discontinuation)
+        )
+    ).where(_LINK.c.scheduled_step == bindparam("step"), _LINK.c.performed_step != bindparam("but"))
 )
 _MOVE = Prepared(
     update(_STEP)

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 from pydicom.dataset import Dataset
+from sqlalchemy import text
 
 from mwl.db import Database
 from mwl.db.migrate import upgrade
@@ -49,6 +50,8 @@ def _served(folder: Path, url: str) -> Iterator[int]:
     with closing(Database(url, data_dir=data)) as database:
         items = [item(number) for number in range(_FIRST, _FIRST + _SCANS + _WARM_UP)]
         database.write(lambda session: insert_items(session, items))
+        # What PostgreSQL does within a minute of so many new rows.
+        database.write(lambda session: session.connection().execute(text("ANALYZE")))
     given = {"MWL_DATABASE__URL": url, "MWL_CONFIG": str(config)}
     with serving.served(folder, **given) as server:
         yield server.ports["dicom"]
