@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mwl.orders import StepState
+from mwl.orders import OrderState, StepState
 from mwl.worklist.listing import listing
 from tests.worklist_rows import insert_items, item
 
@@ -45,6 +45,14 @@ def test_accession_number_and_state_narrow_it(database):
     assert steps(database, accession="ACC3") == ["SPS3"]
     assert steps(database, status=StepState.SCHEDULED) == ["SPS1"]
     assert steps(database, accession="ACC3", status=StepState.SCHEDULED) == []
+
+
+def test_states_that_only_orders_have_narrow_it_by_order(database):
+    insert(database, *(item(n, order={"status": s}) for n, s in enumerate(OrderState)))
+    for number, state in enumerate(OrderState):
+        if state not in StepState.__members__:
+            assert steps(database, status=state) == [f"SPS{number}"]
+    assert [e["order_status"] for e in listing(database, zone=ZONE)] == list(OrderState)
 
 
 def test_all_pages_are_read_in_the_order_of_start(sqlite_database):

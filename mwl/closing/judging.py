@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import structlog
 from sqlalchemy import Connection
 from sqlmodel import Session
 
@@ -17,8 +16,6 @@ from mwl.outbox import Destinations, status_facts
 from mwl.performed import Route, news
 from mwl.procedures import Effects
 from mwl.worklist import standing
-
-log = structlog.get_logger(__name__)
 
 Row = dict[str, Any]
 
@@ -118,7 +115,6 @@ def expire(session: Session, order: int, close: config.Close, now: datetime) -> 
         return False
     rows.hide_steps(conn, order)
     standing.settle(conn, held._asdict(), now, expired_at=now)
-    log.info("order.expired", order=order)
     return True
 
 
@@ -128,7 +124,6 @@ def _close(
     if ASKED in order["flags"]:  # and is answered
         flags = [flag for flag in order["flags"] if flag != ASKED]
         rows.write_flags(session.connection(), order["id"], flags)
-    log.info("order.closed", order=order["id"], by=str(route))
     return _settle(session, order, now, told, closed_at=now, closed_by=str(route))
 
 

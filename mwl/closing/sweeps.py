@@ -17,6 +17,7 @@ from mwl.closing import rows
 from mwl.closing.judging import consider, expire, judge, rules_of
 from mwl.db import Database
 from mwl.errors import Outage
+from mwl.orders import OrderState
 from mwl.outbox import Destinations
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,8 @@ def sweep(database: Database, close: config.Close, now: datetime, told: Destinat
     if quiet:
         database.write(lambda session: rows.begin_checks(session.connection(), quiet, now))
     for order in _in_time(old):
-        _guarded(database, order, partial(expire, order=order, close=close, now=now))
+        if _guarded(database, order, partial(expire, order=order, close=close, now=now)):
+            log.info("order.expired", order=order)
     follow(database, close, now, told)
 
 
@@ -78,17 +80,20 @@ def _look(
         judgement = judge(conn, row, rules_of(close), now)
     if not judgement.acts:
         return judgement.ruling.check_at
-    database.write(lambda session: consider(session, order, close, now, told))
+    state = database.write(lambda session: consider(session, order, close, now, told))
+    if state is OrderState.CLOSED:
+        log.info("order.closed", order=order, by=str(judgement.ruling.route))
     return now
 
 
-def _guarded(database: Database, order: int, work: Callable[[Session], object]) -> None:
+def _guarded(database: Database, order: int, work: Callable[[Session], bool]) -> bool:
     try:
-        database.write(work)
+        return database.write(work)
     except Outage:
         raise
     except Exception:
         log.exception("order.not_judged", order=order)
+        return False
 
 
 def _in_time(found: Iterable[T]) -> Iterator[T]:
