@@ -5,7 +5,10 @@ Fixtures, known to every test:
 - `s3_bucket`: settings (`mwl.config.Archive`) of a fresh, empty bucket of rclone's;
 - `moto_bucket`: the same of moto's, which knows parts of unfinished uploads;
 - `archive`: settings of a fresh folder, and again of a fresh bucket of each kind. A test that
-  takes it runs against each; `environ(archive)` are its variables for `Serving`.
+  takes it runs against each; `environ(archive)` are its variables for `Serving`;
+- `images_in`: settings of a fresh folder, and of each kind for a test marked `in_each_store`, or
+  `on_each_pair` to meet both databases (`database`, `database_url`) besides;
+- `impatient`: a bucket is waited for a second.
 """
 
 import contextlib
@@ -26,6 +29,7 @@ from typing import Any
 import pytest
 
 from mwl.config import Archive
+from mwl.objects import bucket
 from tests.peers import missing
 
 ACCESS_KEY_ID = "MWLTESTKEYID"
@@ -45,11 +49,11 @@ sys.stdin.read()
 """
 
 
-def settings(port: int, bucket: str, **more: object) -> Archive:
+def settings(port: int, name: str, **more: object) -> Archive:
     """Give the settings of a bucket on loopback."""
     return Archive.model_validate(
         {
-            "objects": f"s3://{bucket}/images",
+            "objects": f"s3://{name}/images",
             "endpoint": f"http://127.0.0.1:{port}",
             "region": "us-east-1",
             "access_key_id": ACCESS_KEY_ID,
@@ -172,12 +176,39 @@ def moto_bucket(moto):
     return _fresh(moto)
 
 
-@pytest.fixture(params=["folder", "s3_bucket", "moto_bucket"])
+STORES = ("folder", "s3_bucket", "moto_bucket")
+# Each database meets a folder and a bucket, each bucket a database.
+PAIRS = (
+    *(("sqlite", "folder"), ("postgresql", "folder")),
+    *(("sqlite", "s3_bucket"), ("postgresql", "moto_bucket")),
+)
+
+in_each_store = pytest.mark.parametrize("images_in", STORES, indirect=True)
+on_each_pair = pytest.mark.parametrize(("database_url", "images_in"), PAIRS, indirect=True)
+
+
+def _kept_in(kind, request):
+    # No floor under a folder's free space: what it does is for tests of its own.
+    return Archive(min_free_bytes=0) if kind == "folder" else request.getfixturevalue(kind)
+
+
+@pytest.fixture(params=STORES)
 def archive(request):
     """Give the settings of a fresh, empty store of each kind."""
-    if request.param == "folder":
-        return Archive()
-    return request.getfixturevalue(request.param)
+    return _kept_in(request.param, request)
+
+
+@pytest.fixture
+def images_in(request):
+    """Give the settings of a fresh, empty store: a folder, unless the test's mark has others."""
+    return _kept_in(getattr(request, "param", "folder"), request)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Shorten how long a bucket is waited for, not what happens then."""
+    monkeypatch.setattr(bucket, "_REQUEST_S", 0.5)
+    monkeypatch.setattr(bucket, "_RETRY_S", 0.5)
 
 
 class Proxy:
@@ -196,6 +227,10 @@ class Proxy:
     def stall(self) -> None:
         """Take what comes, and pass on nothing more."""
         self._flowing.clear()
+
+    def flow(self) -> None:
+        """Pass on again, what was held back too."""
+        self._flowing.set()
 
     def cut(self) -> None:
         """Break every connection, and take no further one."""

@@ -43,13 +43,6 @@ if 0 not in children:
 """
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the bounds, not what happens at them."""
-    monkeypatch.setattr(bucket, "_REQUEST_S", 0.5)
-    monkeypatch.setattr(bucket, "_RETRY_S", 0.5)
-
-
 def store(given: Archive, **changed: object) -> ObjectStore:
     return open_store(given.model_copy(update=changed), NOWHERE)
 

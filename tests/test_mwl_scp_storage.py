@@ -17,6 +17,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import _STORAGE_CLASSES
 from sqlmodel import select
 
+from mwl.config import Archive as Settings
 from mwl.db import Database
 from mwl.db.tables import Instance, Series, StoredObject, Study
 from mwl.errors import Outage
@@ -24,13 +25,14 @@ from mwl.net.codec import encode
 from mwl.net.dimse import Element
 from mwl.net.pdu import Abort
 from mwl.net.server import AssociationServer
-from mwl.objects import Full, ObjectStore
+from mwl.objects import Full, ObjectStore, open_store
 from mwl.objects.local import LocalStore
 from mwl.scp.storage import StorageService
 from mwl.scp.storage.syntaxes import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from tests.dicom_client import DicomClient, status
 from tests.dicom_server import Serve, assert_serves, serve_fixture  # noqa: F401
 from tests.peers import dcmtk, missing
+from tests.s3 import Proxy, on_each_pair
 from tests.storing import BIG, CT, EXPLICIT, IMPLICIT, MR, encoded, image, request, store
 
 FILES = Path(pydicom.data.__file__).parent / "test_files"
@@ -71,9 +73,9 @@ Start = Callable[..., Archive]
 
 
 @pytest.fixture
-def start(serve: Serve, database: Database, tmp_path: Path) -> Start:
+def start(serve: Serve, database: Database, images_in: Settings, tmp_path: Path) -> Start:
     def begin(objects: ObjectStore | None = None, **more: Any) -> Archive:
-        kept = objects or LocalStore(tmp_path / "objects", 0)
+        kept = objects or open_store(images_in, tmp_path)
         return Archive(database, kept, serve(StorageService(database, kept, **more)))
 
     return begin
@@ -87,6 +89,7 @@ def archive(start: Start) -> Archive:
 # --- what is kept
 
 
+@on_each_pair
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
 def test_an_image_is_kept_byte_for_byte(archive: Archive, syntax: str) -> None:
     given = image(PatientName="Test^Pat")
@@ -107,6 +110,7 @@ def test_an_image_is_kept_byte_for_byte(archive: Archive, syntax: str) -> None:
     assert (instance.rows, instance.columns) == (64, 64)
 
 
+@on_each_pair
 def test_what_is_kept_is_a_dicom_file(archive: Archive, tmp_path: Path) -> None:
     given = image()
     with archive.client() as client:
@@ -125,6 +129,7 @@ def test_what_is_kept_is_a_dicom_file(archive: Archive, tmp_path: Path) -> None:
     assert told.stdout.startswith("yes")
 
 
+@on_each_pair
 def test_many_images_on_one_association_become_one_series(archive: Archive) -> None:
     with archive.client() as client:
         for number in range(1, 21):
@@ -146,12 +151,14 @@ def test_contexts_of_two_classes_are_kept_apart(archive: Archive) -> None:
     assert [row.sop_class_uid for row in archive.rows()] == [CT, MR]
 
 
+@on_each_pair
 def test_the_same_image_again_is_kept_once(archive: Archive) -> None:
     with archive.client() as client:
         assert status(store(client, image())) == status(store(client, image())) == 0
     assert len(archive.rows()) == len(list(archive.objects.keys())) == 1
 
 
+@on_each_pair
 def test_what_contradicts_the_archive_is_quarantined_and_kept(archive: Archive) -> None:
     with archive.client() as client:
         store(client, image(1))
@@ -174,6 +181,7 @@ def test_a_private_class_is_kept_where_the_settings_name_it(start: Start) -> Non
 # --- other people's programs
 
 
+@on_each_pair
 @pytest.mark.parametrize(
     ("name", "option"),
     [
@@ -206,6 +214,7 @@ def test_storescu_stores_in_many_transfer_syntaxes(
     assert archive.rows(Study)[0].patient_id == (given.get("PatientID") or "")
 
 
+@on_each_pair
 def test_pynetdicom_stores(archive: Archive) -> None:
     given = pydicom.dcmread(FILES / "MR_small.dcm")
     ae = AE(ae_title="PYNET")
@@ -233,6 +242,7 @@ BAD = {
 }
 
 
+@on_each_pair
 @pytest.mark.parametrize("fault", BAD)
 def test_a_data_set_that_is_not_what_its_command_says_is_refused(
     archive: Archive, fault: str
@@ -273,6 +283,7 @@ def test_other_uids_never_name_anything(archive: Archive, uid: str, tmp_path: Pa
     assert all(".." not in key for key in list(archive.objects.keys()))
 
 
+@on_each_pair
 def test_a_data_set_cut_short_is_refused_wherever_it_is_cut(archive: Archive) -> None:
     given = image()
     data = encoded(given)
@@ -284,6 +295,7 @@ def test_a_data_set_cut_short_is_refused_wherever_it_is_cut(archive: Archive) ->
         assert status(store(client, given)) == 0
 
 
+@on_each_pair
 @pytest.mark.parametrize(
     "tail",
     [
@@ -346,6 +358,7 @@ def test_no_comment_and_no_log_tells_of_the_patient(
 # --- peers that go
 
 
+@on_each_pair
 @pytest.mark.parametrize("aborts", [False, True])
 @pytest.mark.parametrize("missing_bytes", [8000, 2000, 100])
 def test_half_a_data_set_leaves_nothing(archive: Archive, missing_bytes: int, aborts: bool) -> None:
@@ -411,6 +424,70 @@ def test_a_defect_of_ours_is_answered_and_kept_nowhere(start: Start, tmp_path: P
         assert status(answer) == 0xC000
         assert "Secret" not in answer.text(Element.ERROR_COMMENT)
     archive.assert_empty()
+
+
+# --- the bucket's trouble
+
+
+def through(way: Proxy, given: Settings) -> Settings:
+    return given.model_copy(update={"endpoint": f"http://127.0.0.1:{way.port}"})
+
+
+def test_a_bucket_that_refuses_is_out_of_resources(
+    start: Start, s3_bucket: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = s3_bucket.model_copy(update={"secret_access_key": "wrong"})
+    archive = start(open_store(wrong, tmp_path))
+    large = image(2, PixelData=bytes(12_000_000))  # of several parts
+    with archive.client() as client:
+        for given in (image(), large):
+            answer = store(client, given)
+            assert status(answer) == 0xA700
+            assert 0 < len(answer.text(Element.ERROR_COMMENT)) <= 64
+    assert archive.rows() == []
+    assert list(open_store(s3_bucket, tmp_path).keys()) == []
+    written = capsys.readouterr()
+    # What to do is told to whoever reads the log.
+    assert "archive.secret_access_key" in written.out + written.err
+
+
+@pytest.mark.parametrize("pixels", [8_192, 24_000_000])
+def test_a_bucket_that_stalls_is_out_of_resources_until_it_flows(
+    start: Start,
+    s3_bucket: Settings,
+    proxy: Proxy,
+    impatient: None,
+    tmp_path: Path,
+    pixels: int,
+) -> None:
+    archive = start(open_store(through(proxy, s3_bucket), tmp_path))
+    given = image(PixelData=bytes(pixels))
+    with archive.client() as client:
+        proxy.stall()
+        assert status(store(client, given)) == 0xA700
+        assert archive.rows() == []
+        proxy.flow()
+        wait_until(lambda: status(store(client, given)) == 0)
+    (row,) = archive.rows()
+    assert archive.data_set(row) == encoded(given)
+
+
+def test_a_bucket_that_goes_in_mid_upload_leaves_no_image(
+    start: Start, s3_bucket: Settings, proxy: Proxy, impatient: None, tmp_path: Path
+) -> None:
+    archive = start(open_store(through(proxy, s3_bucket), tmp_path))
+    given = image(PixelData=bytes(40_000_000))
+    whole = request(given.SOPInstanceUID, encoded(given))
+    with archive.client() as client:
+        client.send(whole[:20_000_000])
+        wait_until(lambda: proxy.passed > 5_000_000)  # a part is there
+        proxy.cut()
+        client.send(whole[20_000_000:])
+        assert status(client.read_message()[0]) == 0xA700
+        # The association goes on, and says so of the next one too.
+        wait_until(lambda: status(store(client, image(2))) == 0xA700)
+    assert archive.rows() == []
+    assert list(open_store(s3_bucket, tmp_path).keys()) == []
 
 
 @contextmanager
