@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from mwl import config
 from mwl.closing import rows
-from mwl.closing_rules import Rules, Ruling, ends_by_silence, expires, rule
+from mwl.closing_rules import Rules, Ruling, Work, ends_by_silence, expires, rule
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import OrderState, StepState, derive
 from mwl.outbox import Destinations, status_facts
@@ -37,6 +37,7 @@ class Judgement(NamedTuple):
 
     silent: list[int]
     ruling: Ruling
+    states: list[StepState]  # of its steps, when that is done
 
     @property
     def acts(self) -> bool:
@@ -46,7 +47,10 @@ class Judgement(NamedTuple):
 
 def judge(conn: Connection, order: Row, rules: Rules, now: datetime) -> Judgement:
     """Apply the rules to an order, without changing anything."""
-    works = rows.works(conn, order["id"])
+    return _judge(order, rows.works(conn, order["id"]), rules, now)
+
+
+def _judge(order: Row, works: dict[int, Work], rules: Rules, now: datetime) -> Judgement:
     silent = [step for step, work in works.items() if ends_by_silence(work, now, rules)]
     works |= {step: replace(works[step], state=StepState.COMPLETED) for step in silent}
     state = derive(
@@ -57,7 +61,9 @@ def judge(conn: Connection, order: Row, rules: Rules, now: datetime) -> Judgemen
     )
     ruling = rule(state, list(works.values()), now, rules)
     # A person is asked once.
-    return Judgement(silent, replace(ruling, ask=ruling.ask and ASKED not in order["flags"]))
+    asks = ruling.ask and ASKED not in order["flags"]
+    states = [work.state for work in works.values()]
+    return Judgement(silent, replace(ruling, ask=asks), states)
 
 
 def consider(
@@ -69,11 +75,14 @@ def consider(
     clock calls it. Holds the order.
     """
     conn = session.connection()
-    held = standing.hold(conn, order).first()
+    asked = standing.hold(conn, order)
+    # Sent behind that, it tells what was so once the order was held.
+    works = rows.works(conn, order)
+    held = asked.first()
     if held is None:
         return None
     found = held._asdict()
-    judgement = judge(conn, found, rules_of(close), now)
+    judgement = _judge(found, works, rules_of(close), now)
     ruling = judgement.ruling
     if not judgement.acts and ruling.check_at == found["check_at"]:
         return OrderState(found["status"])
@@ -81,8 +90,8 @@ def consider(
     if ruling.ask:
         rows.write_flags(conn, order, [*found["flags"], ASKED])
     if ruling.route is not None:
-        return _close(session, found, ruling.route, now, told)
-    return _settle(session, found, now, told, check_at=ruling.check_at)
+        return _close(session, found, ruling.route, now, told, judgement.states)
+    return _settle(session, found, now, told, judgement.states, check_at=ruling.check_at)
 
 
 def effects(close: config.Close, told: Destinations) -> Effects:
@@ -118,20 +127,30 @@ def expire(session: Session, order: int, close: config.Close, now: datetime) -> 
     return True
 
 
-def _close(
-    session: Session, order: Row, route: Route, now: datetime, told: Destinations
+def _close(  # noqa: PLR0913 - an order, why it closes, and what is known of its steps
+    session: Session,
+    order: Row,
+    route: Route,
+    now: datetime,
+    told: Destinations,
+    states: list[StepState] | None = None,
 ) -> OrderState:
     if ASKED in order["flags"]:  # and is answered
         flags = [flag for flag in order["flags"] if flag != ASKED]
         rows.write_flags(session.connection(), order["id"], flags)
-    return _settle(session, order, now, told, closed_at=now, closed_by=str(route))
+    return _settle(session, order, now, told, states, closed_at=now, closed_by=str(route))
 
 
 def _settle(
-    session: Session, order: Row, now: datetime, told: Destinations, **marks: Any
+    session: Session,
+    order: Row,
+    now: datetime,
+    told: Destinations,
+    states: list[StepState] | None,
+    **marks: Any,
 ) -> OrderState:
     before = OrderState(order["status"])
-    after = standing.settle(session.connection(), order, now, **marks)
+    after = standing.settle(session.connection(), order, now, states, **marks)
     for event in news(before, after):
         status_facts(session, told, order["id"], event, now)
     if after is OrderState.CLOSED and before is not after:
