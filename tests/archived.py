@@ -43,9 +43,10 @@ _TOLD = (
 class Archived:
     """A database and an object store, and services on both."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, kept: Archive | None = None) -> None:
+        """Begin an empty one in `folder`, its images in `kept` (default: in the folder too)."""
         self.database = database
-        self.store = open_store(Archive(objects="objects", min_free_bytes=0), folder)
+        self.store = open_store(kept or Archive(objects="objects", min_free_bytes=0), folder)
 
     def services(self) -> tuple[Service, ...]:
         storage = StorageService(self.database, self.store)

@@ -18,8 +18,8 @@ HEAD = b"\0" * 400  # what stands before a data set in a file
 WAIT = timedelta(minutes=60)
 
 
-def make_store(folder):
-    return open_store(Archive(objects=str(folder / "objects"), min_free_bytes=0), folder)
+def make_store(folder, images_in=None):
+    return open_store(images_in or Archive(objects="objects", min_free_bytes=0), folder)
 
 
 def keep(database, store, number=1, *, content=b"", **given):

@@ -15,6 +15,7 @@ from tests.builders import orm
 from tests.images import ct_slice, save
 from tests.mllp_peer import Ris
 from tests.peers import dcmtk
+from tests.s3 import environ, on_each_pair
 from tests.serving import PATIENCE_S, Serving
 from tests.test_journey_order import entries, findscu, send
 
@@ -31,7 +32,7 @@ def free_port():
 class Site:
     """A server, its RIS, and a scanner CT1 that takes reports on a port of its own."""
 
-    def __init__(self, folder, **environ):
+    def __init__(self, folder, **settings):
         self.stack = ExitStack()
         self.ris = self.stack.enter_context(Ris())
         self.reports_port = free_port()
@@ -52,8 +53,8 @@ class Site:
             may = ["worklist", "mpps", "store", "commit", "query", "retrieve"]
             """
         )
-        environ = {"MWL_CONFIG": str(config), "MWL_SITE__ZONE": "Europe/Berlin", **environ}
-        self.server = self.stack.enter_context(Serving(folder, environ=environ))
+        settings = {"MWL_CONFIG": str(config), "MWL_SITE__ZONE": "Europe/Berlin", **settings}
+        self.server = self.stack.enter_context(Serving(folder, environ=settings))
         self.server.start()
 
     def told(self, count):
@@ -79,8 +80,8 @@ def field(message, segment, number):
 
 
 @pytest.fixture
-def site(database_url, tmp_path):
-    made = Site(tmp_path, MWL_DATABASE__URL=database_url)
+def site(database_url, images_in, tmp_path):
+    made = Site(tmp_path, MWL_DATABASE__URL=database_url, **environ(images_in))
     with made.stack:
         yield made
 
@@ -119,6 +120,7 @@ def assert_same(files, images):
         assert came[image.SOPInstanceUID] == Dataset(image)
 
 
+@on_each_pair
 def test_dcmjs_and_storescu_work_an_order_off(site, tmp_path):
     assert send(site.server, orm())[0].code == "AA"
     images, files = slices(tmp_path)

@@ -25,13 +25,14 @@ from tests.committing import (
     set_object,
     state,
 )
+from tests.s3 import on_each_pair
 
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def store(tmp_path):
-    return make_store(tmp_path)
+def store(tmp_path, images_in):
+    return make_store(tmp_path, images_in)
 
 
 class Clock:
@@ -57,6 +58,7 @@ def deliveries(database):
         return [(each["subject"], each["state"]) for each in outbox.listing(session)][::-1]
 
 
+@on_each_pair
 def test_what_is_here_is_committed_at_once_and_its_version_named(database, store, judge):
     register(database, host="127.0.0.1", port=104)
     keys = [keep(database, store, number) for number in (1, 2)]
@@ -75,6 +77,7 @@ def test_what_is_here_is_committed_at_once_and_its_version_named(database, store
     assert not judge.one()
 
 
+@on_each_pair
 def test_what_is_missing_is_waited_for_until_it_comes(database, store, judge, clock):
     keep(database, store, 1)
     request = ask(database, references(1, 2)).id
@@ -130,6 +133,30 @@ def test_a_flipped_byte_is_not_committed_and_cries(database, store, judge, tmp_p
     ]
 
 
+@on_each_pair
+def test_other_bytes_than_were_stored_are_not_committed(database, store, judge):
+    set_object(database, keep(database, store, 1), sha256=bytes(32))
+    keep(database, store, 2)
+    request = ask(database, references(1, 2)).id
+    judge.one()
+    assert failures(database, request) == [0x0110, 0]
+
+
+def test_a_bucket_that_stalls_is_asked_again(database, s3_bucket, proxy, impatient, clock):
+    way = {"endpoint": f"http://127.0.0.1:{proxy.port}"}
+    store = make_store(None, s3_bucket.model_copy(update=way))
+    keep(database, store, 1)
+    request = ask(database, references(1)).id
+    judge = Judge(database, store, lambda uid: True, "node 1", clock)
+    proxy.stall()
+    assert judge.one()
+    assert failures(database, request) == [None]
+    proxy.flow()
+    clock.now += timedelta(minutes=1)
+    assert judge.one()
+    assert failures(database, request) == [0]
+
+
 def test_a_flipped_byte_before_the_data_set_is_no_harm(database, store, judge, tmp_path):
     path = tmp_path / "objects" / keep(database, store, 1)
     path.write_bytes(b"\1" + path.read_bytes()[1:])
@@ -146,6 +173,7 @@ def test_a_file_cut_short_is_not_committed(database, store, judge, tmp_path, lef
     assert failures(database, request) == [0x0110]
 
 
+@on_each_pair
 def test_a_lost_file_is_not_committed_and_cries(database, store, judge):
     store.delete(keep(database, store, 1))
     request = ask(database, references(1)).id
@@ -162,6 +190,7 @@ def test_what_is_quarantined_is_not_committed(database, store, judge):
     assert failures(database, request) == [0x0110]
 
 
+@on_each_pair
 def test_whose_version_lost_is_not_told_that_it_is_safe(database, store, judge):
     keep(database, store, 1, source="CT1", content=b"the first")
     keep(database, store, 1, source="CT2", content=b"another")

@@ -31,6 +31,7 @@ from tests.dicom_server import (  # noqa: F401 - fixtures
 )
 from tests.images import ct_slice
 from tests.retriever import CT, Retriever
+from tests.s3 import in_each_store, on_each_pair
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 JPEG = str(JPEGBaseline8Bit)
@@ -72,9 +73,9 @@ def big_image():
 
 
 @pytest.fixture
-def archived(sqlite_database, tmp_path):
+def archived(sqlite_database, images_in, tmp_path):
     """Keep two series of two images each, and one image of another study."""
-    made = Archived(sqlite_database, tmp_path)
+    made = Archived(sqlite_database, tmp_path, images_in)
     for series, number in ((1, 1), (1, 2), (2, 1), (2, 2)):
         made.add(image(series, number))
     made.add(image(1, 1, study=2))
@@ -96,6 +97,7 @@ def retriever(archived, serve, dial):
 # --- what goes out
 
 
+@in_each_store
 @pytest.mark.parametrize(
     ("level", "keys", "expected"),
     [
@@ -121,6 +123,7 @@ def test_a_level_names_what_goes_out(retriever, level, keys, expected):
     assert client.failed is None
 
 
+@in_each_store
 def test_what_goes_out_is_what_was_kept_to_the_byte(retriever):
     client = retriever(max_pdu_bytes=2048)
     client.get("IMAGE", **SERIES, SOPInstanceUID=uid(1, 2))
@@ -153,8 +156,9 @@ def test_more_than_a_page_is_retrieved(retriever, archived, monkeypatch):
     assert list(client.received) == [uid(1, number) for number in range(1, 11)]
 
 
-def test_both_databases_name_what_is_kept(database, tmp_path, serve, dial):
-    made = Archived(database, tmp_path)
+@on_each_pair
+def test_both_databases_name_what_is_kept(database, images_in, tmp_path, serve, dial):
+    made = Archived(database, tmp_path, images_in)
     for number in (1, 2):
         made.add(image(1, number))
     client = Retriever(dial(serve(*made.services())), [(CT, EXPLICIT)])
@@ -205,6 +209,7 @@ def test_where_nothing_can_go_the_retrieval_has_failed(retriever):
     assert len(failed.FailedSOPInstanceUIDList) == 4
 
 
+@in_each_store
 @pytest.mark.parametrize(("kept", "taken"), [(EXPLICIT, IMPLICIT), (IMPLICIT, EXPLICIT)])
 def test_between_uncompressed_syntaxes_a_data_set_is_written_anew(retriever, archived, kept, taken):
     made = image(3, 1, syntax=kept, PatientName="Doe^Jane", PixelRepresentation=1)
@@ -252,6 +257,7 @@ def test_what_the_peer_says_of_each_is_counted(retriever, code, final, counts):
     assert (client.failed is not None) == bool(counts[2])
 
 
+@in_each_store
 def test_cancel_ends_it_with_what_remains(retriever):
     client = retriever()
     client.ask("STUDY", **STUDY)
@@ -275,6 +281,7 @@ def test_who_releases_in_mid_way_is_let_go(retriever):
     assert_serves(retriever.server)
 
 
+@in_each_store
 @pytest.mark.parametrize("messages", [0, 1, 2])
 def test_who_goes_in_mid_way_harms_nobody(retriever, messages):
     client = retriever()
@@ -317,6 +324,54 @@ def assert_ends(server):
 
 
 # --- what goes wrong with us
+
+
+@in_each_store
+def test_what_a_bucket_lost_fails_alone(retriever, archived):
+    archived.store.delete(archived.add(image(3, 1)).key)
+    archived.add(image(3, 2))
+    client = retriever()
+    assert client.get("STUDY", **STUDY) == status.SUB_OPERATIONS_WITH_FAILURES
+    assert client.counts() == (None, 5, 1, 0)
+    failed = read_dataset(BytesIO(client.failed), False, True)
+    assert failed.FailedSOPInstanceUIDList == uid(3, 1)
+    assert uid(3, 2) in client.received
+
+
+@pytest.fixture
+def behind(sqlite_database, s3_bucket, proxy, impatient, tmp_path):
+    """Keep a small and a large image in a bucket that is reached through a proxy."""
+    way = {"endpoint": f"http://127.0.0.1:{proxy.port}"}
+    made = Archived(sqlite_database, tmp_path, s3_bucket.model_copy(update=way))
+    made.add(image(1, 1))
+    made.add(big_image())
+    return made
+
+
+def test_a_bucket_that_stalls_fails_each_until_it_flows(behind, proxy, serve, dial):
+    server = serve(*behind.services())
+    client = Retriever(dial(server), [(CT, EXPLICIT)])
+    proxy.stall()
+    assert client.get("SERIES", **SERIES) == status.UNABLE_TO_PERFORM_SUB_OPERATIONS
+    assert client.received == {}
+    proxy.flow()
+    again = Retriever(dial(server), [(CT, EXPLICIT)])
+    assert again.get("SERIES", **SERIES) == status.SUCCESS
+    assert list(again.received) == [uid(1, 1)]
+
+
+def test_a_bucket_that_goes_in_mid_image_never_ends_it_as_whole(behind, proxy, serve, dial):
+    server = serve(*behind.services())
+    client = Retriever(dial(server), [(CT, EXPLICIT)])
+    client.ask("IMAGE", **BIG)
+    seen = 0
+    while (frame := client.client.read_frame())[0] == PduType.DATA_TF:
+        assert frame[1][5] != LAST, "half a data set was ended as if it were whole"
+        seen += len(frame[1])
+        if seen > 1024 * 1024:
+            proxy.cut()
+    assert frame[0] == PduType.ABORT
+    assert_serves(server)
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut", "grown"])

@@ -19,6 +19,7 @@ from mwl.errors import Outage
 from mwl.objects import Missing, ObjectStore, open_store
 from mwl.studies import ObjectState
 from mwl.verify import Finding, Problem, Tally
+from tests.s3 import on_each_pair
 from tests.test_mwl_objects import put
 
 HEADER = bytes(128) + b"DICM and file meta"
@@ -83,8 +84,8 @@ def kept(database: Database, tmp_path: Path) -> Kept:
 
 
 @pytest.fixture
-def kept_anywhere(archive: Archive, sqlite_database: Database, tmp_path: Path) -> Kept:
-    return Kept(sqlite_database, open_store(archive, tmp_path))
+def kept_anywhere(images_in: Archive, database: Database, tmp_path: Path) -> Kept:
+    return Kept(database, open_store(images_in, tmp_path))
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -103,6 +104,7 @@ def test_an_archive_that_is_well_is_looked_at_whole(kept: Kept, deep: bool) -> N
         assert verify.extent(session) == (30, 30 * (10_000 + len(HEADER)))
 
 
+@on_each_pair
 def test_each_way_to_differ_is_named_in_any_store(kept_anywhere: Kept) -> None:
     kept = kept_anywhere
     well, gone, cut, changed = (kept.add(number, bytes(1_000)) for number in range(4))
