@@ -1,9 +1,17 @@
 """`mwl check` finds what is wrong, and changes nothing."""
 
+import os
 import re
+import shutil
 import socket
 from pathlib import Path
 
+import pytest
+
+from mwl.cli.checks import Finding
+from mwl.cli.checks import findings as looked_at
+from mwl.config import Archive, Settings
+from tests import s3
 from tests.serving import Serving
 from tests.test_mwl_cli import mwl
 
@@ -22,6 +30,8 @@ def test_fresh_machine_is_fine_and_stays_as_it_was(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert len(found) == len(done.stdout.splitlines())
     assert found["data_dir"] == ("ok", f"{data} is created at the first start")
+    assert found["archive"][0] in {"ok", "WARN"}  # as this machine's disk is
+    assert found["archive"][1].startswith(f"{data}/objects is created at the first image: ")
     assert found["database"] == ("ok", "sqlite:///mwl.db is created at the first start")
     assert found["site.zone"][0] == "ok"
     assert not data.exists()
@@ -74,3 +84,108 @@ def test_password_of_the_database_is_not_shown(tmp_path: Path) -> None:
     done = mwl(tmp_path, "check", **FREE, MWL_DATABASE__URL=url)
     assert findings(done.stdout)["database"][0] == "FAIL"
     assert "s3cret" not in done.stdout + done.stderr
+
+
+# --- the archive
+
+
+def archive_of(data_dir: Path, **given: object) -> Finding:
+    settings = Settings(data_dir=data_dir, archive=Archive.model_validate(given))
+    (found,) = (each for each in looked_at(settings, {}) if each.subject == "archive")
+    return found
+
+
+def in_bucket(data_dir: Path, given: Archive, **changed: object) -> Finding:
+    return archive_of(data_dir, **{**given.model_dump(exclude_defaults=True), **changed})
+
+
+def test_a_folder_of_images_that_is_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    found = archive_of(tmp_path, min_free_bytes=0)
+    assert found.level in {"ok", "warn"}
+    assert re.fullmatch(rf"{tmp_path}/objects: [\d.]+ GiB free, 0\.0 stay so \(.*\)", found.text)
+    elsewhere = archive_of(tmp_path, objects=str(tmp_path / "images"), min_free_bytes=0)
+    assert elsewhere.text.startswith(f"{tmp_path}/images is created at the first image: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["objects"]
+
+
+def test_no_room_for_images_is_told(tmp_path: Path) -> None:
+    found = archive_of(tmp_path, min_free_bytes=shutil.disk_usage(tmp_path).total)
+    assert found.level == "fail"
+    assert re.search(r"images are refused: .* \(archive\.min_free_bytes\); make room", found.text)
+
+
+def test_a_file_is_no_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "objects").write_bytes(b"")
+    for objects in ("objects", "objects/below"):
+        found = archive_of(tmp_path, objects=objects)
+        told = f"{tmp_path}/objects is no folder: name one in archive.objects"
+        assert (found.level, found.text) == ("fail", told)
+
+
+def test_a_folder_that_can_not_be_is_told(tmp_path: Path) -> None:
+    found = archive_of(tmp_path, objects="x" * 300)
+    assert (found.level, found.subject) == ("fail", "archive")
+    assert "can't be looked at" in found.text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_images_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir(mode=0o500)
+    found = archive_of(tmp_path)
+    assert found.level == "fail"
+    assert "can't be read and written by this user" in found.text
+
+
+@pytest.mark.parametrize("kind", ["s3_bucket", "moto_bucket"])
+def test_a_bucket_that_works_is_told(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    given: Archive = request.getfixturevalue(kind)
+    found = in_bucket(tmp_path, given)
+    assert found.level == "ok"
+    assert found.text == f"{given.objects} at {given.endpoint} answers, lists and lets read"
+    # As a person meets it, and with nothing left behind.
+    done = mwl(tmp_path, "check", **FREE, **s3.environ(given))
+    assert findings(done.stdout)["archive"] == ("ok", found.text)
+    assert s3.SECRET not in done.stdout + done.stderr
+    assert "Contents" not in s3.client(given).list_objects_v2(Bucket=given.objects.split("/")[2])
+
+
+BUCKETS = {
+    "wrong secret": ({"secret_access_key": "wrong-" + s3.SECRET}, r"archive\.secret_access_key"),
+    "unknown key": ({"access_key_id": "NOBODY"}, r"archive\.access_key_id .* unknown"),
+    "no bucket": ({"objects": "s3://no-such-bucket"}, r"NoSuchBucket 404; create it, or name"),
+    "nobody there": ({"endpoint": "http://127.0.0.1:1"}, r"see that .* this machine reaches it"),
+    "no endpoint": ({"endpoint": "ftp://127.0.0.1"}, r"archive\.endpoint: must be written"),
+}
+
+
+@pytest.mark.parametrize("fault", BUCKETS)
+def test_a_bucket_that_does_not_work_is_told_with_what_to_do(
+    s3_bucket: Archive, impatient: None, tmp_path: Path, fault: str
+) -> None:
+    changed, told = BUCKETS[fault]
+    found = in_bucket(tmp_path, s3_bucket, **changed)
+    assert found.level == "fail"
+    assert re.search(told, found.text)
+    assert s3.SECRET not in repr(found)
+
+
+def test_a_bucket_that_stalls_is_not_waited_for(
+    s3_bucket: Archive, proxy: s3.Proxy, impatient: None, tmp_path: Path
+) -> None:
+    proxy.stall()
+    found = in_bucket(tmp_path, s3_bucket, endpoint=f"http://127.0.0.1:{proxy.port}")
+    assert found.level == "fail"
+    assert "this machine reaches it" in found.text
+
+
+def test_a_bucket_that_fails_hides_nothing(s3_bucket: Archive, tmp_path: Path) -> None:
+    environ = {**s3.environ(s3_bucket), "MWL_ARCHIVE__SECRET_ACCESS_KEY": "wrong-" + s3.SECRET}
+    done = mwl(tmp_path, "check", **FREE, **environ)
+    found = findings(done.stdout)
+    assert done.returncode == 1
+    assert found["archive"][0] == "FAIL"
+    assert found["database"][0] == found["dicom.port"][0] == "ok"
+    assert s3.SECRET not in done.stdout + done.stderr

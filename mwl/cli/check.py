@@ -15,7 +15,7 @@ _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
 
 def check(context: typer.Context) -> None:
-    """Look at the settings, the database, the ports and the disk; change nothing.
+    """Look at the settings, the archive, the database, the ports and the disk; change nothing.
 
     Each line is ok, a WARN that a person should know of, or a FAIL that says what to do.
     The exit code is 1 if anything failed.

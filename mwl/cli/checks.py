@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from mwl import devices, packages
-from mwl.config import Settings, is_loopback, shipped
+from mwl.config import Archive, Settings, is_loopback, shipped
 from mwl.db import Database
 from mwl.db.migrate import REVISION, revision_matches
 from mwl.errors import ConfigError, MwlError, Outage
@@ -43,6 +43,7 @@ def findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding
     yield _zone(settings)
     yield from _clock()
     yield from _data_dir(settings.data_dir)
+    yield _archive(settings)
     yield from _database(settings)
     yield from _ports(settings)
     yield from _exposure(settings)
@@ -114,6 +115,45 @@ def _data_dir(path: Path) -> Iterator[Finding]:
     if free < _LITTLE_SPACE:
         level = "fail" if free < _NO_SPACE else "warn"
     yield Finding(level, "disk", f"{free / 2**30:.1f} GiB free")
+
+
+def _archive(settings: Settings) -> Finding:
+    if "://" in settings.archive.objects:
+        return _bucket(settings.archive)
+    folder = settings.data_dir.absolute() / settings.archive.objects
+    try:
+        return _folder(folder, settings.archive.min_free_bytes)
+    except OSError as error:
+        return Finding("fail", "archive", f"{folder} can't be looked at: {error.strerror}")
+
+
+def _bucket(archive: Archive) -> Finding:
+    """Ask a bucket for what it holds; one that does not answer is waited for seconds only."""
+    # Here, since who keeps images in a folder needs nothing of it.
+    from mwl.objects.cloud import CloudStore
+
+    try:
+        bucket = CloudStore(archive)
+        bucket.probe()
+    except (Outage, ConfigError) as error:
+        return Finding("fail", "archive", str(error))
+    return Finding("ok", "archive", f"{bucket.place} answers, lists and lets read")
+
+
+def _folder(folder: Path, floor: int) -> Finding:
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir():
+        return Finding("fail", "archive", f"{there} is no folder: name one in archive.objects")
+    if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+        text = f"{there} can't be read and written by this user: change its owner or mode"
+        return Finding("fail", "archive", text)
+    free = shutil.disk_usage(there).free
+    text = f"{folder}" + ("" if there == folder else " is created at the first image")
+    space = f"{free / 2**30:.1f} GiB free, {floor / 2**30:.1f} stay so (archive.min_free_bytes)"
+    if free <= floor:
+        return Finding("fail", "archive", f"{text}: images are refused: {space}; make room")
+    level: Literal["ok", "warn"] = "warn" if free - floor < _LITTLE_SPACE else "ok"
+    return Finding(level, "archive", f"{text}: {space}")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

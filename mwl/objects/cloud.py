@@ -41,6 +41,11 @@ class CloudStore:
     def __repr__(self) -> str:
         return f"CloudStore({str(self._bucket)!r})"
 
+    @property
+    def place(self) -> str:
+        """Where it is, for a person to read."""
+        return str(self._bucket)
+
     # obstore's threads start with its first object: not before the fork.
     @cached_property
     def _store(self) -> "ObjectStore":
@@ -129,6 +134,14 @@ class CloudStore:
             if page is None:
                 return
             yield from (entry["path"] for entry in page if keys.is_key(entry["path"]))
+
+    def probe(self) -> None:
+        """See that it answers, lists and lets read, in three requests at most. Raises Outage."""
+        import obstore
+
+        with refusals(self._bucket):
+            next(obstore.list(self._store, chunk_size=_PAGE), None)
+        self.size(f"{keys.new_folder()}/{keys.new_name()}")  # there is none: that is an answer
 
     def delete(self, key: str) -> None:
         import obstore
