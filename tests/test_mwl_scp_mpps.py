@@ -24,7 +24,8 @@ from mwl.net.limits import Limits
 from mwl.outbox import Destination, Destinations
 from mwl.procedures import Effects
 from mwl.scp.guarded import Guarded
-from mwl.scp.mpps import LONGEST_MPPS_BYTES, MppsRetrieveService, MppsService
+from mwl.dataset import MAX_BYTES
+from mwl.scp.mpps import MppsRetrieveService, MppsService
 from tests import dicom_server
 from tests.identifiers import encoded
 from tests.worklist_rows import NOW, insert_items, item
@@ -140,7 +141,7 @@ class Site:
         ]
         self.server = serve(
             *(Guarded(each, lambda calling: calling not in self.denied) for each in services),
-            limits=Limits(max_data_set_bytes=LONGEST_MPPS_BYTES),
+            limits=Limits(max_data_set_bytes=MAX_BYTES),
         )
         database.write(lambda session: insert_items(session, [item(1)]))
 

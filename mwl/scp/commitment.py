@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import Semaphore
 from time import monotonic
 
 import structlog
@@ -30,6 +29,7 @@ from mwl.net.dimse import Command, CommandField, Context, Element, Message
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mwl.net.sinks import Sink
 from mwl.scp.attributes import vr_of
+from mwl.scp.gathering import Gathered, Gathering
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,6 @@ _BOUNDS = dataset.Bounds(
 # Whatever a peer calls a UID: it is a value to be compared, and told to the peer again.
 _UID = re.compile(r"[!-\[\]-~]{1,64}")
 
-_MOST_LONG_LISTS = 8  # in memory at once, longer than what other data sets may be
 _MAX_COMMENT = 64  # PS3.7 E.1: (0000,0902) is an LO
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.25, 2.0
 _RENEW_S = commitment.HOLD.total_seconds() / 3
@@ -72,7 +71,7 @@ class CommitmentService:
     wait: timedelta
     clock: Callable[[], datetime] = _utc_now
     _reporters: dict[Association, "_Reporter"] = field(default_factory=dict)
-    _long_lists: Semaphore = field(default_factory=lambda: Semaphore(_MOST_LONG_LISTS))
+    _lists: Gathering = field(default_factory=lambda: Gathering(_BOUNDS.max_bytes))
 
     @property
     def abstract_syntaxes(self) -> tuple[str, ...]:
@@ -88,7 +87,7 @@ class CommitmentService:
 
     def receive(self, _association: Association, _context: Context, _command: Command) -> Sink:
         """Take a list that may be longer than other data sets."""
-        return _List(self._long_lists)
+        return self._lists.sink()
 
     def handle(self, association: Association, message: Message) -> None:
         """Answer one N-ACTION-RQ."""
@@ -251,35 +250,6 @@ class _Reporter:
                 self._pending.pop(request, None)
 
 
-class _List:
-    """Keeps a data set in memory; of long ones only a few at once in this process."""
-
-    def __init__(self, long_lists: Semaphore) -> None:
-        self._long_lists = long_lists
-        self._is_long = False
-        self.data: bytearray | None = bytearray()  # None: it was too long, or too many were
-
-    def write(self, fragment: memoryview) -> None:
-        if self.data is None:
-            return
-        size = len(self.data) + len(fragment)
-        if size > dataset.MAX_BYTES and not self._is_long:
-            self._is_long = self._long_lists.acquire(blocking=False)
-        if size > (_BOUNDS.max_bytes if self._is_long else dataset.MAX_BYTES):
-            self.data = None
-        else:
-            self.data += fragment
-
-    def close(self) -> None:
-        pass
-
-    def abort(self) -> None:
-        self.data = None
-        if self._is_long:
-            self._is_long = False
-            self._long_lists.release()
-
-
 def _check_command(command: Command) -> None:
     if command.sop_instance != commitment.WELL_KNOWN_INSTANCE:
         raise _Refused(status.NO_SUCH_OBJECT_INSTANCE, "not the well-known SOP instance")
@@ -294,7 +264,7 @@ def _check_command(command: Command) -> None:
 def _read(message: Message) -> tuple[str, list[Reference]]:
     """Read the action information (PS3.4 table J.3-1). Raises _Refused."""
     sink = message.sink
-    if not isinstance(sink, _List):
+    if not isinstance(sink, Gathered):
         raise _Refused(status.MISSING_ATTRIBUTE, "without action information")
     if sink.data is None:
         raise _Refused(status.RESOURCE_LIMITATION, "too long: ask for fewer instances at once")

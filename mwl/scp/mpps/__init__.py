@@ -5,9 +5,6 @@ takes, requirements.py knows what has to be there, retrieval.py writes answers t
 refusal.py says no.
 """
 
-from mwl.scp.mpps.reading import BOUNDS
 from mwl.scp.mpps.service import MppsRetrieveService, MppsService
 
-LONGEST_MPPS_BYTES = BOUNDS.max_bytes
-
-__all__ = ["LONGEST_MPPS_BYTES", "MppsRetrieveService", "MppsService"]
+__all__ = ["MppsRetrieveService", "MppsService"]

@@ -22,9 +22,11 @@ from mwl.db import Database
 from mwl.errors import Outage, ProtocolError, Reason, Rejected
 from mwl.net import dimse, status
 from mwl.net.association import Association
-from mwl.net.dimse import CommandField, Message
+from mwl.net.dimse import Command, CommandField, Context, Message
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from mwl.net.sinks import Sink
 from mwl.procedures import Effects
+from mwl.scp.gathering import Gathered, Gathering
 from mwl.scp.mpps import reading, retrieval, tags
 from mwl.scp.mpps.refusal import Elements, Refused
 
@@ -65,6 +67,7 @@ class MppsService:
     database: Database
     effects: Effects
     clock: Callable[[], datetime] = _utc_now
+    _lists: Gathering = field(default_factory=lambda: Gathering(reading.BOUNDS.max_bytes))
 
     @property
     def abstract_syntaxes(self) -> tuple[str, ...]:
@@ -78,6 +81,10 @@ class MppsService:
     def operations(self) -> frozenset[CommandField]:
         return frozenset({CommandField.N_CREATE, CommandField.N_SET})
 
+    def receive(self, _association: Association, _context: Context, _command: Command) -> Sink:
+        """Take a data set that may list very many instances."""
+        return self._lists.sink()
+
     def handle(self, association: Association, message: Message) -> None:
         """Answer one N-CREATE-RQ or N-SET-RQ."""
         creates = message.command.field == CommandField.N_CREATE
@@ -88,7 +95,7 @@ class MppsService:
         # PS3.7 10.1.5.1.4: it may leave the UID to us.
         given = _checked(uid) if uid else f"2.25.{uuid.uuid4().int}"
         syntax = message.context.transfer_syntax
-        created = reading.created(message.data_set, syntax, given, calling)
+        created = reading.created(_data_set(message), syntax, given, calling)
         effects, now = self.effects, self.clock()
         flags = self.database.write(
             lambda session: procedures.start(session, created, effects=effects, now=now)
@@ -105,7 +112,7 @@ class MppsService:
                 received = procedures.get(session, uid)
             return {} if received is None else retrieval.merged(received)
 
-        modified = reading.modified(message.data_set, syntax, uid, calling, earlier)
+        modified = reading.modified(_data_set(message), syntax, uid, calling, earlier)
         effects, now = self.effects, self.clock()
         flags = self.database.write(
             lambda session: procedures.update(session, modified, effects=effects, now=now)
@@ -152,6 +159,15 @@ class MppsRetrieveService:
         code = status.OPTIONAL_ATTRIBUTES_NOT_SUPPORTED if lacks else status.SUCCESS
         log.info("mpps.get", calling=calling, sop_instance_uid=uid, status=f"{code:04X}")
         return _Answer(code, data_set=retrieval.encode(found, explicit=explicit))
+
+
+def _data_set(message: Message) -> bytes | None:
+    sink = message.sink
+    if not isinstance(sink, Gathered):
+        return message.data_set
+    if sink.data is None:
+        raise Refused(status.RESOURCE_LIMITATION, "the data set is too long")
+    return bytes(sink.data)
 
 
 def _answer(

@@ -1,0 +1,90 @@
+"""The role `dicom`: scanners find their patients, tell of their work, and send images."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from mwl import dataset, devices
+from mwl.config import May, Settings
+from mwl.db import Database
+from mwl.listeners import Listeners
+from mwl.net.acceptor import Admission
+from mwl.net.association import Service
+from mwl.net.limits import Limits
+from mwl.net.server import AssociationServer
+from mwl.objects import open_store
+from mwl.roles.following import effects
+from mwl.scp.commitment import CommitmentService
+from mwl.scp.echo import EchoService
+from mwl.scp.guarded import Guarded
+from mwl.scp.mpps import MppsRetrieveService, MppsService
+from mwl.scp.query import QueryService
+from mwl.scp.retrieve import RetrieveService
+from mwl.scp.storage import StorageService
+from mwl.scp.worklist import WorklistService
+from mwl.supervisor import DRAIN_S, Board, Child
+
+_ADMISSIONS = {
+    devices.Verdict.ADMITTED: Admission.ACCEPTED,
+    devices.Verdict.CALLED_UNKNOWN: Admission.CALLED_UNKNOWN,
+    devices.Verdict.CALLING_UNKNOWN: Admission.CALLING_UNKNOWN,
+}
+
+
+def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -> None:
+    """Serve associations until SIGTERM."""
+    listener = listeners.take("dicom")
+    given = settings.dicom
+    database = Database(settings.database.url, data_dir=settings.data_dir)
+    doorkeeper = devices.Doorkeeper(
+        database, ae_title=given.ae_title, mode=given.admit, host=given.host
+    )
+
+    def admit(called: str, calling: str, address: str) -> Admission:
+        return _ADMISSIONS[doorkeeper.admit(called, calling, address)]
+
+    def guarded(service: Service, what: May) -> Service:
+        return Guarded(service, lambda calling: doorkeeper.allows(calling, what))
+
+    server = AssociationServer(
+        listener,
+        [EchoService(), *_services(settings, database, guarded)],
+        admit=admit,
+        limits=_limits(settings),
+    )
+    doorkeeper.start()
+    server.start()
+    child.ready()
+    child.wait()
+    server.stop(DRAIN_S)
+    doorkeeper.stop()
+    database.close()
+
+
+def _services(
+    settings: Settings, database: Database, guarded: Callable[[Service, May], Service]
+) -> list[Service]:
+    zone, objects = settings.site.zone_info, open_store(settings.archive, settings.data_dir)
+    storage = StorageService(database, objects, settings.archive.private_classes)
+    kept = dict.fromkeys(storage.abstract_syntaxes, storage.transfer_syntaxes)
+    wait = timedelta(minutes=settings.commit.wait_min)
+    return [
+        guarded(WorklistService(database, zone), "worklist"),
+        guarded(MppsService(database, effects(settings)), "mpps"),
+        guarded(MppsRetrieveService(database), "mpps"),
+        guarded(storage, "store"),
+        guarded(CommitmentService(database, wait), "commit"),
+        guarded(QueryService(database, zone), "query"),
+        guarded(RetrieveService(database, objects, kept), "retrieve"),
+    ]
+
+
+def _limits(settings: Settings) -> Limits:
+    given = settings.dicom
+    return Limits(
+        max_associations=given.max_associations,
+        associate_timeout_s=given.associate_timeout_s,
+        idle_timeout_s=given.idle_timeout_s,
+        # Identifiers: longer ones aren't read, and longer lists go to sinks.
+        max_data_set_bytes=dataset.MAX_BYTES,
+        max_streamed_bytes=settings.archive.max_instance_bytes,
+    )

@@ -1,0 +1,42 @@
+"""The role `jobs`: what is done by the clock, what others are told, what is judged."""
+
+from hl7.outbound import OrderStatus
+from mwl import commitment, jobs, outbox
+from mwl.config import Settings
+from mwl.db import Database
+from mwl.listeners import Listeners
+from mwl.objects import open_store
+from mwl.roles.following import effects
+from mwl.scp.storage.syntaxes import STORAGE_CLASSES
+from mwl.scu import CommitmentReporter
+from mwl.supervisor import DRAIN_S, Board, Child
+
+
+def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -> None:
+    """Work until SIGTERM."""
+    listeners.close()
+    database = Database(settings.database.url, data_dir=settings.data_dir)
+    scheduler = jobs.scheduler(database, jobs.sweeps(database, settings.close, effects(settings)))
+    statuses = OrderStatus(
+        settings.hl7.destination, settings.site.zone_info, application=settings.dicom.ae_title
+    )
+    courier = outbox.Courier(
+        database,
+        {
+            outbox.Kind.ORDER_STATUS: statuses.deliver,
+            outbox.Kind.COMMITMENT_REPORT: CommitmentReporter(database),
+        },
+    )
+    objects = open_store(settings.archive, settings.data_dir)
+    taken = {*STORAGE_CLASSES, *settings.archive.private_classes}
+    commitments = commitment.Worker(database, objects, taken.__contains__)
+    scheduler.start()
+    courier.start()
+    commitments.start()
+    child.ready()
+    child.wait()
+    commitments.stop(DRAIN_S)
+    courier.stop(DRAIN_S)
+    statuses.close()
+    scheduler.shutdown()  # waits for a job that is running
+    database.close()

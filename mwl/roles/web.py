@@ -1,0 +1,70 @@
+"""The role `web`: the web application, in workers of granian's."""
+
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from threading import Thread
+
+from flask import Flask
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+import web
+from mwl.config import Settings
+from mwl.db import Database
+from mwl.lifeline import Lifeline, name_process
+from mwl.listeners import Listeners
+from mwl.supervisor import DRAIN_S, Board, Child
+
+_BLOCKING_THREADS = 8  # of each process
+_START_S = 30.0
+
+
+def run(settings: Settings, listeners: Listeners, board: Board, child: Child) -> None:
+    """Serve HTTP until SIGTERM."""
+    address = listeners.address("web")
+    assert address is not None
+    listeners.take("web")  # bound, so that nobody else takes the port between two workers
+    lifeline = Lifeline()
+
+    def load(_target: str) -> Flask:
+        """Make the application; granian calls this in each of its workers."""
+        lifeline.hold()
+        name_process("mwl-web-worker")
+        database = Database(settings.database.url, data_dir=settings.data_dir)
+        Thread(target=_tell_when_listening, args=(address, child.ready), daemon=True).start()
+        return web.create_app(database, partial(_servers, board))
+
+    child.unblock()  # granian has handlers of its own
+    Granian(
+        "web",
+        address=address[0],
+        port=address[1],
+        interface=Interfaces.WSGI,
+        workers=settings.web.processes,
+        blocking_threads=_BLOCKING_THREADS,
+        websockets=False,
+        workers_kill_timeout=int(DRAIN_S),
+        # It would warn of 8 threads on two cores; what matters to us is an error.
+        log_level=LogLevels.error,
+        log_dictconfig={"handlers": {}, "formatters": {}, "loggers": {"_granian": {}}},
+    ).serve(target_loader=load)
+
+
+def _servers(board: Board) -> dict[str, bool]:
+    """Tell which of the roles that peers need are up, of those that run here."""
+    return {name: up for name, up in board.serving().items() if name in {"dicom", "hl7"}}
+
+
+def _tell_when_listening(address: tuple[str, int], ready: Callable[[], None]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(address, timeout=1).close()
+        except OSError:
+            time.sleep(0.005)
+        else:
+            ready()
+            return
