@@ -6,15 +6,16 @@ The rules that this module bears (PS3.4 C.2.2.2, C.3.4, C.4.1):
    is nobody's but a person's.
 2. A level's rows tell what lies above too; the keys of higher levels narrow it down.
 3. Date and time are matched apart; a time by its first six digits, whatever was sent.
-4. Rows come in the order in which they were first stored. A page is one short read; the
-   next one opens another, so that no read waits for a network.
+4. Rows come in the order in which they were first stored, and studies of certain dates by
+   date before that. A page is one short read; the next one opens another, so that no read
+   waits for a network.
 
 A statement is built once for each shape of query and kept. An inner select finds one page
 of rows from indexes, the outer one reads and counts for those alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Protocol
@@ -30,14 +31,16 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     select,
+    tuple_,
 )
 from sqlmodel import Session
 
 from mwl.db import Database, Prepared
 from mwl.db.matching import Shape, condition, parameters, shape
 from mwl.db.tables import Instance, Series, StoredObject, Study
-from mwl.matching import UNIVERSAL, AnyOf, Matcher, Single
+from mwl.matching import UNIVERSAL, AnyOf, Matcher, Range, Single
 from mwl.studies import ObjectState
 
 PAGE_ROWS = 500
@@ -174,18 +177,26 @@ class Query:
 
 
 def find(
-    session: Session, query: Query, *, after: int | None = None, limit: int = PAGE_ROWS
+    session: Session, query: Query, *, after: Row | None = None, limit: int = PAGE_ROWS
 ) -> Sequence[Row]:
-    """Read the first `limit` rows after `after`, in the order of their ids.
+    """Read the first `limit` rows after the row `after`, the last one of the page before.
 
-    A row holds the query's columns as texts, then its id: the `after` of the next page.
+    A row holds the query's columns as texts, then its place in the order: its study date,
+    "" unless that is a key of the level STUDY, and its id.
     """
     conn = session.connection()
     dialect = conn.dialect.name
     keys = {name: key for name, key in query.keys.items() if key != UNIVERSAL}
+    date, row = ("", 0) if after is None else after[-2:]
+    values: dict[str, Any] = {"limit": limit, "after": row}
+    by_date = False
+    if query.level is Level.STUDY and isinstance(dates := keys.get("study_date"), Range):
+        # Where the range begins is left to the place: with both, SQLite would read the index
+        # from the range's beginning on for every page.
+        by_date, keys["study_date"] = True, replace(dates, low="")
+        values["after_date"] = date or dates.low
     shapes = tuple((name, shape(key)) for name, key in keys.items())
-    statement = _statement(dialect, query.level, query.columns, shapes)
-    values: dict[str, Any] = {"limit": limit, "after": after or 0}
+    statement = _statement(dialect, query.level, query.columns, shapes, by_date)
     for name, key in keys.items():
         values |= parameters(name, key, dialect)
     return statement.all(conn, values)
@@ -193,14 +204,14 @@ def find(
 
 def pages(database: Database, query: Query) -> Iterator[Sequence[Row]]:
     """Read page after page; between them no read is open. Outage."""
-    after: int | None = None
+    after: Row | None = None
     while True:
         with database.read() as session:
             rows = find(session, query, after=after, limit=PAGE_ROWS)
         yield rows
         if len(rows) < PAGE_ROWS:
             return
-        after = rows[-1][-1]
+        after = rows[-1]
 
 
 def count(session: Session, keys: Mapping[str, Matcher]) -> int:
@@ -260,14 +271,26 @@ def uid_lists(uids: Sequence[str]) -> Iterator[Matcher]:
 
 @lru_cache(maxsize=_STATEMENTS_KEPT)
 def _statement(
-    dialect: str, level: Level, columns: tuple[str, ...], shapes: tuple[tuple[str, Shape], ...]
+    dialect: str,
+    level: Level,
+    columns: tuple[str, ...],
+    shapes: tuple[tuple[str, Shape], ...],
+    by_date: bool,
 ) -> Prepared:
     row = {Level.STUDY: _t.id, Level.SERIES: _s.id, Level.IMAGE: _i.id}[level]
+    place, after = [row], row > bindparam("after")
+    if by_date:
+        # The order is that of ix_study_date, in which PostgreSQL goes straight to the place and
+        # SQLite to its day.
+        place = [_t.study_date, row]
+        after = tuple_(*place) > tuple_(
+            bindparam("after_date", type_=Text()), bindparam("after", type_=row.type)
+        )
     page = (
         select(row)
         .select_from(_joined(level))
-        .where(row > bindparam("after"), *_conditions(level, dialect, shapes))
-        .order_by(row)
+        .where(after, *_conditions(level, dialect, shapes))
+        .order_by(*place)
         .limit(bindparam("limit"))
         .subquery("page")
     )
@@ -275,8 +298,9 @@ def _statement(
     wanted: list[ColumnElement[Any]] = [
         known[name].label(f"c{position}") for position, name in enumerate(columns)
     ]
+    date = (_t.study_date if by_date else literal_column("''")).label("date")
     rows = _joined(level).join(page, page.c.id == row)
-    return Prepared(select(*wanted, row.label("row")).select_from(rows).order_by(row))
+    return Prepared(select(*wanted, date, row.label("row")).select_from(rows).order_by(*place))
 
 
 @lru_cache(maxsize=_STATEMENTS_KEPT)

@@ -1,0 +1,101 @@
+"""What the archive's index finds, page by page, and by which of its own indexes."""
+
+import pytest
+from sqlalchemy import text
+
+from mwl import archive
+from mwl.archive import query
+from mwl.archive.query import Level, Query, find, pages
+from mwl.matching import Range, Single
+from tests.archive_rows import received, study_uid
+
+UID = ("study_instance_uid",)
+# By study, as they are stored: more of one day than a page holds, and one of none.
+DATES = ["20300103", "20300101", "20300102", "", *["20300102"] * 7, "20300101", "20300103"]
+
+
+@pytest.fixture
+def studies(database):
+    for number, date in enumerate(DATES, 1):
+        archive.store(database, received(number, series=number, study=number, StudyDate=date))
+    return database
+
+
+def numbers(*dates):
+    """List the studies of `dates`: by date, then as they were stored."""
+    return [n for date in dates for n, each in enumerate(DATES, 1) if each == date]
+
+
+def paged(database, **keys):
+    """Read pages of three rows; the numbers of the studies, in their order."""
+    read = [list(page) for page in pages(database, Query(Level.STUDY, UID, keys))]
+    assert all(len(page) == 3 for page in read[:-1])
+    return [int(row[0].rpartition(".")[2]) for page in read for row in page]
+
+
+@pytest.mark.parametrize(
+    ("dates", "found"),
+    [
+        (Range("20300102", "20300102"), ["20300102"]),
+        (Range("20300102", ""), ["20300102", "20300103"]),
+        (Range("", "20300102"), ["20300101", "20300102"]),
+        (Range("20300101", "20300103"), ["20300101", "20300102", "20300103"]),
+        (Range("20300104", ""), []),
+        (Range("20300103", "20300101"), []),
+    ],
+)
+def test_studies_of_equal_dates_are_each_found_once(studies, monkeypatch, dates, found):
+    monkeypatch.setattr(query, "PAGE_ROWS", 3)
+    assert paged(studies, study_date=dates) == numbers(*found)
+
+
+def test_other_keys_narrow_dates_down(studies, monkeypatch):
+    monkeypatch.setattr(query, "PAGE_ROWS", 3)
+    dates = Range("20300102", "20300103")
+    assert paged(studies, study_date=dates, accession_number=Single("ACC6")) == [6]
+    assert paged(studies, study_date=dates, accession_number=Single("ACC2")) == []
+
+
+def test_without_a_date_studies_come_as_they_were_stored(studies, monkeypatch):
+    monkeypatch.setattr(query, "PAGE_ROWS", 3)
+    assert paged(studies) == list(range(1, len(DATES) + 1))
+    assert paged(studies, modalities=Single("CT")) == list(range(1, len(DATES) + 1))
+
+
+def test_below_a_study_its_date_changes_no_order(studies):
+    keys = {"study_instance_uid": Single(study_uid(5)), "study_date": Range("20300102", "")}
+    for level in (Level.SERIES, Level.IMAGE):
+        with studies.read() as session:
+            assert len(find(session, Query(level, UID, keys))) == 1
+            assert find(session, Query(level, UID, {**keys, "study_date": Range("2031", "")})) == []
+
+
+def planned(session, after=None, **keys):
+    """Tell how SQLite goes about it."""
+    conn = session.connection()
+    driver = conn.connection.driver_connection
+    asked = []
+    driver.set_trace_callback(asked.append)
+    try:
+        rows = find(session, Query(Level.STUDY, UID, keys), after=after, limit=3)
+    finally:
+        driver.set_trace_callback(None)
+    (statement,) = (each for each in asked if each.startswith("SELECT"))
+    plan = conn.execute(text("EXPLAIN QUERY PLAN " + statement.replace(":", "\\:")))
+    return rows, "\n".join(row.detail for row in plan)
+
+
+def test_a_days_studies_are_read_from_the_index_of_dates(sqlite_database):
+    for number in range(1, 6):
+        archive.store(sqlite_database, received(number, series=number, study=number))
+    with sqlite_database.read() as session:
+        rows, first = planned(session, study_date=Range("20300102", "20300102"))
+        _, second = planned(session, rows[-1], study_date=Range("20300102", "20300102"))
+        _, patients = planned(session, patient_id=Single("P1"), study_date=Range("20300101", ""))
+    for plan in (first, second):
+        inner, _, _ = plan.partition("SCAN page")
+        assert "USING COVERING INDEX ix_study_date (study_date>? AND study_date<?)" in inner
+        assert "TEMP B-TREE" not in inner  # the index gives the order too
+        assert "SCAN study" not in plan
+    # A patient has few studies: that is the better way in.
+    assert "ix_study_date" not in patients
