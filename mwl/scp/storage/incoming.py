@@ -5,15 +5,10 @@ import hashlib
 from mwl.net.dimse import Context
 from mwl.objects import ObjectStore, Writer
 from mwl.scp.storage.attributes import OF_REQUESTS, WANTED
-from mwl.scp.storage.digest import Helper
 from mwl.scp.storage.header import Header, Scanner
 from mwl.scp.storage.inflate import InflatingScanner
 from mwl.scp.storage.part10 import file_header
 from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN
-
-# Pieces are gathered: every one that is hashed and written gives way to other threads and
-# has to win the interpreter back. A slice of a CT is one.
-_GATHERED_BYTES = 768 * 1024
 
 
 class Incoming:
@@ -23,12 +18,7 @@ class Incoming:
     """
 
     def __init__(
-        self,
-        context: Context,
-        sop_instance: str,
-        objects: ObjectStore,
-        source: str,
-        helper: Helper,
+        self, context: Context, sop_instance: str, objects: ObjectStore, source: str
     ) -> None:
         """Begin; nothing is created before the first byte."""
         self.context = context
@@ -38,8 +28,6 @@ class Incoming:
         self._objects = objects
         self._writer: Writer | None = None
         self._hash = hashlib.sha256()
-        self._helper = helper
-        self._gathered = bytearray()
         self._scanner = _scanner(context.transfer_syntax)
         self._error: Exception | None = None
 
@@ -49,7 +37,7 @@ class Incoming:
 
     @property
     def sha256(self) -> bytes:
-        """The digest of the data set as received, once `finish` returned."""
+        """The digest of the data set as received."""
         return self._hash.digest()
 
     @property
@@ -61,7 +49,6 @@ class Incoming:
     def fail(self, error: Exception) -> None:
         """Keep nothing, and remember why."""
         self._error = error
-        self._gathered = bytearray()
         self.abort()
 
     def write(self, fragment: memoryview) -> None:
@@ -70,11 +57,8 @@ class Incoming:
         try:
             writer = self._writer or self._begin()
             self._scanner.feed(fragment)
-            self._gathered += fragment
-            if len(self._gathered) >= _GATHERED_BYTES:
-                self._hash.update(self._gathered)
-                writer.write(memoryview(self._gathered))
-                self._gathered = bytearray()
+            self._hash.update(fragment)
+            writer.write(fragment)
         except Exception as error:  # is answered when the whole request is here
             self.fail(error)
         self.size += len(fragment)
@@ -91,10 +75,7 @@ class Incoming:
     def finish(self) -> None:
         """Make the object durable. Raises Full, Outage."""
         assert self._writer is not None
-        self._writer.write(memoryview(self._gathered))
-        hashed = self._helper.update(self._hash, self._gathered)
         self._writer.finish()
-        hashed()
 
     def abort(self) -> None:
         if self._writer is not None:

@@ -47,7 +47,6 @@ from mwl.scp.storage.attributes import (
     attributes,
     plain,
 )
-from mwl.scp.storage.digest import Helper
 from mwl.scp.storage.header import Header
 from mwl.scp.storage.incoming import Incoming
 from mwl.scp.storage.pause import Pause
@@ -69,7 +68,6 @@ class StorageService:
     private_classes: tuple[str, ...] = ()
     clock: Callable[[], datetime] = _utc_now
     pause: Pause = field(default_factory=Pause)
-    helper: Helper = field(default_factory=Helper)
 
     # What is kept as it came is best taken as the scanner has it.
     theirs_first = True
@@ -88,13 +86,7 @@ class StorageService:
 
     def receive(self, association: Association, context: Context, command: Command) -> Incoming:
         """Take a data set as it comes."""
-        incoming = Incoming(
-            context,
-            command.sop_instance,
-            self.objects,
-            association.calling_title,
-            self.helper,
-        )
+        incoming = Incoming(context, command.sop_instance, self.objects, association.calling_title)
         if not is_instance_uid(command.sop_instance):
             incoming.fail(Refused(BAD_INSTANCE_UID))
         elif self.pause.is_on():
@@ -118,10 +110,9 @@ class StorageService:
         if not isinstance(sink, Incoming):
             return NO_DATA_SET
         try:
-            header = sink.header()
-            uids = _uids(sink, header)
+            received = self._received(sink, sink.header())
             sink.finish()
-            return self._indexed(self._received(sink, header, *uids))
+            return self._indexed(received)
         except Exception as error:
             sink.fail(error)  # what was written is gone before anybody is told
             answer = answer_to(error)
@@ -132,13 +123,23 @@ class StorageService:
                 log.warning("storage.outage", error=str(error))
             return answer
 
-    def _received(self, incoming: Incoming, header: Header, study: str, series: str) -> Received:
+    def _received(self, incoming: Incoming, header: Header) -> Received:
+        values, context = header.values, incoming.context
+        if plain(values, SOP_CLASS_UID) != context.abstract_syntax:
+            raise mismatch("SOP Class UID is not the command's", SOP_CLASS_UID)
+        if plain(values, SOP_INSTANCE_UID) != incoming.sop_instance:
+            raise mismatch("SOP Instance UID is not the command's", SOP_INSTANCE_UID)
+        study, series = plain(values, STUDY_INSTANCE_UID), plain(values, SERIES_INSTANCE_UID)
+        if not study:
+            raise mismatch("no Study Instance UID", STUDY_INSTANCE_UID)
+        if not series:
+            raise mismatch("no Series Instance UID", SERIES_INSTANCE_UID)
         return Received(
             study_instance_uid=study,
             series_instance_uid=series,
             sop_instance_uid=incoming.sop_instance,
-            sop_class_uid=incoming.context.abstract_syntax,
-            transfer_syntax=incoming.context.transfer_syntax,
+            sop_class_uid=context.abstract_syntax,
+            transfer_syntax=context.transfer_syntax,
             source=incoming.source,
             key=incoming.key,
             size=incoming.size,
@@ -167,18 +168,3 @@ class StorageService:
     def _forget(self, key: str) -> None:
         with suppress(Outage):  # then `mwl verify` finds it
             self.objects.delete(key)
-
-
-def _uids(incoming: Incoming, header: Header) -> tuple[str, str]:
-    """Hold the data set against its command; give its study and series. Raises Refused."""
-    values = header.values
-    if plain(values, SOP_CLASS_UID) != incoming.context.abstract_syntax:
-        raise mismatch("SOP Class UID is not the command's", SOP_CLASS_UID)
-    if plain(values, SOP_INSTANCE_UID) != incoming.sop_instance:
-        raise mismatch("SOP Instance UID is not the command's", SOP_INSTANCE_UID)
-    study, series = plain(values, STUDY_INSTANCE_UID), plain(values, SERIES_INSTANCE_UID)
-    if not study:
-        raise mismatch("no Study Instance UID", STUDY_INSTANCE_UID)
-    if not series:
-        raise mismatch("no Series Instance UID", SERIES_INSTANCE_UID)
-    return study, series
