@@ -425,7 +425,7 @@ def test_a_stuck_mpps_is_listed_and_may_be_ended_by_a_person(site):
     assert not stuck(13)
     assert (site.states(), site.news()) == (["DISCONTINUED"], ["IP", "DC"])
     assert site.performed()["ended_by"] == "jdoe"
-    for again in (lambda: site.complete(), lambda: end(PerformedState.COMPLETED)):
+    for again in (site.complete, lambda: end(PerformedState.COMPLETED)):
         with pytest.raises(Rejected) as error:
             again()
         assert error.value.faults[0].reason is Reason.FINAL

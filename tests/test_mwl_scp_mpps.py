@@ -17,6 +17,7 @@ from pynetdicom.sop_class import (
 from sqlalchemy import select
 from sqlmodel import SQLModel
 
+from mwl.dataset import MAX_BYTES
 from mwl.errors import Outage
 from mwl.net.codec import COMMAND
 from mwl.net.dimse import CommandField, Element, encode_command, fragments
@@ -24,7 +25,6 @@ from mwl.net.limits import Limits
 from mwl.outbox import Destination, Destinations
 from mwl.procedures import Effects
 from mwl.scp.guarded import Guarded
-from mwl.dataset import MAX_BYTES
 from mwl.scp.mpps import MppsRetrieveService, MppsService
 from tests import dicom_server
 from tests.identifiers import encoded
