@@ -398,3 +398,11 @@ def test_connections_rest_in_bounds_and_are_closed_with_the_database(postgresql_
     assert pool.checkedout() == 8
     postgresql_database.close()
     assert pool.checkedout() == 0
+
+
+def test_a_plan_made_while_a_table_is_empty_does_not_walk_it_for_ever(postgresql_database):
+    asked = "SELECT * FROM performed_step WHERE accession_number = $1 OR patient_id = $2"
+    with postgresql_database.read() as session:
+        rows = session.connection().exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {asked}")
+        plan = "\n".join(rows.scalars())
+    assert "Seq Scan" not in plan, plan
