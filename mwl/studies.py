@@ -12,7 +12,8 @@ The rules that this module bears, for an instance that comes:
 5. Anything else under a known SOP Instance UID is quarantined.
 
 Two patients are the same unless something says otherwise (`is_other_patient`): an issuer or
-an identifier that is missing on one side contradicts nothing.
+an identifier that is missing on one side contradicts nothing. Identifiers that the RIS has
+merged are one patient's (`mwl.archive.patients`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,5 +1,6 @@
 """The archive's index: what comes is stored once, and never replaces what it must not."""
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,6 +16,8 @@ from mwl.db import Database
 from mwl.db.migrate import upgrade
 from mwl.db.tables import Instance, Series, StoredObject, Study
 from mwl.errors import Outage, Rejected
+from mwl.patients import Identifier, PatientChange, PatientMerge
+from mwl.worklist.demographics import merge_patients
 from tests import postgres
 from tests.archive_rows import (
     JPEG_LS,
@@ -168,6 +171,61 @@ def test_a_known_study_of_another_patient_is_quarantined(database):
     # Its own patient's images are none the worse for it.
     assert store(database, 2) is Outcome.STORED
     assert store(database, 2, content="b", PatientID="P2") is Outcome.QUARANTINED
+
+
+def merge(database, loser, survivor, **stated):
+    """Merge as an ADT^A40 does, `stated` of the survivor."""
+    prior, left = Identifier(loser, "HOSP"), Identifier(survivor, "HOSP")
+    change = PatientMerge("RIS", PatientChange(left, fields=stated), prior)
+    database.write(lambda session: merge_patients(session, change, now=NOW))
+
+
+def test_a_study_goes_on_under_the_identifier_that_a_merge_left(database):
+    store(database, 1)
+    assert store(database, 2, PatientID="NEW") is Outcome.QUARANTINED
+    merge(database, "P1", "MID")
+    merge(database, "MID", "NEW")
+    assert store(database, 3, PatientID="NEW") is Outcome.STORED
+    assert store(database, 4, series=2, PatientID="MID") is Outcome.STORED
+    assert store(database, 5) is Outcome.STORED
+    assert store(database, 6, PatientID="P9") is Outcome.QUARANTINED
+    (study,) = rows(database, Study)
+    assert study.patient_id == "P1"
+
+
+def test_aliases_of_one_survivor_are_one_patient(database):
+    merge(database, "P1", "NEW")
+    merge(database, "P2", "NEW")
+    store(database, 1)
+    assert store(database, 2, PatientID="P2") is Outcome.STORED
+
+
+def test_an_emergency_is_named_by_the_merge(database):
+    unknown = {"PatientName": "Unknown^Male", "PatientBirthDate": "19000101"}
+    store(database, 1, **unknown)
+    merge(database, "P1", "NEW", patient_name="Doe^John", birth_date="19700203")
+    named = {"PatientID": "NEW", "PatientName": "Doe^John", "PatientBirthDate": "19700203"}
+    assert store(database, 2, **named) is Outcome.STORED
+    stranger = {"PatientID": "NEW", "PatientName": "Roe^Jim", "PatientBirthDate": "19550505"}
+    assert store(database, 3, **stranger) is Outcome.QUARANTINED
+
+
+def test_another_issuers_number_is_not_the_merged_one(database):
+    merge(database, "P1", "NEW")
+    store(database, 1, IssuerOfPatientID="HOSP")
+    assert store(database, 2, PatientID="NEW") is Outcome.STORED
+    elsewhere = {"PatientID": "NEW", "IssuerOfPatientID": "ELSEWHERE"}
+    assert store(database, 3, **elsewhere) is Outcome.QUARANTINED
+
+
+def test_after_a_merge_an_image_asks_no_more_than_before(database, monkeypatch):
+    merge(database, "P1", "NEW")
+    store(database, 1)
+    store(database, 2, PatientID="NEW")
+    monkeypatch.setattr(
+        sys.modules[archive.store.__module__], "_settle", None
+    )  # where it would be looked up
+    assert store(database, 3, PatientID="NEW") is Outcome.STORED
 
 
 def test_a_missing_issuer_and_spaces_make_no_other_patient(database):

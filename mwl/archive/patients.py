@@ -10,7 +10,13 @@ from mwl.patients import is_someone_else, name_key
 from mwl.studies import Likeness, Person, is_other_issuer
 
 _TABLE = Patient.__table__  # type: ignore[attr-defined]
-_COLUMNS = (_TABLE.c.id, _TABLE.c.issuer_key, _TABLE.c.merged_into)
+_COLUMNS = (
+    _TABLE.c.id,
+    _TABLE.c.issuer_key,
+    _TABLE.c.patient_name,
+    _TABLE.c.birth_date,
+    _TABLE.c.merged_into,
+)
 # Issuers who gave somebody the same number.
 _MOST: Final = 20
 _BY_ID = Prepared(
@@ -27,11 +33,11 @@ class Patients:
     def __init__(self, conn: Connection, person: Person) -> None:
         """Look up everybody who has the identifier of `person`."""
         self._person = person
-        self._rows: set[int] = set()
-        if person.patient_id:
-            for row in _BY_ID.all(conn, {"patient_id": person.patient_id}):
+        self.rows: dict[int, Any] = {}
+        if patient_id := person.patient_id.strip():
+            for row in _BY_ID.all(conn, {"patient_id": patient_id}):
                 if not is_other_issuer(row.issuer_key, person.issuer):
-                    self._rows.update(_trail(conn, row))
+                    self.rows.update(_trail(conn, row))
 
     def likeness(self, patient: Any) -> Likeness:
         """Compare with an order's patient, a row of that table with its id as `patient`."""
@@ -41,7 +47,7 @@ class Patients:
         ):
             return Likeness.OTHER
         if person.patient_id and patient.patient_id:
-            is_known = patient.patient in self._rows or self._has_as_other(patient.other_ids)
+            is_known = patient.patient in self.rows or self._has_as_other(patient.other_ids)
             return Likeness.SAME if is_known else Likeness.OTHER
         is_same = (
             bool(person.name and person.birth_date)
@@ -50,6 +56,18 @@ class Patients:
         )
         return Likeness.SAME if is_same else Likeness.UNKNOWN
 
+    def have_met(self, other: "Patients") -> bool:
+        """Tell whether the trails of merges lead to one row."""
+        return not self.rows.keys().isdisjoint(other.rows)
+
+    def is_among_them(self) -> bool:
+        """Tell whether at least one of the rows doesn't contradict the person."""
+        person = self._person
+        return any(
+            not is_someone_else(row.patient_name, row.birth_date, person.name, person.birth_date)
+            for row in self.rows.values()
+        )
+
     def _has_as_other(self, others: list[Any]) -> bool:
         return any(
             id_ == self._person.patient_id and not is_other_issuer(issuer, self._person.issuer)
@@ -57,11 +75,28 @@ class Patients:
         )
 
 
-def _trail(conn: Connection, row: Any) -> set[int]:
-    rows = {row.id}
+def are_merged(conn: Connection, known: Person, new: Person) -> bool:
+    """Tell whether merges made one patient of two identifiers that images give.
+
+    Each person must still be one of those who had their identifier, or the survivor: names
+    may differ, as they do after an emergency, but not from everybody on the way.
+    """
+    if not _are_two(known, new):
+        return False
+    one, other = Patients(conn, known), Patients(conn, new)
+    return one.have_met(other) and one.is_among_them() and other.is_among_them()
+
+
+def _are_two(known: Person, new: Person) -> bool:
+    ids = known.patient_id.strip(), new.patient_id.strip()
+    return all(ids) and (ids[0] != ids[1] or is_other_issuer(known.issuer, new.issuer))
+
+
+def _trail(conn: Connection, row: Any) -> dict[int, Any]:
+    rows = {row.id: row}
     for _ in range(_LONGEST_TRAIL):
         if row.merged_into is None or row.merged_into in rows:
             break
         row = _BY_ROW.first(conn, {"row": row.merged_into})
-        rows.add(row.id)
+        rows[row.id] = row
     return rows

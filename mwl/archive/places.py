@@ -1,5 +1,6 @@
 """The study and the series that an instance belongs to: found, or made of what it says."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, select, update
@@ -7,6 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mwl.archive import linking
 from mwl.archive.known import Place
+from mwl.archive.patients import are_merged
 from mwl.archive.received import Received, person_row, requests, series_row, study_row
 from mwl.db import Prepared
 from mwl.db.tables import Series, Study
@@ -80,7 +82,10 @@ def _study(conn: Connection, received: Received) -> _Found | None:
     known = Person(row.patient_id, row.patient_id_issuer, row.patient_name, row.birth_date)
     new = received.person()
     if is_other_patient(known, new):
-        return None
+        if not are_merged(conn, known, new):
+            return None
+        # As whom they come now, so that the images that follow ask nothing.
+        return _Found(row, replace(new, issuer=new.issuer or known.issuer), is_new)
     if known.patient_id or not new.patient_id:
         return _Found(row, known, is_new)
     values = {f"new_{name}": value for name, value in person_row(new).items()}
