@@ -271,16 +271,33 @@ def test_a_sop_instance_uid_that_can_be_none_is_refused(archive: Archive, uid: s
         assert status(store(client, image())) == 0
 
 
-@pytest.mark.parametrize("uid", ["..", "../x", "1.2\0.3", "1.2 3"])
-def test_other_uids_never_name_anything(archive: Archive, uid: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize(
+    "uid", ["..", ".", "../x", "/etc/passwd", "<script>", "1.2\0.3", "1.2 3", "1.2\\3", "1..2"]
+)
+def test_a_study_or_series_uid_that_can_be_none_is_refused(
+    archive: Archive, keyword: str, uid: str
+) -> None:
     given = image()
-    study = given.StudyInstanceUID.encode()
-    data = encoded(given).replace(study, uid.encode().ljust(len(study), b"\0"))
+    there = given[keyword].value.encode()
+    data = encoded(given).replace(there, uid.encode().ljust(len(there), b"\0"))
     with archive.client() as client:
         client.send(request(given.SOPInstanceUID, data))
-        assert status(client.read_message()[0]) in {0, 0xA900}
-    assert [path for path in tmp_path.rglob("x*") if path.suffix != ".dcm"] == []
-    assert all(".." not in key for key in list(archive.objects.keys()))
+        answer = client.read_message()[0]
+        assert status(answer) == 0xA900
+        tag = {"StudyInstanceUID": b"\x20\x00\x0d\x00", "SeriesInstanceUID": b"\x20\x00\x0e\x00"}
+        assert answer.elements[Element.OFFENDING_ELEMENT] == tag[keyword]
+        archive.assert_empty()
+        assert status(store(client, given)) == 0
+
+
+def test_uids_with_letters_are_kept(archive: Archive) -> None:
+    given = image(StudyInstanceUID=None, SeriesInstanceUID=None)
+    for tag, uid in ((0x0020000D, "1.2.CT-7_a"), (0x0020000E, "001.02")):
+        given.add_new(tag, "LO", uid)  # pydicom warns of such a UI
+        given[tag].VR = "UI"
+    with archive.client() as client:
+        assert status(store(client, given)) == 0
 
 
 @on_each_pair

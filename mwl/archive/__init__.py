@@ -8,7 +8,7 @@ bytes themselves are in the object store; here are their keys.
 from mwl.archive.by_hand import Linked, link
 from mwl.archive.linking import link_unmatched
 from mwl.archive.listing import quarantined, studies
-from mwl.archive.received import Received, Stored
+from mwl.archive.received import Received, Stored, is_uid
 from mwl.archive.store import store
 from mwl.archive.versions import IS_QUARANTINED
 from mwl.studies import Outcome
@@ -19,6 +19,7 @@ __all__ = [
     "Outcome",
     "Received",
     "Stored",
+    "is_uid",
     "link",
     "link_unmatched",
     "quarantined",

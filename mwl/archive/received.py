@@ -16,7 +16,6 @@ from mwl.studies import Outcome, Person, Version
 
 # No attribute that can be matched is longer: a PN has three groups of 64 characters.
 _LONGEST = 256
-_LONGEST_UID = 64  # PS3.5 9.1
 # One image answers to a few orders at most.
 MOST_REQUESTS = 8
 _LARGEST = 2**31 - 1  # of what an integer column holds
@@ -98,12 +97,18 @@ def check(received: Received) -> None:
         ("SOPInstanceUID", received.sop_instance_uid),
         ("SOPClassUID", received.sop_class_uid),
     ):
-        if not uid or len(uid) > _LONGEST_UID or not _PRINTABLE.fullmatch(uid):
+        if not is_uid(uid):
             raise Rejected(Fault(Reason.MALFORMED, where, "is no UID"))
 
 
-# Letters too: scanners have been seen to use them, and here nothing depends on digits.
-_PRINTABLE = re.compile(r"[!-\[\]-~]+")
+def is_uid(text: str) -> bool:
+    """Tell whether this may name a study, a series or an instance."""
+    return _UID.fullmatch(text) is not None
+
+
+# PS3.5 9.1 allows 64 digits and dots. Letters do no harm, and there are scanners that use
+# them; what looks like a path or like markup is nobody's mistake.
+_UID = re.compile(r"(?!.*\.\.)(?=.*[0-9A-Za-z])[0-9A-Za-z._-]{1,64}")
 
 
 def clean(value: Any) -> str:

@@ -1,6 +1,5 @@
 """The answers to C-STORE (PS3.4 table B.2-1, PS3.7 9.1.1.1.9)."""
 
-import re
 from dataclasses import dataclass
 from struct import Struct
 
@@ -11,9 +10,6 @@ from mwl.objects import Full
 
 _MAX_COMMENT = 64  # PS3.7 E.1: (0000,0902) is an LO
 _AT = Struct("<HH")
-# PS3.5 9.1 allows digits and dots. Letters do no harm, and there are scanners that use them;
-# what looks like a path is nobody's mistake.
-_INSTANCE_UID = re.compile(r"(?!.*\.\.)[0-9A-Za-z._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +64,3 @@ def answer_to(error: Exception) -> Answer | None:
         case Outage():
             return Answer(status.REFUSED_OUT_OF_RESOURCES, "images can't be kept just now")
     return None
-
-
-def is_instance_uid(text: str) -> bool:
-    """Tell whether it may name an instance."""
-    return _INSTANCE_UID.fullmatch(text) is not None

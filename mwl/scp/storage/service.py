@@ -5,7 +5,8 @@ at; the object is made durable; the index row is committed; then the answer. Wha
 before the row leaves at most an object that nobody knows, and `mwl verify` finds it.
 
 - A700 where the disk, the bucket or the database is in trouble: the scanner may try again.
-- A900 where the data set is not what its command says, or lacks a UID that it must have.
+- A900 where the data set is not what its command says, or lacks a UID that it must have, or has one
+  there that can be none.
 - C000 where it can't be read: cut short, or with lengths that don't add up.
 - 0117 where the SOP Instance UID can't be one.
 
@@ -36,7 +37,6 @@ from mwl.scp.storage.answer import (
     Answer,
     Refused,
     answer_to,
-    is_instance_uid,
     mismatch,
 )
 from mwl.scp.storage.attributes import (
@@ -87,7 +87,7 @@ class StorageService:
     def receive(self, association: Association, context: Context, command: Command) -> Incoming:
         """Take a data set as it comes."""
         incoming = Incoming(context, command.sop_instance, self.objects, association.calling_title)
-        if not is_instance_uid(command.sop_instance):
+        if not archive.is_uid(command.sop_instance):
             incoming.fail(Refused(BAD_INSTANCE_UID))
         elif self.pause.is_on():
             incoming.fail(Refused(INDEX_OUT))
@@ -130,10 +130,8 @@ class StorageService:
         if plain(values, SOP_INSTANCE_UID) != incoming.sop_instance:
             raise mismatch("SOP Instance UID is not the command's", SOP_INSTANCE_UID)
         study, series = plain(values, STUDY_INSTANCE_UID), plain(values, SERIES_INSTANCE_UID)
-        if not study:
-            raise mismatch("no Study Instance UID", STUDY_INSTANCE_UID)
-        if not series:
-            raise mismatch("no Series Instance UID", SERIES_INSTANCE_UID)
+        _require_uid(study, "Study Instance UID", STUDY_INSTANCE_UID)
+        _require_uid(series, "Series Instance UID", SERIES_INSTANCE_UID)
         return Received(
             study_instance_uid=study,
             series_instance_uid=series,
@@ -168,3 +166,10 @@ class StorageService:
     def _forget(self, key: str) -> None:
         with suppress(Outage):  # then `mwl verify` finds it
             self.objects.delete(key)
+
+
+def _require_uid(uid: str, name: str, tag: int) -> None:
+    if not uid:
+        raise mismatch(f"no {name}", tag)
+    if not archive.is_uid(uid):
+        raise mismatch(f"this {name} is none", tag)
