@@ -43,6 +43,10 @@ class MatchedBy(StrEnum):
     WRONG_ENTRY = "wrong entry"
 
 
+# Why the images of such a scan are quarantined (PS3.16 CID 9300, 110514).
+WRONG_ENTRY_REASON = "incorrect worklist entry selected"
+
+
 class Outcome(StrEnum):
     """What became of an instance that came; all of it is as durable as the answer says."""
 

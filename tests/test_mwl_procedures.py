@@ -437,49 +437,6 @@ def test_another_scanner_that_changes_an_mpps_is_shown(site):
     assert site.complete(ae_title="CT9") == ["changed by CT9, which did not begin it"]
 
 
-def test_images_of_the_wrong_entry_are_unlinked(site):
-    site.orders(item(1))
-    site.start()
-    archive(site.database, site.all("requested_procedure")[0]["id"], "9.1")
-    site.set(listed=(Listed("1.2", "9.1"),))
-    assert site.all("study")[0]["requested_procedure"] is not None
-    site.discontinue(WRONG)
-    (kept,) = site.all("study")
-    assert (kept["requested_procedure"], kept["matched_by"]) == (None, "wrong entry")
-
-
-def test_images_that_come_after_the_wrong_entry_are_unlinked_too(site):
-    site.orders(item(1))
-    site.start()
-    site.set(listed=(Listed("1.2", "9.1"),))
-    site.discontinue(WRONG)
-    archive(site.database, site.all("requested_procedure")[0]["id"], "9.1")
-    procedures.link_unscheduled(site.database, LATER, effects=EVERYBODY)
-    assert site.all("study")[0]["matched_by"] == "wrong entry"
-
-
-def archive(database, procedure, uid):
-    tables = SQLModel.metadata.tables
-
-    def put(session):
-        conn = session.connection()
-
-        def insert(name, **values):
-            table = tables[name]
-            texts = {c.name: "" for c in table.c if not (c.nullable or c.primary_key)}
-            row = {**texts, "created_at": LATER, **values}
-            made = table.insert().values({k: v for k, v in row.items() if k in table.c})
-            return conn.execute(made.returning(table.c.id)).scalar_one()
-
-        kept = insert(
-            "study", study_instance_uid=study(1), requested_procedure=procedure, matched_by="study"
-        )
-        series = insert("series", study=kept, series_instance_uid="8.1", request=[])
-        insert("instance", series=series, sop_instance_uid=uid, sop_class_uid="1.2")
-
-    database.write(put)
-
-
 def test_two_scanners_that_end_an_order_at_once_complete_it_once(site):
     site.two_steps()
     site.start(request(1), uid="1.1")

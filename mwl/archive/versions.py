@@ -20,7 +20,16 @@ from sqlalchemy import (
 from mwl.archive.received import Received, Stored, instance_row, object_row
 from mwl.db import Insertion, Prepared
 from mwl.db.tables import Instance, StoredObject
-from mwl.studies import Decision, Kept, ObjectState, Outcome, Version, decide
+from mwl.studies import (
+    WRONG_ENTRY_REASON,
+    Decision,
+    Kept,
+    ObjectState,
+    Outcome,
+    Version,
+    decide,
+    quarantine,
+)
 
 _INSTANCE = Instance.__table__  # type: ignore[attr-defined]
 _OBJECT = StoredObject.__table__  # type: ignore[attr-defined]
@@ -70,7 +79,10 @@ def add(conn: Connection, received: Received, instance: Any) -> Stored:
     bytes_ = {"sha256": received.sha256, "transfer_syntax": received.transfer_syntax}
     rows = _OF_INSTANCE.all(conn, {"instance_row": instance.id, **bytes_})
     kept = [Kept(row.id, ObjectState(row.state), _version(row, instance)) for row in rows]
-    served = next(each for each in kept if each.state is ObjectState.SERVED)
+    served = next((each for each in kept if each.state is ObjectState.SERVED), None)
+    if served is None:
+        # A person decides about the instance, and so about whatever else comes of it.
+        return set_aside(conn, received, quarantine(WRONG_ENTRY_REASON), instance.id)
     new = received.version()
     decision = decide(new, served.version, [each for each in kept if each.version.is_same_as(new)])
     if decision.outcome is Outcome.QUARANTINED:

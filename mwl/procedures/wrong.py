@@ -1,80 +1,203 @@
 """Images made under the wrong worklist entry (110514): they show somebody else than they say.
 
-They are taken from the order that they were filed under, and left to a person. What comes
-after the MPPS has ended is caught by `sweep`.
+Those that such an MPPS lists, and no other MPPS, are set aside one by one and left to a
+person. The same entry is then scanned for the patient whom it names, into the same study: what
+else is in there is nobody's wrong. So an MPPS that lists nothing sets nothing aside, and is
+flagged. A study of which nothing is left to show is taken from its order until there is.
+
+What comes after the MPPS has ended is caught by `sweep`.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import literal_column as literal
+from sqlmodel import Session
 
-from mwl.db import Database
-from mwl.db.tables import Instance, PerformedInstance, PerformedStep, Series, Study
+from mwl.db import Database, Prepared
+from mwl.db.tables import Instance, PerformedInstance, PerformedStep, Series, StoredObject, Study
 from mwl.performed import INCORRECT_WORKLIST_ENTRY, PerformedState
 from mwl.procedures import rows
-from mwl.studies import MatchedBy
+from mwl.studies import WRONG_ENTRY_REASON, MatchedBy, ObjectState
 
 _STUDY = Study.__table__  # type: ignore[attr-defined]
 _SERIES = Series.__table__  # type: ignore[attr-defined]
 _INSTANCE = Instance.__table__  # type: ignore[attr-defined]
+_OBJECT = StoredObject.__table__  # type: ignore[attr-defined]
 _LISTED = PerformedInstance.__table__  # type: ignore[attr-defined]
 _PERFORMED = PerformedStep.__table__  # type: ignore[attr-defined]
+_study, _series, _instance = _STUDY.c, _SERIES.c, _INSTANCE.c
+_object, _listed, _performed = _OBJECT.c, _LISTED.c, _PERFORMED.c
 
 _LATEST = timedelta(days=7)  # images that come later than that are no part of that work
-_MOST = 200
+_MOST = 200  # MPPS, or studies, that one run deals with
 FLAG = "the wrong worklist entry was selected: its images wait for a person"
+UNLISTED = "the wrong worklist entry was selected, and no images listed: look for them by hand"
+
+_SERVED: ColumnElement[Any] = literal(f"'{ObjectState.SERVED}'")
+_ROW = bindparam("row", type_=_performed.id.type)
+
+
+def _is_wrong(performed: Any) -> ColumnElement[bool]:
+    return and_(
+        performed.state == literal(f"'{PerformedState.DISCONTINUED}'"),
+        or_(
+            *(
+                performed.discontinuation.startswith(f"{INCORRECT_WORKLIST_ENTRY}^{scheme}^")
+                for scheme in ("DCM", "")
+            )
+        ),
+    )
+
+
+def _is_listed_by_another() -> ColumnElement[bool]:
+    also, another = _LISTED.alias("also"), _PERFORMED.alias("another")
+    return exists().where(
+        also.c.sop_instance_uid == _listed.sop_instance_uid,
+        also.c.performed_step != _listed.performed_step,
+        another.c.id == also.c.performed_step,
+        ~_is_wrong(another.c),
+    )
+
+
+def _served(*wanted: Any) -> Select[Any]:
+    """Select what wrong entries list, alone, and is shown.
+
+    Nobody else's images: they are in the study of the entry, or the same scanner sent them.
+    """
+    return (
+        select(*wanted)
+        .select_from(_PERFORMED)
+        .join(_LISTED, _listed.performed_step == _performed.id)
+        .join(_INSTANCE, _instance.sop_instance_uid == _listed.sop_instance_uid)
+        .join(_SERIES, _series.id == _instance.series)
+        .join(_STUDY, _study.id == _series.study)
+        .join(_OBJECT, and_(_object.instance == _instance.id, _object.state == _SERVED))
+        .where(
+            or_(
+                _study.study_instance_uid == _performed.study_instance_uid,
+                func.upper(_object.source) == func.upper(_performed.ae_title),
+            ),
+            ~_is_listed_by_another(),
+        )
+    )
+
+
+_ITS_OWN = Prepared(
+    _served(_instance.id, _series.study).where(_performed.id == _ROW).order_by(_instance.id)
+)
+_SET_ASIDE = Prepared(
+    update(_OBJECT)
+    .where(
+        _object.instance == bindparam("instance_row"),
+        _object.state != literal(f"'{ObjectState.QUARANTINED}'"),
+    )
+    .values(
+        state=literal(f"'{ObjectState.QUARANTINED}'"), reason=literal(f"'{WRONG_ENTRY_REASON}'")
+    )
+)
+_SHOWS = (
+    select(_object.id)
+    .join(_INSTANCE, _object.instance == _instance.id)
+    .join(_SERIES, _instance.series == _series.id)
+    .where(_series.study == _study.id, _object.state == _SERVED)
+    .limit(literal("1"))
+    .correlate(_STUDY)
+    .scalar_subquery()
+)
+_UNLINK = Prepared(
+    update(_STUDY)
+    .where(
+        _study.id == bindparam("study_row"),
+        _study.matched_by != literal(f"'{MatchedBy.HAND}'"),
+        _SHOWS.is_(None),
+    )
+    .values(requested_procedure=None, matched_by=literal(f"'{MatchedBy.WRONG_ENTRY}'"))
+)
+_LISTS = Prepared(
+    select(_listed.sop_instance_uid).where(_listed.performed_step == _ROW).limit(literal("1"))
+)
 
 
 def send_to_reconciliation(conn: Connection, performed: rows.Row) -> list[str]:
-    """Unlink the studies that hold images of an MPPS; return what a person should see."""
-    ours = exists(
-        select(_LISTED.c.sop_instance_uid)
-        .join(_INSTANCE, _INSTANCE.c.sop_instance_uid == _LISTED.c.sop_instance_uid)
-        .join(_SERIES, _SERIES.c.id == _INSTANCE.c.series)
-        .where(_LISTED.c.performed_step == bindparam("row"), _SERIES.c.study == _STUDY.c.id)
-    )
-    values = {
-        "row": performed["id"],
-        "uid": performed["study_instance_uid"],
-        "begun_at": performed["created_at"],
-    }
-    conn.execute(
-        update(_STUDY)
-        .where(
-            or_(ours, _unlisted()),
-            _STUDY.c.matched_by.not_in((MatchedBy.HAND, MatchedBy.WRONG_ENTRY)),
-        )
-        .values(requested_procedure=None, matched_by=MatchedBy.WRONG_ENTRY),
-        values,
-    )
+    """Set aside the images of an MPPS that is held; return what a person should see."""
+    given = {"row": performed["id"]}
+    if _LISTS.first(conn, given) is None:
+        return [UNLISTED]
+    _set_aside(conn, given)
     return [FLAG]
 
 
-def _unlisted() -> ColumnElement[bool]:
-    """Match the study that began with an MPPS which lists nothing."""
-    lists = exists().where(_LISTED.c.performed_step == bindparam("row"))
-    return and_(
-        ~lists,
-        _STUDY.c.study_instance_uid == bindparam("uid"),
-        _STUDY.c.created_at >= bindparam("begun_at", type_=_STUDY.c.created_at.type),
-    )
+def _set_aside(conn: Connection, given: dict[str, int]) -> None:
+    found = _ITS_OWN.all(conn, given)
+    for instance in dict.fromkeys(row.id for row in found):
+        _SET_ASIDE.send(conn, {"instance_row": instance})
+    for study in sorted({row.study for row in found}):
+        _UNLINK.send(conn, {"study_row": study})
+
+
+_SINCE = bindparam("since", type_=_performed.created_at.type)
+_RECENT = and_(_is_wrong(_performed), _performed.created_at >= _SINCE)
+_LATE = Prepared(
+    _served(_performed.id).distinct().where(_RECENT).order_by(_performed.id).limit(_MOST)
+)
+_IS_BACK = and_(
+    _study.requested_procedure.is_(None),
+    _study.matched_by == literal(f"'{MatchedBy.WRONG_ENTRY}'"),
+    _SHOWS.is_not(None),
+)
+_BACK = Prepared(
+    select(_study.id)
+    .distinct()
+    .join(_PERFORMED, _performed.study_instance_uid == _study.study_instance_uid)
+    .where(_RECENT, _IS_BACK)
+    .order_by(_study.id)
+    .limit(_MOST)
+)
+_REOPEN = Prepared(
+    update(_STUDY).where(_study.id == bindparam("study_row"), _IS_BACK).values(matched_by="")
+)
 
 
 def sweep(database: Database, now: datetime) -> None:
-    """Do the same for images that came after their MPPS had ended. Raises Outage."""
-    recent = (
-        select(_PERFORMED.c.id, _PERFORMED.c.study_instance_uid, _PERFORMED.c.created_at)
-        .where(
-            _PERFORMED.c.state == PerformedState.DISCONTINUED,
-            _PERFORMED.c.created_at >= now - _LATEST,
-            _PERFORMED.c.discontinuation.startswith(f"{INCORRECT_WORKLIST_ENTRY}^"),
-        )
-        .order_by(_PERFORMED.c.id.desc())
-        .limit(_MOST)
-    )
+    """Set aside images that came after their MPPS had ended. Raises Outage.
+
+    A study that shows something again is left to the rules that link studies. Writes only
+    where there is something to change.
+    """
+    for row in _read(database, _LATE, now):
+        database.write(_in_turn(_late, row))
+    for row in _read(database, _BACK, now):
+        database.write(_in_turn(_reopen, row))
+
+
+def _read(database: Database, statement: Prepared, now: datetime) -> list[int]:
     with database.read() as session:
-        found = [dict(row) for row in session.connection().execute(recent).mappings()]
-    for performed in found:
-        database.write(
-            lambda session, each=performed: send_to_reconciliation(session.connection(), each)  # type: ignore[misc]
-        )
+        found = statement.all(session.connection(), {"since": now - _LATEST})
+        return [row.id for row in found]
+
+
+def _in_turn(work: Callable[[Connection, int], None], row: int) -> Callable[[Session], None]:
+    return lambda session: work(session.connection(), row)
+
+
+def _late(conn: Connection, performed: int) -> None:
+    rows.hold_row(conn, performed)
+    _set_aside(conn, {"row": performed})
+
+
+def _reopen(conn: Connection, study: int) -> None:
+    _REOPEN.send(conn, {"study_row": study})
