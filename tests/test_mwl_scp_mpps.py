@@ -9,6 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pynetdicom import AE
 from pynetdicom.sop_class import (
     ModalityPerformedProcedureStep,
@@ -33,6 +34,7 @@ from tests.worklist_rows import NOW, insert_items, item
 serve, dial = dicom_server.serve_fixture, dicom_server.dial_fixture
 
 MPPS, RETRIEVE = ModalityPerformedProcedureStep, ModalityPerformedProcedureStepRetrieve
+CT = "1.2.840.10008.5.1.4.1.1.2"
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 UID = "1.2.826.0.1.3680043.8.498.900"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -359,6 +361,73 @@ def test_completed_without_any_series_ever_named_is_0120(site, scanner):
     assert scanner.set(end(PerformedSeriesSequence=None)).Status == 0x0120
     assert scanner.set(end(PerformedSeriesSequence=[])).Status == 0x0000
     assert "lacks (0040,0340)" in site.performed["flags"][-1]
+
+
+SERIES_UID = "SeriesInstanceUID"
+SOP_CLASS, SOP_INSTANCE = "ReferencedSOPClassUID", "ReferencedSOPInstanceUID"
+LISTS = ["ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence"]
+
+
+def lists(where, keyword, value, state="COMPLETED"):
+    """Make an N-SET one of whose UIDs is changed, in its series or its second reference."""
+    data = end(state, [(CT, "9.1"), (CT, "9.2")])
+    (series,) = data.PerformedSeriesSequence
+    references = series.ReferencedImageSequence
+    series.ReferencedImageSequence = []
+    setattr(series, where, references)
+    changed = series if keyword in series else references[1]
+    if value is None:
+        delattr(changed, keyword)
+    else:
+        changed.add_new(keyword, "LO", value)  # pydicom warns of such a UI
+        changed[keyword].VR = "UI"
+    return data
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [(None, 0x0120), ("", 0x0121), ("..", 0x0106), ("<script>", 0x0106)]
+)
+@pytest.mark.parametrize("keyword", [SERIES_UID, SOP_CLASS, SOP_INSTANCE])
+@pytest.mark.parametrize("where", LISTS)
+def test_completed_names_all_that_it_lists(site, scanner, where, keyword, value, code):
+    scanner.create(begin())
+    answer = scanner.set(lists(where, keyword, value))
+    assert answer.Status == code
+    assert f"({Tag(keyword).group:04X},{Tag(keyword).element:04X})" in answer.ErrorComment
+    assert (site.step, site.all("performed_instance")) == ("STARTED", [])
+    assert scanner.set(end()).Status == 0x0000
+    assert site.step == "COMPLETED"
+
+
+def test_what_was_listed_before_has_to_be_named_at_the_end(site, scanner):
+    scanner.create(begin())
+    assert scanner.set(lists(LISTS[0], SOP_INSTANCE, None, "IN PROGRESS")).Status == 0x0000
+    assert scanner.set(end(PerformedSeriesSequence=None)).Status == 0x0120
+    assert site.step == "STARTED"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize("keyword", [SERIES_UID, SOP_CLASS, SOP_INSTANCE])
+def test_discontinued_may_leave_out_names_and_shows_it(site, scanner, keyword, value):
+    scanner.create(begin())
+    assert scanner.set(lists(LISTS[0], keyword, value, "DISCONTINUED")).Status == 0x0000
+    tag = Tag(keyword)
+    assert f"lacks ({tag.group:04X},{tag.element:04X})" in site.performed["flags"][-1]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_protocol_name_is_missed_but_not_required(site, scanner, value):
+    scanner.create(begin())
+    assert scanner.set(lists(LISTS[0], "ProtocolName", value)).Status == 0x0000
+    assert site.step == "COMPLETED"
+    assert "lacks (0018,1030)" in site.performed["flags"][-1]
+
+
+def test_uids_with_letters_are_listed(site, scanner):
+    scanner.create(begin())
+    assert scanner.set(lists(LISTS[0], SOP_INSTANCE, "1.2.CT-7_a")).Status == 0x0000
+    instances = [row["sop_instance_uid"] for row in site.all("performed_instance")]
+    assert sorted(instances) == ["1.2.CT-7_a", "9.1"]
 
 
 def test_discontinued_needs_nothing_else(site, scanner):

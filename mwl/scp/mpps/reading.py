@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from mwl import charsets, dataset
+from mwl import archive, charsets, dataset
 from mwl.charsets import Flag
 from mwl.dataset import Bounds, DataSet, Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN
@@ -168,7 +168,7 @@ def _requests(view: View) -> tuple[Request, ...]:
         uid = item.text(tags.STUDY_INSTANCE_UID)
         element = item.element(tags.STUDY_INSTANCE_UID)
         if element is not None and not is_uid(uid):
-            raise refusal.invalid(element, "is no UID", within=tags.SCHEDULED_STEPS)
+            raise refusal.invalid(element, "is no UID", tags.SCHEDULED_STEPS)
         sps_id, accession = item.text(tags.SCHEDULED_STEP_ID), item.text(tags.ACCESSION_NUMBER)
         found.append(Request(uid, sps_id, accession))
     return tuple(dict.fromkeys(found))
@@ -228,11 +228,20 @@ def _discontinuation(view: View) -> str | None:
 
 
 def _listed(view: View) -> Iterator[Listed]:
-    for series in view.items(tags.PERFORMED_SERIES):
-        uid = series.text(tags.SERIES_INSTANCE_UID)
+    within = tags.PERFORMED_SERIES
+    for series in view.items(within):
+        uid = _uid(series, tags.SERIES_INSTANCE_UID, within)
         for tag in (tags.REFERENCED_IMAGES, tags.REFERENCED_NON_IMAGES):
             for item in series.items(tag):
-                instance = item.text(tags.REFERENCED_SOP_INSTANCE_UID)
+                sop_class = _uid(item, tags.REFERENCED_SOP_CLASS_UID, within, tag)
+                instance = _uid(item, tags.REFERENCED_SOP_INSTANCE_UID, within, tag)
                 if instance:
-                    sop_class = item.text(tags.REFERENCED_SOP_CLASS_UID)
                     yield Listed(sop_class, instance, uid)
+
+
+def _uid(view: View, tag: int, *within: int) -> str:
+    """Read what names a series or an instance as the archive does; "" if it is not there."""
+    text, element = view.text(tag), view.element(tag)
+    if text and element is not None and not archive.is_uid(text):
+        raise refusal.invalid(element, "is no UID", *within)
+    return text

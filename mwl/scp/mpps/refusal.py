@@ -63,12 +63,12 @@ def empty(tags: Iterable[int]) -> Refused:
     )
 
 
-def invalid(element: Element, why: str, within: int | None = None) -> Refused:
-    """Refuse for a value, quoted in the response; `within` is the sequence that holds it."""
+def invalid(element: Element, why: str, *within: int) -> Refused:
+    """Refuse for a value, quoted in the response; `within` are the sequences that hold it."""
     offending = Element(element.tag, element.vr, element.value[:_MAX_VALUE])
     held: DataSet = {element.tag: offending}
-    if within is not None:
-        held = {within: Element(within, "SQ", items=(held,))}
+    for tag in reversed(within):
+        held = {tag: Element(tag, "SQ", items=(held,))}
     return Refused(status.INVALID_ATTRIBUTE_VALUE, f"{shown(element.tag)} {why}", offending=held)
 
 

@@ -1,11 +1,12 @@
 """What has to be in the data sets of an MPPS (PS3.4 table F.7.2-1).
 
 What we can't go without is required: attributes of type 1, and for COMPLETED the end and
-the series. An attribute of type 2 that is absent, and what a DISCONTINUED step leaves out,
-costs nobody anything: it is taken, and shown to a person.
+the series, with what names each series and instance: an order must not close over images
+that nobody can name. An attribute of type 2 that is absent, a Protocol Name, and what a
+DISCONTINUED step leaves out cost nobody anything: it is taken, and shown to a person.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from mwl.dataset import DataSet
 from mwl.scp.mpps import refusal
@@ -15,7 +16,13 @@ from mwl.scp.mpps.tags import (
     MODALITY,
     PERFORMED_SERIES,
     PERFORMED_STEP_ID,
+    PROTOCOL_NAME,
+    REFERENCED_IMAGES,
+    REFERENCED_NON_IMAGES,
+    REFERENCED_SOP_CLASS_UID,
+    REFERENCED_SOP_INSTANCE_UID,
     SCHEDULED_STEPS,
+    SERIES_INSTANCE_UID,
     START_DATE,
     START_TIME,
     STATION_AE_TITLE,
@@ -52,6 +59,8 @@ _ASKED_OF_CREATE = (
     PERFORMED_SERIES,
 )
 _OF_END = (END_DATE, END_TIME)
+_OF_SERIES = (SERIES_INSTANCE_UID,)
+_OF_REFERENCE = (REFERENCED_SOP_CLASS_UID, REFERENCED_SOP_INSTANCE_UID)
 
 # Attributes that N-SET must not state: they say whose the work is, and never change.
 NOT_ALLOWED_IN_SET = frozenset(
@@ -93,8 +102,30 @@ def check_end(data_set: DataSet, *, completed: bool) -> list[str]:
     """
     if completed:
         _require(data_set, _OF_END, PERFORMED_SERIES)
-    needed = (*_OF_END, PERFORMED_SERIES)
-    return _flags(tag for tag in needed if _is_empty(data_set, tag))
+        for item, tags in _within_series(data_set):
+            _require(item, tags)
+    lacking = [tag for tag in (*_OF_END, PERFORMED_SERIES) if _is_empty(data_set, tag)]
+    lacking += [
+        tag
+        for item, tags in _within_series(data_set)
+        for tag in (*tags, *((PROTOCOL_NAME,) if tags is _OF_SERIES else ()))
+        if _is_empty(item, tag)
+    ]
+    return _flags(dict.fromkeys(lacking))
+
+
+def _within_series(data_set: DataSet) -> Iterator[tuple[DataSet, tuple[int, ...]]]:
+    """Visit each series, and each instance listed in it, with what must name it."""
+    for series in _items(data_set, PERFORMED_SERIES):
+        yield series, _OF_SERIES
+        for tag in (REFERENCED_IMAGES, REFERENCED_NON_IMAGES):
+            for reference in _items(series, tag):
+                yield reference, _OF_REFERENCE
+
+
+def _items(data_set: DataSet, tag: int) -> Sequence[DataSet]:
+    element = data_set.get(tag)
+    return element.items if element is not None else ()
 
 
 def check_set(data_set: Collection[int]) -> list[str]:
