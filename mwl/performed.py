@@ -109,7 +109,7 @@ def news(before: OrderState, after: OrderState) -> tuple[Literal["IP", "CM", "DC
     return ()
 
 
-_NOT_BEGUN = frozenset({OrderState.SCHEDULED, OrderState.EXPIRED})
+_NOT_BEGUN = frozenset({OrderState.SCHEDULED, OrderState.EXPIRED, OrderState.CANCELED})
 _COMPLETED = frozenset({OrderState.COMPLETED, OrderState.CLOSED})
 
 

@@ -198,12 +198,20 @@ def close(context: typer.Context, accession: Accession = "", step: StepId = "") 
 
 @app.command()
 def reopen(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
-    """Put an entry that was cancelled, ended, begun, held back or has expired on the lists."""
-    from mwl.worklist import manual
+    """Put an entry that was cancelled, ended, begun, held back or has expired on the lists.
 
-    which, now = _which(accession, step), frame.now()
-    with frame.database(frame.settings(context)) as database:
-        done = database.write(lambda session: manual.reopen(session, which, now=now))
+    One that was cancelled and scanned all the same becomes what the scanner told instead,
+    and the RIS hears of it.
+    """
+    from mwl import closing, procedures
+    from mwl.outbox import Destinations
+
+    which, now, given = _which(accession, step), frame.now(), frame.settings(context)
+    effects = closing.effects(given.close, Destinations.of(given.hl7.destination))
+    with frame.database(given) as database:
+        done = database.write(
+            lambda session: procedures.reopen(session, which, effects=effects, now=now)
+        )
     _report("reopened", done)
 
 

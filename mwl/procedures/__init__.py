@@ -9,7 +9,7 @@ from mwl.procedures.effects import Effects
 from mwl.procedures.intake import start, update
 from mwl.procedures.late import link_unscheduled
 from mwl.procedures.listing import Received, get, listing
-from mwl.procedures.manual import Which, end, link
+from mwl.procedures.manual import Which, end, link, reopen
 from mwl.procedures.moving import derive_order
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "link",
     "link_unscheduled",
     "listing",
+    "reopen",
     "start",
     "update",
 ]

@@ -1,4 +1,8 @@
-"""What a person does with an MPPS: link it with its order, end what its scanner left open."""
+"""What a person does with an MPPS: link it with its order, end what its scanner left open.
+
+And with a scheduled step that was cancelled and scanned all the same: it is reopened as what
+its MPPS say.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +13,15 @@ from sqlmodel import Session
 
 from mwl.db.tables import ImagingOrder, RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
-from mwl.performed import LinkedBy, PerformedState
+from mwl.orders import OrderState, StepState
+from mwl.performed import LinkedBy, PerformedState, news
 from mwl.procedures import matching, rows
 from mwl.procedures.effects import Effects
 from mwl.procedures.intake import ended
 from mwl.procedures.late import attach
 from mwl.procedures.matching import Match
+from mwl.procedures.moving import as_reported, tell
+from mwl.worklist import manual
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
@@ -76,6 +83,26 @@ def end(  # noqa: PLR0913 - what ends how, by whom, when, and what follows
     performed |= {"state": state, "ended_by": by, "updated_at": now, "flags": flags}
     linked = matching.linked(matching.ask_linked(session.connection(), uid))
     return ended(session, performed, linked, effects, now)
+
+
+def reopen(
+    session: Session, which: manual.Which, *, effects: Effects, now: datetime
+) -> manual.Done:
+    """Reopen a step as `worklist.manual.reopen` does; raises Rejected as that.
+
+    One that was cancelled and scanned all the same becomes what its MPPS say, its order
+    follows, and that is told.
+    """
+    order, was = manual.hold(session, which)
+    done = manual.reopen(session, which, now=now, reported=as_reported)
+    after, step = manual.hold(session, which)
+    if was["state"] != StepState.CANCELED or step["state"] == StepState.SCHEDULED:
+        return done
+    before, status = OrderState(order["status"]), OrderState(after["status"])
+    tell(session, order["id"], news(before, status), effects.told, now)
+    if step["state"] == StepState.COMPLETED:
+        effects.consider(session, order["id"], now)
+    return manual.Done(done.sps_ids, [*done.flags, f"it was scanned: {step['state']}"])
 
 
 def _held(session: Session, uid: str) -> dict[str, Any]:

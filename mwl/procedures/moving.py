@@ -4,7 +4,7 @@ An order is held before its steps are read, so that two scanners that end its la
 at the same time are one after the other, and the second sees that all are final.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from mwl.db.tables import (
     ScheduledStep,
 )
 from mwl.orders import OrderState, StepState
-from mwl.outbox import Destinations
+from mwl.outbox import Destinations, Event
 from mwl.performed import Said, news, said, step_after
 from mwl.procedures.effects import Effects
 from mwl.procedures.matching import Match
@@ -95,6 +95,16 @@ def derive_order(session: Session, order: int, *, told: Destinations, now: datet
     return _settle(session, held, told, now)
 
 
+def as_reported(session: Session, step: int) -> StepState | None:
+    """Tell what the MPPS of a step would have made of it, had it waited; None: it has none."""
+    rows = _OTHERS.all(session.connection(), {"step": step, "but": _NO_MPPS})
+    told = [said(row.state, row.discontinuation) for row in rows]
+    return step_after(StepState.SCHEDULED, told[0], told[1:]).state if told else None
+
+
+_NO_MPPS = 0  # rows are counted from 1
+
+
 def _move(  # noqa: PLR0913 - as carry()
     session: Session,
     order: int,
@@ -136,6 +146,17 @@ def _settle(
 ) -> OrderState:
     before = OrderState(held["status"] or OrderState.SCHEDULED)
     after = standing.settle(session.connection(), held, now, states)
-    for event in news(before, after):
-        outbox.status_facts(session, told, held["id"], event, now)
+    tell(session, held["id"], news(before, after), told, now)
     return after
+
+
+def tell(
+    session: Session,
+    order: int,
+    events: Iterable[Event],
+    told: Destinations,
+    now: datetime,
+) -> None:
+    """Queue the news of an order, one after another."""
+    for event in events:
+        outbox.status_facts(session, told, order, event, now)

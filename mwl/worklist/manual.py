@@ -8,6 +8,7 @@ back from a final state.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -139,26 +140,42 @@ def change(session: Session, which: Which, entry: Entry, *, now: datetime, zone:
     return Done([row["sps_id"]], [*flags, *applied.flags])
 
 
+def _nothing_reported(_session: Session, _step: int) -> None:
+    return None
+
+
 def cancel(session: Session, which: Which, *, now: datetime) -> Done:
     """Take an entry from the worklist; raises Rejected (FINAL) once the step has begun."""
-    order, row = _hold(session, which)
+    order, row = hold(session, which)
     _refuse_begun(row, "cancelled")
     _set_state(session, order, row, StepState.CANCELED, now)
     return Done([row["sps_id"]])
 
 
-def reopen(session: Session, which: Which, *, now: datetime) -> Done:
+def reopen(
+    session: Session,
+    which: Which,
+    *,
+    now: datetime,
+    reported: Callable[[Session, int], StepState | None] = _nothing_reported,
+) -> Done:
     """Put a step that was ended, begun, held back or has expired on the worklist again.
 
-    Its order is CLOSED or EXPIRED no longer; `close.expire_days` counts from now.
+    Its order is CLOSED or EXPIRED no longer; `close.expire_days` counts from now. Asked of
+    a step (session, row) that was cancelled, `reported` tells what scanners made of it all
+    the same, None for nothing: that it becomes, for nobody shall be scanned twice.
     """
-    order, row = _hold(session, which)
+    order, row = hold(session, which)
     state, expired = StepState(row["state"]), order["expired_at"] is not None
     if state is StepState.SCHEDULED and not expired:
         raise Rejected(Fault(Reason.FINAL, "", "the entry is on the worklist already"))
     marks = {"expired_at": None, "revived_at": now} if expired else {}
-    keeps = expired and state in (StepState.ARRIVED, StepState.READY)
-    _set_state(session, order, row, state if keeps else StepState.SCHEDULED, now, **marks)
+    after = StepState.SCHEDULED
+    if expired and state in (StepState.ARRIVED, StepState.READY):
+        after = state
+    elif state is StepState.CANCELED:
+        after = reported(session, row["id"]) or after
+    _set_state(session, order, row, after, now, **marks)
     return Done([row["sps_id"]])
 
 
@@ -170,7 +187,7 @@ def order_of(session: Session, which: Which) -> int:
     return int(_pick(session, which, _PICK_ORDER)["order_row"])
 
 
-def _hold(session: Session, which: Which) -> tuple[dict[str, Any], dict[str, Any]]:
+def hold(session: Session, which: Which) -> tuple[dict[str, Any], dict[str, Any]]:
     """Hold the order of an entry; give its row and, as it then is, the entry's."""
     order = standing.hold(session.connection(), _pick(session, which)["order_row"])
     return order.first()._asdict(), _pick(session, which)
