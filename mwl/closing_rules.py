@@ -5,11 +5,14 @@ The rules that this module bears:
 1. Only a COMPLETED order closes. Where images go to another archive, that alone closes it.
 2. Else the rule must hold of each COMPLETED step:
    - its MPPS have listed instances, each is in the archive, and none is IN PROGRESS; what a
-     DISCONTINUED one lists binds nobody. None listed: it never closes by itself.
+     DISCONTINUED one lists binds nobody. None listed: it never closes by itself. In the
+     archive means: served, in a study that is linked with what the MPPS was made for, and
+     nothing that this scanner sent under its UID since has been quarantined.
    - or it has no MPPS at all, its scanner is one that sends none (`mpps = false`), and the
      images from there have been quiet for `quiet`. An MPPS outranks this.
 3. A step that has not ended is COMPLETED by such a quiet study as well.
-4. Images that were listed and have not come after `ask` are a person's to ask for, once.
+4. Images that were listed and are not there after `ask` are a person's to ask for, once
+   for each reason that they are not.
 5. Steps that were never begun expire together: `expire` after the last of their scheduled
    starts, or after they were brought back from that, unless a step of their order is under
    way. They hide, and nobody is told. If no other step was begun, the order is EXPIRED.
@@ -48,7 +51,9 @@ class Work:
     reported: bool = False  # some MPPS is linked with it
     running: bool = False  # one of these is IN PROGRESS
     listed: int = 0  # instances that its COMPLETED MPPS list
-    missing: int = 0  # those of them that are not in the archive
+    missing: int = 0  # those of them that are not in the archive, whyever
+    quarantined: int = 0  # of these: what their scanner sent is quarantined
+    unlinked: int = 0  # of these: they are in a study that is linked with something else
     listed_at: datetime | None = None  # when the last of these MPPS ended
     silent: bool = False  # its scanner sends no MPPS
     image_at: datetime | None = None  # the newest image of such a scanner
@@ -62,6 +67,28 @@ class Ruling:
     route: Route | None = None
     ask: bool = False
     check_at: datetime | None = None
+
+
+NOT_COME = "images that the scanner listed have not come: ask there"
+QUARANTINED = (
+    "images that the scanner listed are quarantined as it sent them: "
+    "see `mwl study list --quarantined`"
+)
+UNLINKED = (
+    "images that the scanner listed are in a study that is not linked with the order: "
+    "see `mwl study link`"
+)
+
+
+def reasons(works: Sequence[Work]) -> list[str]:
+    """Tell a person why images that were listed are not there."""
+    waits = [work for work in works if work.state is StepState.COMPLETED and work.missing]
+    found = {
+        NOT_COME: any(w.missing > w.quarantined + w.unlinked for w in waits),
+        QUARANTINED: any(w.quarantined for w in waits),
+        UNLINKED: any(w.unlinked for w in waits),
+    }
+    return [reason for reason, is_so in found.items() if is_so]
 
 
 def is_quiet(work: Work, now: datetime, rules: Rules) -> bool:

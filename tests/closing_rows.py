@@ -31,13 +31,12 @@ def device(session, title, *, mpps=True, modality="CT", now):
     session.add(row)
 
 
-def report(session, steps, state="COMPLETED", listed=(), *, at: datetime) -> int:
+def report(session, steps, state="COMPLETED", listed=(), *, at: datetime, **stated) -> int:
     """Write an MPPS of steps (SPS IDs) in its last state, reached at `at`; return its row."""
     uid = f"1.2.9.{next(_numbers)}"
     final_at = None if state == "IN PROGRESS" else at
-    row = PerformedStep(
-        sop_instance_uid=uid, state=state, created_at=at, updated_at=at, final_at=final_at
-    )
+    stated = {"ae_title": "CT1", "created_at": at, "updated_at": at, **stated}
+    row = PerformedStep(sop_instance_uid=uid, state=state, final_at=final_at, **stated)
     session.add(row)
     session.flush()
     for sps_id in steps:
@@ -73,6 +72,24 @@ def store(session, uid, study_uid, *, at: datetime, source="CT1", state="served"
             received_at=at,
         )
     )
+
+
+def set_aside(session, uid, *, at: datetime, source="CT1"):
+    """Write a version that contradicts what is there under its UID."""
+    session.add(
+        StoredObject(
+            key=f"aside {uid} {source}",
+            state="quarantined",
+            size=1000,
+            data_set_offset=300,
+            sha256=b"",
+            transfer_syntax="1.2.840.10008.1.2.1",
+            source=source,
+            sop_instance_uid=uid,
+            received_at=at,
+        )
+    )
+    session.flush()
 
 
 def _study(session, uid: str, at: datetime) -> int:

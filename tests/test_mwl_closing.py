@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlmodel import select
 
-from mwl import closing, worklist
+from mwl import archive, closing, worklist
+from mwl.closing_rules import QUARANTINED, UNLINKED
 from mwl.config import Close
 from mwl.db.tables import ImagingOrder, ScheduledStep
 from mwl.errors import Reason, Rejected
@@ -19,7 +20,7 @@ from mwl.worklist.find import Caller, Query, find
 from mwl.worklist.manual import Which
 from tests import closing_rows as rows
 from tests.closing_rows import TOLD
-from tests.worklist_rows import NOW
+from tests.worklist_rows import NOW, insert_items, item
 
 ZONE = ZoneInfo("Europe/Berlin")
 HERE = Close()
@@ -149,6 +150,95 @@ def test_images_that_do_not_come_are_asked_for_once_until_they_do(database):
     sweep(database, days(6))
     closed = rows.order(database)
     assert (closed.status, closed.flags) == ("CLOSED", [])
+
+
+@pytest.mark.parametrize("first", ["WS1", "CT1"])
+def test_what_a_scanner_listed_is_not_here_while_its_own_is_quarantined(database, first):
+    receive(database, message())
+    write(
+        database,
+        did(rows.store, "1.1", STUDY, at=NOW, source=first),
+        did(rows.set_aside, "1.1", at=NOW, source="ct1"),
+    )
+    assert complete(database, "S1", listed=["1.1"]) is OrderState.COMPLETED
+    sweep(database, minutes(1))
+    assert rows.order(database).flags == []
+    sweep(database, days(2))
+    waiting = rows.order(database)
+    assert (waiting.status, waiting.flags) == ("COMPLETED", [QUARANTINED])
+    order = waiting.id
+    database.write(lambda s: closing.close(s, order, days(3), TOLD))
+    assert (status(database), rows.order(database).flags) == ("CLOSED", [])
+
+
+def test_what_others_sent_in_vain_keeps_no_order_open(database):
+    receive(database, message())
+    write(
+        database,
+        # What the scanner first sent wrongly, and then rightly.
+        did(rows.set_aside, "1.1", at=NOW),
+        did(rows.store, "1.1", STUDY, at=NOW),
+        did(rows.set_aside, "1.1", at=NOW, source="CT9"),
+    )
+    assert complete(database, "S1", listed=["1.1"]) is OrderState.CLOSED
+
+
+def test_an_image_of_another_order_is_not_here(database):
+    receive(database, message())
+    insert = did(lambda s: insert_items(s, [item(9, procedure={"study_instance_uid": "9.9"})]))
+    images = [did(rows.store, uid, of, at=NOW) for uid, of in (("1.1", "9.9"), ("1.2", "8.8"))]
+    write(database, insert, *images, did(rows.store, "1.3", STUDY, at=NOW))
+    order = of_s1(database).id
+    complete_only(database, order, listed=["1.1", "1.2", "1.3"])
+    assert of_s1(database).status == "COMPLETED"
+    sweep(database, days(2))
+    assert (of_s1(database).status, of_s1(database).flags) == ("COMPLETED", [UNLINKED])
+    for uid in ("9.9", "8.8"):
+        database.write(lambda s, uid=uid: archive.link(s, uid, order=order))
+    sweep(database, days(4))
+    assert (of_s1(database).status, of_s1(database).flags) == ("CLOSED", [])
+
+
+def test_each_reason_is_told_once(database):
+    receive(database, message())
+    write(database, did(rows.set_aside, "1.1", at=NOW), did(rows.store, "1.2", "8.8", at=NOW))
+    complete(database, "S1", listed=["1.1", "1.2", "1.3"])
+    for day in (2, 4, 6):
+        sweep(database, days(day))
+    assert rows.order(database).flags == [closing.ASKED, QUARANTINED, UNLINKED]
+
+
+def test_a_group_of_orders_is_scanned_into_the_study_of_one(database):
+    receive(database, message())
+    write(
+        database,
+        did(lambda s: insert_items(s, [item(9, procedure={"study_instance_uid": "9.9"})])),
+        did(rows.store, "1.1", "9.9", at=NOW),
+    )
+    order = of_s1(database).id
+    complete_only(database, order, "SPS9", listed=["1.1"])
+    assert of_s1(database).status == "CLOSED"
+
+
+def of_s1(database):
+    with database.read() as session:
+        found = session.exec(select(ImagingOrder).where(ImagingOrder.order_number == "F1")).one()
+        session.expunge_all()
+        return found
+
+
+def complete_only(database, order, *others, listed):
+    """Let the scanner complete S1 of one order of several, and `others` with the same MPPS."""
+
+    def work(session):
+        rows.report(session, ["S1", *others], listed=listed, at=NOW)
+        rows.end_step(session, "S1")
+        session.flush()
+        conn = session.connection()
+        standing.settle(conn, standing.hold(conn, order).first()._asdict(), NOW)
+        closing.consider(session, order, HERE, NOW, TOLD)
+
+    database.write(work)
 
 
 def test_every_step_of_an_order_counts(database):

@@ -9,7 +9,18 @@ from sqlmodel import Session
 
 from mwl import config
 from mwl.closing import rows
-from mwl.closing_rules import Rules, Ruling, Work, ends_by_silence, expires, rule
+from mwl.closing_rules import (
+    NOT_COME,
+    QUARANTINED,
+    UNLINKED,
+    Rules,
+    Ruling,
+    Work,
+    ends_by_silence,
+    expires,
+    reasons,
+    rule,
+)
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import OrderState, StepState, derive
 from mwl.outbox import Destinations, status_facts
@@ -19,7 +30,9 @@ from mwl.worklist import standing
 
 Row = dict[str, Any]
 
-ASKED = "images that the scanner listed have not come: ask there"
+ASKED = NOT_COME
+# What a person who closes an order has answered.
+_ANSWERED = frozenset({NOT_COME, QUARANTINED, UNLINKED})
 
 
 def rules_of(close: config.Close) -> Rules:
@@ -38,11 +51,12 @@ class Judgement(NamedTuple):
     silent: list[int]
     ruling: Ruling
     states: list[StepState]  # of its steps, when that is done
+    flags: list[str]  # what a person has not been told yet
 
     @property
     def acts(self) -> bool:
         """Whether there is more to do than to look again."""
-        return bool(self.silent or self.ruling.route or self.ruling.ask)
+        return bool(self.silent or self.ruling.route or self.flags)
 
 
 def judge(conn: Connection, order: Row, rules: Rules, now: datetime) -> Judgement:
@@ -61,9 +75,9 @@ def _judge(order: Row, works: dict[int, Work], rules: Rules, now: datetime) -> J
     )
     ruling = rule(state, list(works.values()), now, rules)
     # A person is asked once.
-    asks = ruling.ask and ASKED not in order["flags"]
-    states = [work.state for work in works.values()]
-    return Judgement(silent, replace(ruling, ask=asks), states)
+    wanted = reasons(list(works.values())) if ruling.ask else []
+    flags = [flag for flag in wanted if flag not in order["flags"]]
+    return Judgement(silent, ruling, [work.state for work in works.values()], flags)
 
 
 def consider(
@@ -87,8 +101,8 @@ def consider(
     if not judgement.acts and ruling.check_at == found["check_at"]:
         return OrderState(found["status"])
     rows.complete_steps(conn, judgement.silent, now)
-    if ruling.ask:
-        rows.write_flags(conn, order, [*found["flags"], ASKED])
+    if judgement.flags:
+        rows.write_flags(conn, order, [*found["flags"], *judgement.flags])
     if ruling.route is not None:
         return _close(session, found, ruling.route, now, told, judgement.states)
     return _settle(session, found, now, told, judgement.states, check_at=ruling.check_at)
@@ -135,8 +149,8 @@ def _close(  # noqa: PLR0913 - an order, why it closes, and what is known of its
     told: Destinations,
     states: list[StepState] | None = None,
 ) -> OrderState:
-    if ASKED in order["flags"]:  # and is answered
-        flags = [flag for flag in order["flags"] if flag != ASKED]
+    if not _ANSWERED.isdisjoint(order["flags"]):
+        flags = [flag for flag in order["flags"] if flag not in _ANSWERED]
         rows.write_flags(session.connection(), order["id"], flags)
     return _settle(session, order, now, told, states, closed_at=now, closed_by=str(route))
 

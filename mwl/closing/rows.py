@@ -110,33 +110,53 @@ _REPORTS = Prepared(
     .join(_PROCEDURE, _s.procedure == _r.id)
     .where(_r.imaging_order == _GIVEN)
 )
-# A subquery with LIMIT is never made into a walk through the whole archive.
-_KEPT = (
-    select(_object.id)
-    .join(_INSTANCE, _object.instance == _instance.id)
-    .where(
-        _instance.sop_instance_uid == _listed.sop_instance_uid,
-        _object.state == literal_column(f"'{ObjectState.SERVED}'", String()),
-    )
-    .limit(literal_column("1"))
-    .correlate(_LIST)
-    .scalar_subquery()
+_SERVED: ColumnElement[str] = literal_column(f"'{ObjectState.SERVED}'", String())
+_SET_ASIDE: ColumnElement[str] = literal_column(f"'{ObjectState.QUARANTINED}'", String())
+_aside = _OBJECT.alias("aside").c
+# What the scanner itself sent under the UID is not what is served, or not all that it meant.
+_IS_CONTRADICTED = exists().where(
+    _aside.state != _SERVED,  # as the index of what is set aside says it
+    _aside.state == _SET_ASIDE,
+    _aside.sop_instance_uid == _listed.sop_instance_uid,
+    func.upper(_aside.source) == func.upper(_performed.ae_title),
+    or_(
+        _object.id.is_(None),
+        _aside.id > _object.id,
+        func.upper(_object.source) != func.upper(_performed.ae_title),
+    ),
+)
+# A study may be linked with any procedure of the orders that the MPPS was made for.
+_made_for, _its_step = _LINK.alias("made_for").c, _STEP.alias("its_step").c
+_its, _any = _PROCEDURE.alias("its_procedure").c, _PROCEDURE.alias("any_procedure").c
+_IS_ITS_STUDY = exists().where(
+    _any.id == _study.requested_procedure,
+    _its.imaging_order == _any.imaging_order,
+    _its_step.procedure == _its.id,
+    _made_for.scheduled_step == _its_step.id,
+    _made_for.performed_step == _performed.id,
+)
+_QUARANTINED, _UNLINKED, _NOT_COME, _KEPT = range(4)
+_FATE = case(
+    (_IS_CONTRADICTED, literal_column(f"{_QUARANTINED}")),
+    (_object.id.is_(None), literal_column(f"{_NOT_COME}")),
+    (~_IS_ITS_STUDY, literal_column(f"{_UNLINKED}")),
+    else_=literal_column(f"{_KEPT}"),
 )
 _LISTED = Prepared(
-    select(
-        _link.scheduled_step,
-        func.count().label("listed"),
-        func.sum(case((_KEPT.is_(None), 1), else_=0)).label("missing"),
-    )
+    select(_link.scheduled_step, _FATE.label("fate"), func.count().label("instances"))
     .join(_PERFORMED, _link.performed_step == _performed.id)
     .join(_LIST, _listed.performed_step == _performed.id)
     .join(_STEP, _link.scheduled_step == _s.id)
     .join(_PROCEDURE, _s.procedure == _r.id)
+    .outerjoin(_INSTANCE, _instance.sop_instance_uid == _listed.sop_instance_uid)
+    .outerjoin(_OBJECT, and_(_object.instance == _instance.id, _object.state == _SERVED))
+    .outerjoin(_SERIES, _series.id == _instance.series)
+    .outerjoin(_STUDY, _study.id == _series.study)
     .where(
         _r.imaging_order == _GIVEN,
         _performed.state == literal_column(f"'{PerformedState.COMPLETED}'", String()),
     )
-    .group_by(_link.scheduled_step)
+    .group_by(_link.scheduled_step, literal_column("fate"))
 )
 _SILENT = Prepared(
     select(_s.id)
@@ -151,7 +171,7 @@ _IMAGES = Prepared(
     .join(_STUDY, _study.requested_procedure == _r.id)
     .join(_SERIES, _series.study == _study.id)
     .join(_INSTANCE, _instance.series == _series.id)
-    .join(_OBJECT, _object.instance == _instance.id)
+    .join(_OBJECT, and_(_object.instance == _instance.id, _object.state != _SET_ASIDE))
     .join(_DEVICE, and_(_is_from(), _silent()))
     .where(_r.imaging_order == _GIVEN)
     .group_by(_s.id, _s.sps_id, _series.id, _series.request)
@@ -181,7 +201,7 @@ def works(conn: Connection, order: int) -> dict[int, Work]:
         found[row.scheduled_step] = _reported(found[row.scheduled_step], row)
     for row in listed:
         work = found[row.scheduled_step]
-        found[row.scheduled_step] = replace(work, listed=row.listed, missing=int(row.missing))
+        found[row.scheduled_step] = _listed_by(work, row.fate, row.instances)
     if not all(work.reported for work in found.values()):
         _add_silent(conn, given, found, {row.sps_id for row in steps})
     return found
@@ -195,6 +215,16 @@ def _reported(work: Work, row: Any) -> Work:
         at = row.final_at or row.updated_at
         return replace(work, listed_at=max(at, work.listed_at or at))
     return work
+
+
+def _listed_by(work: Work, fate: int, instances: int) -> Work:
+    return replace(
+        work,
+        listed=work.listed + instances,
+        missing=work.missing + instances * (fate != _KEPT),
+        quarantined=work.quarantined + instances * (fate == _QUARANTINED),
+        unlinked=work.unlinked + instances * (fate == _UNLINKED),
+    )
 
 
 def _add_silent(
@@ -257,7 +287,7 @@ _ITS_IMAGE = (
     select(_object.id)
     .join(_INSTANCE, _object.instance == _instance.id)
     .join(_SERIES, _instance.series == _series.id)
-    .where(_series.study == _study.id, _is_from())
+    .where(_series.study == _study.id, _object.state != _SET_ASIDE, _is_from())
     .limit(literal_column("1"))
     .correlate(_STUDY, _DEVICE)
     .scalar_subquery()
