@@ -12,6 +12,7 @@ from typing import Any
 import pydicom
 import pydicom.data
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes, generate_uid
 from pynetdicom import AE
 from pynetdicom.sop_class import _STORAGE_CLASSES
@@ -327,6 +328,35 @@ def test_lengths_that_nothing_stands_behind_are_refused(archive: Archive, tail: 
         client.send(request(given.SOPInstanceUID, encoded(given) + tail))
         assert status(client.read_message()[0]) == 0xC000
     archive.assert_empty()
+
+
+JPEG = "1.2.840.10008.1.2.4.50"
+FRAGMENTS = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\4\0\0\0\xff\xd8\xff\xd9"
+ENCAPSULATED_PIXELS = (
+    b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + FRAGMENTS + b"\xfe\xff\xdd\xe0\0\0\0\0"
+)
+
+
+@on_each_pair
+@pytest.mark.parametrize("syntax", [JPEG, "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"])
+def test_native_pixels_under_a_syntax_that_compresses_are_refused(
+    archive: Archive, syntax: str
+) -> None:
+    given, icon = image(), Dataset()
+    icon.PixelData = b"\1\2"
+    icon["PixelData"].VR = "OB"
+    with archive.client(syntax=syntax) as client:
+        client.send(request(given.SOPInstanceUID, encoded(given)))
+        answer = client.read_message()[0]
+        assert status(answer) == 0xC000
+        assert answer.text(Element.ERROR_COMMENT) == "pixel data are not encapsulated"
+        archive.assert_empty()
+        # An icon may be native, and what has no pixels has none to compress.
+        data = encoded(image(PixelData=None, IconImageSequence=[icon]))
+        client.send(request(given.SOPInstanceUID, data + ENCAPSULATED_PIXELS))
+        assert status(client.read_message()[0]) == 0
+        assert status(store(client, image(2, PixelData=None))) == 0
+    assert [row.transfer_syntax for row in archive.rows()] == [syntax] * 2
 
 
 def test_a_request_without_a_data_set_is_refused(archive: Archive) -> None:

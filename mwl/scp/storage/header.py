@@ -18,6 +18,7 @@ MAX_VALUE_BYTES = 8 * 1024  # of a wanted value; longer ones count as absent
 MAX_REQUESTS = 64  # items of (0040,0275)
 
 REQUEST_ATTRIBUTES = 0x00400275
+_PIXEL_DATA = 0x7FE00010
 
 _UNDEFINED = 0xFFFFFFFF
 _DELIMITERS = 0xFFFE  # the group of items and of what ends them
@@ -59,11 +60,21 @@ class Scanner:
     """Read a data set's header out of its pieces.
 
     `wanted` are tags of the top level, `of_requests` those in items of (0040,0275). Whether
-    VRs are explicit is seen in the first element; the order of bytes is not.
+    VRs are explicit is seen in the first element; the order of bytes is not. Where pixels
+    have to be `encapsulated` (PS3.5 A.4), native ones are refused: nobody could read them.
     """
 
-    def __init__(self, wanted: frozenset[int], of_requests: frozenset[int], *, big: bool) -> None:
+    def __init__(
+        self,
+        wanted: frozenset[int],
+        of_requests: frozenset[int],
+        *,
+        big: bool,
+        encapsulated: bool = False,
+    ) -> None:
         self.header = Header()
+        # What must not have a length of its own.
+        self._fragmented = _PIXEL_DATA if encapsulated else None
         self._of_requests = of_requests
         order = ">" if big else "<"
         self._explicit_header = Struct(f"{order}HH2sH").unpack_from
@@ -124,6 +135,8 @@ class Scanner:
         level, size, left = self._level, len(data), self._left
         explicit, wanted, of_top = level.explicit, level.wanted, not self._above
         header = self._explicit_header if explicit else self._implicit_header
+        # Icons in items may be native (PS3.5 A.4).
+        fragmented = self._fragmented if of_top else None
         end = None if level.end is None else level.end - base
         self._need = _HEADER
         vr = b""
@@ -153,6 +166,8 @@ class Scanner:
                 return start, False
             if end is not None and following > end:
                 raise malformed("an element is longer than what holds it")
+            if tag == fragmented:
+                raise malformed("pixel data are not encapsulated")
             if tag in wanted and length <= MAX_VALUE_BYTES:
                 if following > size:
                     self._need = following - at

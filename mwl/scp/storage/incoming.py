@@ -8,7 +8,11 @@ from mwl.scp.storage.attributes import OF_REQUESTS, WANTED
 from mwl.scp.storage.header import Header, Scanner
 from mwl.scp.storage.inflate import InflatingScanner
 from mwl.scp.storage.part10 import file_header
-from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN
+from mwl.scp.storage.syntaxes import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    ENCAPSULATED,
+    EXPLICIT_VR_BIG_ENDIAN,
+)
 
 
 class Incoming:
@@ -93,6 +97,11 @@ class Incoming:
 
 
 def _scanner(transfer_syntax: str) -> Scanner | InflatingScanner:
-    scanner = Scanner(WANTED, OF_REQUESTS, big=transfer_syntax == EXPLICIT_VR_BIG_ENDIAN)
+    scanner = Scanner(
+        WANTED,
+        OF_REQUESTS,
+        big=transfer_syntax == EXPLICIT_VR_BIG_ENDIAN,
+        encapsulated=transfer_syntax in ENCAPSULATED,
+    )
     deflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
     return InflatingScanner(scanner) if deflated else scanner

@@ -7,7 +7,8 @@ before the row leaves at most an object that nobody knows, and `mwl verify` find
 - A700 where the disk, the bucket or the database is in trouble: the scanner may try again.
 - A900 where the data set is not what its command says, or lacks a UID that it must have, or has one
   there that can be none.
-- C000 where it can't be read: cut short, or with lengths that don't add up.
+- C000 where it can't be read: cut short, with lengths that don't add up, or with native
+  pixels under a transfer syntax that compresses them.
 - 0117 where the SOP Instance UID can't be one.
 
 What contradicts the archive is quarantined, and that is a success: the bytes are kept.
