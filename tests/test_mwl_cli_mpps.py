@@ -51,6 +51,31 @@ def test_the_list_shows_what_is_stuck_and_what_has_no_order(run):
     assert "no order on file for it" in run("mpps", "list").output
 
 
+def test_times_are_in_seconds(run):
+    begin(run.database)
+    run("mpps", "end", UID, "--completed")
+    (entry,) = entries(run("mpps", "list", "--json"))
+    for name in ("received_at", "ended_at"):
+        assert datetime.fromisoformat(entry[name]).isoformat(timespec="seconds") == entry[name]
+
+
+@pytest.mark.parametrize(
+    "which", [("mpps",), ("commit",), ("outbox",), ("study",), ("study", "--quarantined")]
+)
+def test_a_list_of_nothing_says_so(run, which):
+    group, *options = which
+    assert run(group, "list", *options).output == "none\n"
+    assert run(group, "list", *options, "--json").output == ""
+
+
+def test_a_device_is_listed_with_yes_or_no(run):
+    run("device", "add", "CT1", "--mpps")
+    run("device", "add", "CT2", "--no-mpps")
+    _, one, two = run("device", "list").output.splitlines()
+    assert ("yes" in one.split(), "no" in two.split()) == (True, True)
+    assert not {"True", "False"} & {*one.split(), *two.split()}
+
+
 def test_what_began_just_now_is_not_stuck(run):
     begin(run.database)
     assert entries(run("mpps", "list", "--stuck", "--json")) == []

@@ -87,7 +87,7 @@ def run(work: Callable[[], object]) -> NoReturn:
 
 
 def print_table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as a table; `columns` maps their keys to headings."""
+    """Print rows as a table, "none" where there are none; `columns` maps keys to headings."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -97,12 +97,21 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -
         table.add_column(heading, overflow="fold")
     for row in rows:
         # As text: what came from outside is no markup.
-        table.add_row(*(Text(str(row[key] or "")) for key in columns))
+        table.add_row(*(Text(_shown(row[key])) for key in columns))
+    if not table.row_count:
+        typer.echo("none")
+        return
     console = Console()
     if not console.is_terminal:
         # Nobody wraps what goes into a file or a pipe.
         console = Console(width=_WIDE)
     console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value or "")
 
 
 def refuse(text: str) -> NoReturn:

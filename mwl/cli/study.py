@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -92,8 +91,4 @@ def _print(rows: Iterator[dict[str, Any]], columns: dict[str, str], as_json: boo
         for row in rows:
             typer.echo(json.dumps(row, ensure_ascii=False))
         return
-    first = list(islice(rows, 1))
-    if not first:
-        typer.echo("none")
-        return
-    frame.print_table(columns, (row for part in (first, rows) for row in part))
+    frame.print_table(columns, rows)

@@ -55,9 +55,9 @@ def _entry(row: Any) -> dict[str, Any]:
         "control_id": row["control_id"],
         "state": row["state"],
         "attempts": row["attempts"],
-        "next_at": row["next_at"].isoformat(timespec="milliseconds") if is_waiting else "",
+        "next_at": row["next_at"].isoformat(timespec="seconds") if is_waiting else "",
         "error": row["error"],
-        "created_at": row["created_at"].isoformat(timespec="milliseconds"),
+        "created_at": row["created_at"].isoformat(timespec="seconds"),
     }
 
 
