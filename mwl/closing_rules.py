@@ -2,7 +2,9 @@
 
 The rules that this module bears:
 
-1. Only a COMPLETED order closes. Where images go to another archive, that alone closes it.
+1. Only a COMPLETED order closes, and never by itself where an MPPS that completed a step names
+   another patient: then a person closes it. Where images go to another archive, that alone
+   closes it.
 2. Else the rule must hold of each COMPLETED step:
    - its MPPS have listed instances, each is in the archive, and none is IN PROGRESS; what a
      DISCONTINUED one lists binds nobody. None listed: it never closes by itself. In the
@@ -49,6 +51,7 @@ class Work:
 
     state: StepState
     reported: bool = False  # some MPPS is linked with it
+    other_patient: bool = False  # a COMPLETED one of these names another patient
     running: bool = False  # one of these is IN PROGRESS
     listed: int = 0  # instances that its COMPLETED MPPS list
     missing: int = 0  # those of them that are not in the archive, whyever
@@ -66,9 +69,14 @@ class Ruling:
 
     route: Route | None = None
     ask: bool = False
+    by_hand: bool = False  # it doesn't close but by a person
     check_at: datetime | None = None
 
 
+OTHER_PATIENT = (
+    "it does not close by itself, as the MPPS names another patient: "
+    "look at its images, then `mwl worklist close`"
+)
 NOT_COME = "images that the scanner listed have not come: ask there"
 QUARANTINED = (
     "images that the scanner listed are quarantined as it sent them: "
@@ -118,17 +126,22 @@ def rule(state: OrderState, works: Sequence[Work], now: datetime, rules: Rules) 
 
 
 def _rule_completed(works: Sequence[Work], now: datetime, rules: Rules) -> Ruling:
+    by_hand = any(work.other_patient for work in works)
     if rules.elsewhere:
-        return Ruling(Route.ELSEWHERE)
+        return Ruling(None if by_hand else Route.ELSEWHERE, by_hand=by_hand)
     routes = [_route(work, now, rules) for work in works]
-    if None not in routes:
+    if None not in routes and not by_hand:
         # The weaker evidence names the route.
         return Ruling(Route.QUIET if Route.QUIET in routes else Route.ARCHIVED)
     waits = [now - work.listed_at for work in works if work.missing and work.listed_at]
     looks = [now + _pause(wait) for wait in waits]
     looks += [_next_silence(work, now, rules) for work in works if _is_silent(work)]
     looks += [now + _pause(now - (work.state_at or now)) for work in works if work.running]
-    return Ruling(ask=any(wait >= rules.ask for wait in waits), check_at=min(looks, default=None))
+    return Ruling(
+        ask=any(wait >= rules.ask for wait in waits),
+        by_hand=by_hand,
+        check_at=min(looks, default=None),
+    )
 
 
 def _route(work: Work, now: datetime, rules: Rules) -> Route | None:

@@ -31,7 +31,9 @@ def device(session, title, *, mpps=True, modality="CT", now):
     session.add(row)
 
 
-def report(session, steps, state="COMPLETED", listed=(), *, at: datetime, **stated) -> int:
+def report(
+    session, steps, state="COMPLETED", listed=(), *, at: datetime, by="step", **stated
+) -> int:
     """Write an MPPS of steps (SPS IDs) in its last state, reached at `at`; return its row."""
     uid = f"1.2.9.{next(_numbers)}"
     final_at = None if state == "IN PROGRESS" else at
@@ -41,7 +43,7 @@ def report(session, steps, state="COMPLETED", listed=(), *, at: datetime, **stat
     session.flush()
     for sps_id in steps:
         step = session.exec(select(ScheduledStep).where(ScheduledStep.sps_id == sps_id)).one()
-        session.add(PerformedLink(performed_step=row.id, scheduled_step=step.id, by="step"))
+        session.add(PerformedLink(performed_step=row.id, scheduled_step=step.id, by=by))
     for instance in listed:
         session.add(PerformedInstance(performed_step=row.id, sop_instance_uid=instance))
     return row.id

@@ -7,7 +7,7 @@ import pytest
 from sqlmodel import select
 
 from mwl import archive, closing, worklist
-from mwl.closing_rules import QUARANTINED, UNLINKED
+from mwl.closing_rules import OTHER_PATIENT, QUARANTINED, UNLINKED
 from mwl.config import Close
 from mwl.db.tables import ImagingOrder, ScheduledStep
 from mwl.errors import Reason, Rejected
@@ -239,6 +239,37 @@ def complete_only(database, order, *others, listed):
         closing.consider(session, order, HERE, NOW, TOLD)
 
     database.write(work)
+
+
+NAMED = "the MPPS names another patient than the order"
+
+
+@pytest.mark.parametrize("close", [HERE, Close(images="elsewhere")])
+def test_an_mpps_of_another_patient_leaves_its_order_to_a_person(database, close):
+    receive(database, message())
+    write(database, did(rows.store, "1.1", STUDY, at=NOW))
+    complete(database, "S1", listed=["1.1"], flags=[NAMED])
+    for day in (1, 2, 40):
+        sweep(database, days(day), close)
+    waiting = rows.order(database)
+    assert (waiting.status, waiting.flags) == ("COMPLETED", [OTHER_PATIENT])
+    order = waiting.id
+    database.write(lambda s: closing.close(s, order, days(41), TOLD))
+    closed = rows.order(database)
+    assert (closed.status, closed.closed_by, closed.flags) == ("CLOSED", "hand", [])
+
+
+@pytest.mark.parametrize(
+    ("state", "by"), [("DISCONTINUED", "step"), ("COMPLETED", "hand")], ids=["over", "by hand"]
+)
+def test_an_mpps_that_binds_nobody_or_that_a_person_linked_stops_nothing(database, state, by):
+    receive(database, message())
+    write(
+        database,
+        did(rows.store, "1.1", STUDY, at=NOW),
+        did(rows.report, ["S1"], state, ["1.1"], at=NOW, by=by, flags=[NAMED]),
+    )
+    assert complete(database, "S1", listed=["1.1"]) is OrderState.CLOSED
 
 
 def test_every_step_of_an_order_counts(database):

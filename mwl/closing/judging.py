@@ -11,6 +11,7 @@ from mwl import config
 from mwl.closing import rows
 from mwl.closing_rules import (
     NOT_COME,
+    OTHER_PATIENT,
     QUARANTINED,
     UNLINKED,
     Rules,
@@ -32,7 +33,7 @@ Row = dict[str, Any]
 
 ASKED = NOT_COME
 # What a person who closes an order has answered.
-_ANSWERED = frozenset({NOT_COME, QUARANTINED, UNLINKED})
+_ANSWERED = frozenset({NOT_COME, OTHER_PATIENT, QUARANTINED, UNLINKED})
 
 
 def rules_of(close: config.Close) -> Rules:
@@ -76,6 +77,7 @@ def _judge(order: Row, works: dict[int, Work], rules: Rules, now: datetime) -> J
     ruling = rule(state, list(works.values()), now, rules)
     # A person is asked once.
     wanted = reasons(list(works.values())) if ruling.ask else []
+    wanted += [OTHER_PATIENT] if ruling.by_hand else []
     flags = [flag for flag in wanted if flag not in order["flags"]]
     return Judgement(silent, ruling, [work.state for work in works.values()], flags)
 

@@ -38,7 +38,8 @@ from mwl.db.tables import (
     Study,
 )
 from mwl.orders import FINAL, WAITING, StepState
-from mwl.performed import PerformedState
+from mwl.performed import LinkedBy, PerformedState
+from mwl.procedures.matching import OTHER_PATIENT
 from mwl.studies import ObjectState
 
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
@@ -104,7 +105,14 @@ _STEPS = Prepared(
     .order_by(_s.id)
 )
 _REPORTS = Prepared(
-    select(_link.scheduled_step, _performed.state, _performed.final_at, _performed.updated_at)
+    select(
+        _link.scheduled_step,
+        _link.by,
+        _performed.state,
+        _performed.final_at,
+        _performed.updated_at,
+        _performed.flags,
+    )
     .join(_PERFORMED, _link.performed_step == _performed.id)
     .join(_STEP, _link.scheduled_step == _s.id)
     .join(_PROCEDURE, _s.procedure == _r.id)
@@ -213,7 +221,13 @@ def _reported(work: Work, row: Any) -> Work:
         return replace(work, running=True)
     if row.state == PerformedState.COMPLETED:
         at = row.final_at or row.updated_at
-        return replace(work, listed_at=max(at, work.listed_at or at))
+        # Where a person has linked it, it is known whose it is.
+        is_other = OTHER_PATIENT in row.flags and row.by != LinkedBy.HAND
+        return replace(
+            work,
+            listed_at=max(at, work.listed_at or at),
+            other_patient=work.other_patient or is_other,
+        )
     return work
 
 
