@@ -30,11 +30,12 @@ from sqlmodel import Session
 from hl7 import ack, er7
 from hl7.mapping import Change, Envelope, Mapper, envelope
 from hl7.profile import Profile
-from mwl import charsets, journal, worklist
+from mwl import charsets, journal, procedures, worklist
 from mwl.db import Database
 from mwl.errors import Fault, Outage, Reason, Rejected
 from mwl.journal import Received, Settled, State
 from mwl.orders import OrderChange
+from mwl.outbox import Destinations
 from mwl.patients import PatientUpdate
 from mwl.worklist import Applied, Outcome
 
@@ -50,6 +51,7 @@ _STATES = (
     (Outcome.NOTED, State.NOTED),
 )
 _UNNAMED = Envelope()
+_NOBODY = Destinations()
 _BATCH_HEADERS = (b"FHS", b"BHS")  # 2.10.3
 _NO_HEADER = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
 _BATCH = Fault(Reason.SEQUENCE, "MSH", "a batch: not taken here; send its messages one by one")
@@ -70,7 +72,11 @@ class _Incoming(NamedTuple):
 
 
 class Inbound:
-    """The way in, for one profile. Threads share it."""
+    """The way in, for one profile. Threads share it.
+
+    `told` are the systems that hear when a message leaves nothing to be done of an order
+    that scanners have worked on.
+    """
 
     def __init__(  # noqa: PLR0913 - wired once, in app.py
         self,
@@ -78,6 +84,7 @@ class Inbound:
         profile: Profile,
         site_zone: ZoneInfo,
         *,
+        told: Destinations = _NOBODY,
         ack_timeout_s: float = 20.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: Callable[[float], None] = time.sleep,
@@ -86,6 +93,7 @@ class Inbound:
         self._mapper = Mapper(profile, site_zone)
         self._default_charset = profile.message.charset or None
         self._zone = site_zone
+        self._told = told
         self._ack_timeout_s = ack_timeout_s
         self._clock = clock
         self._pause = pause
@@ -177,7 +185,10 @@ class Inbound:
     def _change(self, session: Session, change: Change, incoming: _Incoming) -> Applied:
         now = incoming.received.received_at
         if isinstance(change, OrderChange):
-            return worklist.apply(session, change, now=now, zone=self._zone)
+            applied = worklist.apply(session, change, now=now, zone=self._zone)
+            if applied.ended and applied.order is not None:
+                procedures.tell_end(session, applied.order, applied.ended, self._told, now)
+            return applied
         if isinstance(change, PatientUpdate):
             return worklist.update_patient(session, change, now=now)
         return worklist.merge_patients(session, change, now=now)

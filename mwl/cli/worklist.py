@@ -12,6 +12,8 @@ from mwl.cli import frame
 from mwl.orders import OrderState, StepState
 
 if TYPE_CHECKING:
+    from mwl.config import Settings
+    from mwl.procedures import Effects
     from mwl.worklist.manual import Done, Which
 
 app = frame.app("See the worklist; add, change, cancel, reopen and import entries.")
@@ -172,11 +174,14 @@ def change(
 @app.command()
 def cancel(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
     """Take an entry from the scanners' lists; it stays on record as CANCELED."""
-    from mwl.worklist import manual
+    from mwl import procedures
 
-    which, now = _which(accession, step), frame.now()
-    with frame.database(frame.settings(context)) as database:
-        done = database.write(lambda session: manual.cancel(session, which, now=now))
+    which, now, given = _which(accession, step), frame.now(), frame.settings(context)
+    effects = _effects(given)
+    with frame.database(given) as database:
+        done = database.write(
+            lambda session: procedures.cancel(session, which, effects=effects, now=now)
+        )
     _report("cancelled", done)
 
 
@@ -203,11 +208,10 @@ def reopen(context: typer.Context, accession: Accession = "", step: StepId = "")
     One that was cancelled and scanned all the same becomes what the scanner told instead,
     and the RIS hears of it.
     """
-    from mwl import closing, procedures
-    from mwl.outbox import Destinations
+    from mwl import procedures
 
     which, now, given = _which(accession, step), frame.now(), frame.settings(context)
-    effects = closing.effects(given.close, Destinations.of(given.hl7.destination))
+    effects = _effects(given)
     with frame.database(given) as database:
         done = database.write(
             lambda session: procedures.reopen(session, which, effects=effects, now=now)
@@ -249,6 +253,13 @@ def _state(name: str | None) -> StepState | OrderState | None:
     if name.upper() in OrderState.__members__:
         return OrderState(name.upper())
     return frame.refuse(f"--status {name}: there is no such state; there are {_STATES}")
+
+
+def _effects(given: "Settings") -> "Effects":
+    from mwl import closing
+    from mwl.outbox import Destinations
+
+    return closing.effects(given.close, Destinations.of(given.hl7.destination))
 
 
 def _which(accession: str, step: str) -> "Which":

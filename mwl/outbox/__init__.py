@@ -6,7 +6,7 @@
 
 from mwl.outbox.courier import Courier, Deliver, Delivery, Done, Lost, Outcome, Park, Retry
 from mwl.outbox.destinations import Destination, Destinations
-from mwl.outbox.facts import Event, status_facts
+from mwl.outbox.facts import Event, status_facts, subject
 from mwl.outbox.listing import drop, listing, resend
 from mwl.outbox.rows import Kind, State, enqueue
 
@@ -29,4 +29,5 @@ __all__ = [
     "listing",
     "resend",
     "status_facts",
+    "subject",
 ]

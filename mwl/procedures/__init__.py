@@ -9,13 +9,14 @@ from mwl.procedures.effects import Effects
 from mwl.procedures.intake import start, update
 from mwl.procedures.late import link_unscheduled
 from mwl.procedures.listing import Received, get, listing
-from mwl.procedures.manual import Which, end, link, reopen
-from mwl.procedures.moving import derive_order
+from mwl.procedures.manual import Which, cancel, end, link, reopen
+from mwl.procedures.moving import derive_order, tell_end
 
 __all__ = [
     "Effects",
     "Received",
     "Which",
+    "cancel",
     "derive_order",
     "end",
     "get",
@@ -24,5 +25,6 @@ __all__ = [
     "listing",
     "reopen",
     "start",
+    "tell_end",
     "update",
 ]

@@ -20,7 +20,7 @@ from mwl.procedures.effects import Effects
 from mwl.procedures.intake import ended
 from mwl.procedures.late import attach
 from mwl.procedures.matching import Match
-from mwl.procedures.moving import as_reported, tell
+from mwl.procedures.moving import as_reported, tell, tell_end
 from mwl.worklist import manual
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
@@ -83,6 +83,21 @@ def end(  # noqa: PLR0913 - what ends how, by whom, when, and what follows
     performed |= {"state": state, "ended_by": by, "updated_at": now, "flags": flags}
     linked = matching.linked(matching.ask_linked(session.connection(), uid))
     return ended(session, performed, linked, effects, now)
+
+
+def cancel(
+    session: Session, which: manual.Which, *, effects: Effects, now: datetime
+) -> manual.Done:
+    """Cancel a step as `worklist.manual.cancel` does; raises Rejected as that.
+
+    If its order is done thereby, since scanners did the rest, that is told.
+    """
+    order, _ = manual.hold(session, which)
+    done = manual.cancel(session, which, now=now)
+    after, _ = manual.hold(session, which)
+    ended = OrderState(order["status"]), OrderState(after["status"])
+    tell_end(session, order["id"], ended, effects.told, now)
+    return done
 
 
 def reopen(

@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, exists, or_, select, text, update
 from sqlmodel import Session
 
 from mwl import outbox
 from mwl.db import Prepared
 from mwl.db.tables import (
+    Delivery,
     ImagingOrder,
     PerformedLink,
     PerformedStep,
@@ -34,6 +35,7 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PERFORMED = PerformedStep.__table__  # type: ignore[attr-defined]
+_DELIVERY = Delivery.__table__  # type: ignore[attr-defined]
 _LINK = PerformedLink.__table__  # type: ignore[attr-defined]
 
 _STATES = Prepared(
@@ -54,6 +56,25 @@ _OTHERS = Prepared(
             for column in (_PERFORMED.c.state, _PERFORMED.c.discontinuation)
         )
     ).where(_LINK.c.scheduled_step == bindparam("step"), _LINK.c.performed_step != bindparam("but"))
+)
+_ENDED_BY_MPPS = (StepState.COMPLETED, StepState.DISCONTINUED)
+_IS_OURS_TO_TELL = Prepared(
+    select(
+        or_(
+            exists(
+                select(_LINK.c.scheduled_step)
+                .join(_PERFORMED, _LINK.c.performed_step == _PERFORMED.c.id)
+                .join(_STEP, _LINK.c.scheduled_step == _STEP.c.id)
+                .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
+                .where(
+                    _PROCEDURE.c.imaging_order == bindparam("order_row"),
+                    _PERFORMED.c.final_at.is_not(None),
+                    or_(*(_STEP.c.state == text(f"'{state}'") for state in _ENDED_BY_MPPS)),
+                )
+            ),
+            exists(select(_DELIVERY.c.id).where(_DELIVERY.c.subject == bindparam("subject"))),
+        )
+    )
 )
 _MOVE = Prepared(
     update(_STEP)
@@ -148,6 +169,29 @@ def _settle(
     after = standing.settle(session.connection(), held, now, states)
     tell(session, held["id"], news(before, after), told, now)
     return after
+
+
+def tell_end(
+    session: Session,
+    order: int,
+    ended: tuple[OrderState, OrderState],
+    told: Destinations,
+    now: datetime,
+) -> None:
+    """Tell that an order has ended since what was left of it was taken away.
+
+    `ended` is its state before and after. Whoever cancelled the rest knows of that, not
+    that the work is done: all are told, provided that a scanner has ended a step of it, or
+    that something was told of it before. Holds the order.
+    """
+    events = news(*ended)
+    if not any(map(told.hear_of, events)):
+        return
+    conn = session.connection()
+    standing.hold(conn, order).first()
+    about = {"order_row": order, "subject": outbox.subject(order)}
+    if _IS_OURS_TO_TELL.scalar(conn, about):
+        tell(session, order, events, told, now)
 
 
 def tell(

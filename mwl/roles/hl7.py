@@ -6,6 +6,7 @@ from hl7.server import Limits, MllpServer
 from mwl.config import Settings, shipped
 from mwl.db import Database
 from mwl.listeners import Listeners
+from mwl.roles.following import effects
 from mwl.supervisor import DRAIN_S, Board, Child
 
 # A sender waits for its answer: one attempt must leave time for others.
@@ -28,6 +29,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         database,
         mapping_profile(settings),
         settings.site.zone_info,
+        told=effects(settings).told,
         ack_timeout_s=given.ack_timeout_s,
     )
     limits = Limits(

@@ -40,6 +40,12 @@ _STATES = (Action.CREATE, Action.UPDATE)
 _CREATES = (Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE)
 _ENDS = {Action.CANCEL: OrderState.CANCELED, Action.DISCONTINUE: OrderState.DISCONTINUED}
 
+# What its sender knows of an order once it has reported it.
+_REPORTED = {
+    Action.COMPLETE: OrderState.COMPLETED,
+    Action.DISCONTINUE: OrderState.DISCONTINUED,
+}
+
 
 def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInfo) -> Applied:
     """Apply `change`; `zone` is the site's, for the wall clock that scanners are shown.
@@ -163,7 +169,14 @@ def _next(
     }
     _UPDATE.send(conn, {**values, "row": order["id"]})
     outcome = Outcome.NOTED if change.action is Action.NOTE else Outcome.APPLIED
-    return Applied(outcome, order["id"], order["patient"], flags)
+    ended = _ended(order["status"], values["status"], change.action)
+    return Applied(outcome, order["id"], order["patient"], flags, ended)
+
+
+def _ended(before: str, after: str, action: Action) -> tuple[OrderState, OrderState] | None:
+    if before == after or after not in _REPORTED.values() or _REPORTED.get(action) == after:
+        return None
+    return OrderState(before or OrderState.SCHEDULED), OrderState(after)
 
 
 def _insert(  # noqa: PLR0913 - a row and where it comes from

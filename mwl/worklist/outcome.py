@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mwl.orders import OrderState
+
 
 class Outcome(StrEnum):
     """How a change ended that was not rejected."""
@@ -14,9 +16,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The outcome, the rows it is about, and what a person should see."""
+    """The outcome, the rows it is about, and what a person should see.
+
+    `ended` is the order's state before and after, where it has been done or given up now
+    and the change itself did not report that: it took away what was still to be done.
+    """
 
     outcome: Outcome
     order: int | None = None
     patient: int | None = None
     flags: list[str] = field(default_factory=list)
+    ended: tuple[OrderState, OrderState] | None = None
