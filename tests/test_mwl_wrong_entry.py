@@ -4,14 +4,14 @@ import pytest
 from sqlmodel import select
 
 from mwl import archive, procedures
-from mwl.archive.query import objects
+from mwl.archive.query import Level, Query, find, objects
 from mwl.db.tables import PerformedStep, Study
 from mwl.performed import PerformedState
 from mwl.procedures.wrong import FLAG, UNLISTED
 from mwl.studies import WRONG_ENTRY_REASON, Outcome
 from tests import archive_rows
 from tests.closing_rows import only, told
-from tests.test_mwl_closing_journey import IMAGES, UID
+from tests.test_mwl_closing_journey import IMAGES, STUDY, UID
 from tests.test_mwl_closing_journey import Site as Journey
 
 WRONG = "110514^DCM^Incorrect worklist entry selected"
@@ -84,6 +84,25 @@ def test_what_a_wrong_entry_lists_is_set_aside(site):
     assert site.served() == []
     left = site.study()
     assert (left.requested_procedure, left.matched_by) == (None, "wrong entry")
+
+
+def test_what_was_set_aside_is_not_found(site):
+    site.image(1)
+    found = [found_at(site, level) for level in Level]
+    assert found == [[("1", STUDY)], [("1", STUDY)], [("1", STUDY)]]
+    site.image(2)
+    assert found_at(site, Level.STUDY) == [("2", STUDY)]
+    site.was_wrong(IMAGES[:1])
+    assert [found_at(site, level) for level in Level] == found
+    site.begin(uid=PROPER)
+    site.was_wrong(IMAGES, uid=PROPER)
+    assert [found_at(site, level) for level in Level] == [[], [], []]
+
+
+def found_at(site, level):
+    with site.database.read() as session:
+        rows = find(session, Query(level, ("study_instances", "study_instance_uid")))
+        return [tuple(row[:2]) for row in rows]
 
 
 def test_what_comes_after_its_end_is_set_aside_too(site):

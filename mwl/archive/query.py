@@ -2,8 +2,8 @@
 
 The rules that this module bears (PS3.4 C.2.2.2, C.3.4, C.4.1):
 
-1. Only what is served is found: of an instance's objects one is, and a quarantined one
-   is nobody's but a person's.
+1. Only what is served is found: of an instance's objects one is at most, and a quarantined
+   one is nobody's but a person's. A study or a series that has nothing else is not found.
 2. A level's rows tell what lies above too; the keys of higher levels narrow it down.
 3. Date and time are matched apart; a time by its first six digits, whatever was sent.
 4. Rows come in the order in which they were first stored, and studies of certain dates by
@@ -101,6 +101,18 @@ def _counted(rows: FromClause, of: ColumnElement[bool]) -> Column:
 _below_series, _below = _SERIES.alias("below_series"), _INSTANCE.alias("below")
 _b = _below_series.c
 _all_below = _below_series.join(_below, _below.c.series == _b.id)
+_below_object = _OBJECT.alias("below_object")
+_IS_SERVED = _below_object.c.state == literal_column(f"'{ObjectState.SERVED}'")
+_served_below = _below.join(_below_object, (_below_object.c.instance == _below.c.id) & _IS_SERVED)
+_all_served = _below_series.join(_served_below, _below.c.series == _b.id)
+# What a row of a level must have to be found.
+_SHOWS = {
+    Level.STUDY: exists().select_from(_all_served).where(_b.study == _t.id),
+    Level.SERIES: exists().select_from(_served_below).where(_below.c.series == _s.id),
+    Level.IMAGE: exists()
+    .select_from(_below_object)
+    .where(_below_object.c.instance == _i.id, _IS_SERVED),
+}
 
 
 @lru_cache
@@ -123,7 +135,7 @@ def _columns(level: Level, dialect: str) -> Mapping[str, Column]:
         "modalities": _listed(_b.modality, _below_series, of_study, dialect),
         "sop_classes": _listed(_below.c.sop_class_uid, _all_below, of_study, dialect),
         "study_series": _counted(_below_series, of_study),
-        "study_instances": _counted(_all_below, of_study),
+        "study_instances": _counted(_all_served, of_study),
     }
     if level is Level.STUDY:
         return columns
@@ -137,7 +149,7 @@ def _columns(level: Level, dialect: str) -> Mapping[str, Column]:
         "series_time": _s.series_time,
         "station_name": _s.station_name,
         "request": _text(_s.request),  # JSON: [{keyword: value}]
-        "series_instances": _counted(_below, _below.c.series == _s.id),
+        "series_instances": _counted(_served_below, _below.c.series == _s.id),
     }
     if level is Level.SERIES:
         return columns
@@ -289,7 +301,7 @@ def _statement(
     page = (
         select(row)
         .select_from(_joined(level))
-        .where(after, *_conditions(level, dialect, shapes))
+        .where(after, _SHOWS[level], *_conditions(level, dialect, shapes))
         .order_by(*place)
         .limit(bindparam("limit"))
         .subquery("page")
