@@ -82,5 +82,16 @@ def test_a_person_finds_what_expired_and_brings_it_back(sqlite_database, mwl):
     assert listed(mwl) == {"SPS1": "SCHEDULED"}
 
 
+def test_a_person_finds_the_orders_that_ask_for_one(sqlite_database, mwl):
+    flags = [closing.ASKED]
+    sqlite_database.write(lambda s: insert_items(s, [item(1, order={"flags": flags}), item(2)]))
+    assert list(listed(mwl, "--flagged")) == ["SPS1"]
+    assert json.loads(mwl("worklist", "list", "--flagged", "--json"))["flags"] == flags
+    assert closing.ASKED in mwl("worklist", "list", "--flagged")
+    heading, first, second = (each.rstrip() for each in mwl("worklist", "list").splitlines())
+    assert heading.endswith("flags")
+    assert (first.endswith("!"), second.endswith("!")) == (True, False)
+
+
 def test_a_state_that_does_not_exist_is_refused_and_the_others_named(mwl):
     assert "EXPIRED, CLOSED" in mwl("worklist", "list", "--status", "LOST", code=2)

@@ -145,6 +145,20 @@ def test_what_cannot_be_told_closes_nothing(sqlite_database, monkeypatch):
     assert [each.status for each in orders(database)] == ["CLOSED"]
 
 
+def test_whom_it_concerns_is_told_once_which_order_misses_images(database):
+    database.write(lambda s: completed(s, 1, here=False))
+    with capture_logs() as logs:
+        for hours in (23, 25, 49):
+            closing.follow(database, HERE, NOW + timedelta(hours=hours), TOLD)
+    (told,) = (each for each in logs if each["event"] == "order.images_missing")
+    assert told == {
+        "event": "order.images_missing",
+        "log_level": "warning",
+        "order": orders(database)[0].id,
+        "reasons": [closing.ASKED],
+    }
+
+
 def test_what_waits_is_looked_at_ever_more_rarely(database):
     database.write(lambda s: completed(s, 1, here=False))
     waits = {

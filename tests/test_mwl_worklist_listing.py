@@ -36,6 +36,7 @@ def test_an_entry_tells_both_states_and_the_start_in_the_sites_zone(database):
         "start": "2030-07-02T09:30:00+02:00",
         "status": "HELD",
         "order_status": "SCHEDULED",
+        "flags": [],
     }
 
 
@@ -53,6 +54,16 @@ def test_states_that_only_orders_have_narrow_it_by_order(database):
         if state not in StepState.__members__:
             assert steps(database, status=state) == [f"SPS{number}"]
     assert [e["order_status"] for e in listing(database, zone=ZONE)] == list(OrderState)
+
+
+def test_what_a_person_should_see_is_told_and_can_be_asked_for(database):
+    odd = ["no start time", "Überraschung"]
+    insert(database, item(1), item(2, order={"flags": odd}), item(3, order={"flags": odd[:1]}))
+    found = {entry["sps_id"]: entry["flags"] for entry in listing(database, zone=ZONE)}
+    assert found == {"SPS1": [], "SPS2": odd, "SPS3": odd[:1]}
+    assert steps(database, flagged=True) == ["SPS2", "SPS3"]
+    assert steps(database, flagged=True, accession="ACC1") == []
+    assert steps(database, flagged=True, limit=1) == ["SPS2"]
 
 
 def test_all_pages_are_read_in_the_order_of_start(sqlite_database):

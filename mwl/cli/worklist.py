@@ -52,6 +52,7 @@ _COLUMNS = {
     "patient_id": "patient ID",
     "patient_name": "name",
     "sps_id": "step",
+    "flags": "flags",
 }
 
 
@@ -65,10 +66,16 @@ def list_(
         str | None,
         typer.Option(metavar="STATE", help=f"Only what is in this state: {_STATES}."),
     ] = None,
+    flagged: Annotated[
+        bool, typer.Option("--flagged", help="Only orders with a flag for a person; says why.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 1_000_000,
 ) -> None:
-    """List the entries, whatever their state, by start time."""
+    """List the entries, whatever their state, by start time.
+
+    An order with a flag for a person is marked with "!".
+    """
     from mwl.worklist.listing import listing
 
     given = frame.settings(context)
@@ -78,13 +85,17 @@ def list_(
             zone=given.site.zone_info,
             accession=accession,
             status=_state(status),
+            flagged=flagged,
             limit=limit,
         )
         if as_json:
             for entry in entries:
                 typer.echo(json.dumps(entry, ensure_ascii=False))
         else:
-            frame.print_table(_COLUMNS, entries)
+            # The marks tell where to look, and --flagged what for: the texts are long.
+            mark = "; ".join if flagged else lambda flags: "!" * bool(flags)
+            rows = ({**each, "flags": mark(each["flags"])} for each in entries)
+            frame.print_table(_COLUMNS, rows)
 
 
 @app.command()

@@ -81,6 +81,8 @@ def _look(
     if not judgement.acts:
         return judgement.ruling.check_at
     state = database.write(lambda session: consider(session, order, close, now, told))
+    if judgement.ruling.ask and judgement.flags:
+        log.warning("order.images_missing", order=order, reasons=judgement.flags)
     if state is OrderState.CLOSED:
         log.info("order.closed", order=order, by=str(judgement.ruling.route))
     return now

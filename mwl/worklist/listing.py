@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import Text, bindparam, cast, literal_column, or_, select
 
 from mwl.db import Database, Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
@@ -19,22 +19,27 @@ _procedure = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _step = ScheduledStep.__table__  # type: ignore[attr-defined]
 
 
-def listing(
+def listing(  # noqa: PLR0913 - the ways to narrow it, by name
     database: Database,
     *,
     zone: ZoneInfo,
     accession: str | None = None,
     status: StepState | OrderState | None = None,
+    flagged: bool = False,
     limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """List entries by start time, one dictionary a step, read page by page.
 
-    `status` is a step's or, of those that only orders have, its order's. `start` is ISO 8601
-    with the offset of `zone`; several stations are parted by a backslash, as on the wire.
-    Raises Outage.
+    `status` is a step's or, of those that only orders have, its order's. `flags` is what a
+    person should see of the order; `flagged` keeps the entries that have some. `start` is
+    ISO 8601 with the offset of `zone`; several stations are parted by a backslash, as on the
+    wire. Raises Outage.
     """
     statement = _statement(
-        accession is not None, isinstance(status, StepState), isinstance(status, OrderState)
+        accession is not None,
+        isinstance(status, StepState),
+        isinstance(status, OrderState),
+        flagged,
     )
     values = {"accession": accession, "status": status, "after_start": "", "after_id": 0}
     left = limit
@@ -62,11 +67,12 @@ def _entry(row: Any, zone: ZoneInfo) -> dict[str, Any]:
         "start": row.start_at.astimezone(zone).isoformat(),
         "status": row.state,
         "order_status": row.status,
+        "flags": row.flags,
     }
 
 
-@lru_cache(maxsize=6)
-def _statement(by_accession: bool, by_step: bool, by_order: bool) -> Prepared:
+@lru_cache(maxsize=12)
+def _statement(by_accession: bool, by_step: bool, by_order: bool, flagged: bool) -> Prepared:
     start = bindparam("after_start", type_=_step.c.start_local.type)
     statement = (
         select(
@@ -80,6 +86,7 @@ def _statement(by_accession: bool, by_step: bool, by_order: bool) -> Prepared:
             _step.c.start_at,
             _step.c.state,
             _order.c.status,
+            _order.c.flags,
             _step.c.start_local,
             _step.c.id,
         )
@@ -100,4 +107,6 @@ def _statement(by_accession: bool, by_step: bool, by_order: bool) -> Prepared:
         statement = statement.where(_step.c.state == bindparam("status"))
     if by_order:
         statement = statement.where(_order.c.status == bindparam("status"))
+    if flagged:
+        statement = statement.where(cast(_order.c.flags, Text) != literal_column("'[]'"))
     return Prepared(statement)
