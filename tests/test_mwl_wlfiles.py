@@ -93,6 +93,7 @@ def test_a_file_becomes_an_entry(database, tmp_path):
             "start": "2030-01-02T09:07:00+01:00",
             "status": "SCHEDULED",
             "order_status": "SCHEDULED",
+            "flags": [],
         }
     ]
     json.dumps(entries(database))
