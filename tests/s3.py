@@ -222,6 +222,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.passed = 0  # bytes towards the server
+        self._lock = threading.Lock()  # guards the sockets and whether more are taken
+        self._is_cut = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stall(self) -> None:
@@ -234,24 +236,33 @@ class Proxy:
 
     def cut(self) -> None:
         """Break every connection, and take no further one."""
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        with self._lock:
+            self._is_cut = True
+            for each in (self._listener, *self._sockets):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
         self._flowing.set()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._port))
-                self._sockets += [near, far]
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+                self._lead(near)
+
+    def _lead(self, near: socket.socket) -> None:
+        with self._lock:
+            if self._is_cut:
+                near.close()
+                return
+            far = socket.create_connection(("127.0.0.1", self._port))
+            self._sockets += [near, far]
+        for pair in ((near, far), (far, near)):
+            threading.Thread(target=self._pass, args=pair, daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
-        towards_server = sink.getpeername()[1] == self._port
         with contextlib.suppress(OSError):
+            towards_server = sink.getpeername()[1] == self._port
             while data := source.recv(65_536):
                 self._flowing.wait()
                 sink.sendall(data)
