@@ -7,18 +7,28 @@ that send orders, each spends a tenth less.
 """
 
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from struct import Struct
 from time import monotonic
+from typing import TypeVar
 
 _TIMEVAL = Struct("ll")  # seconds, microseconds; both 0: for ever
 _LONGEST_S = 1e9
-# A bound that is set already does for one that is a little shorter: until a deadline each
-# read has a little less time than the last.
-_ABOUT = 1.05
+# A bound is set this much longer than asked for, and then does for those that are about as
+# long: until a deadline each read has a little less time than the last.
+_SLACK = 1.05
+# A shorter bound that is still set does for the beginning of a long wait, which seldom lasts:
+# inside a message the next piece is due soon, between messages it may rest.
+_A_WHILE_S = 1.0
+
+T = TypeVar("T")
 
 
 class TimedSocket:
     """A connected socket that raises TimeoutError rather than wait for longer than it may.
+
+    A wait may last a tenth longer than it was asked for.
 
     Not for several threads at once, but for `shutdown`.
     """
@@ -32,19 +42,11 @@ class TimedSocket:
 
     def recv(self, size: int, within_s: float) -> bytes:
         """Read what is there, b"" at the end. OSError; TimeoutError: nothing came."""
-        self._bound_reads(within_s)
-        try:
-            return self._socket.recv(size)
-        except BlockingIOError:
-            raise TimeoutError from None
+        return self._read(lambda: self._socket.recv(size), within_s)
 
     def recv_into(self, buffer: memoryview, within_s: float) -> int:
         """Read what is there into `buffer`, 0 at the end. OSError, TimeoutError."""
-        self._bound_reads(within_s)
-        try:
-            return self._socket.recv_into(buffer)
-        except BlockingIOError:
-            raise TimeoutError from None
+        return self._read(lambda: self._socket.recv_into(buffer), within_s)
 
     def recv_waiting(self, buffer: memoryview) -> int | None:
         """Read what has come already, None if nothing has. OSError."""
@@ -75,23 +77,32 @@ class TimedSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def _bound_reads(self, seconds: float) -> None:
-        if not _does_for(self._read_s, seconds):
-            self._set(socket.SO_RCVTIMEO, seconds)
-            self._read_s = seconds
+    def _read(self, read: Callable[[], T], within_s: float) -> T:
+        began = monotonic()
+        if self._read_s is not None and _A_WHILE_S <= self._read_s < within_s:
+            with suppress(BlockingIOError):
+                return read()
+        left_s = within_s - (monotonic() - began)
+        if not _does_for(self._read_s, left_s):
+            self._read_s = self._set(socket.SO_RCVTIMEO, left_s)
+        try:
+            return read()
+        except BlockingIOError:
+            raise TimeoutError from None
 
     def _bound_writes(self, seconds: float) -> None:
         if not _does_for(self._write_s, seconds):
-            self._set(socket.SO_SNDTIMEO, seconds)
-            self._write_s = seconds
+            self._write_s = self._set(socket.SO_SNDTIMEO, seconds)
 
-    def _set(self, option: int, seconds: float) -> None:
+    def _set(self, option: int, seconds: float) -> float:
         if seconds <= 0:
             raise TimeoutError
-        micros = max(1, int(min(seconds, _LONGEST_S) * 1_000_000))
+        bound_s = min(seconds * _SLACK, _LONGEST_S)
+        micros = max(1, int(bound_s * 1_000_000))
         value = _TIMEVAL.pack(micros // 1_000_000, micros % 1_000_000)
         self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+        return bound_s
 
 
 def _does_for(is_set: float | None, seconds: float) -> bool:
-    return is_set is not None and 0 < seconds <= is_set <= seconds * _ABOUT
+    return is_set is not None and 0 < seconds <= is_set <= seconds * _SLACK**2

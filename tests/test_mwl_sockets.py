@@ -49,6 +49,11 @@ def test_the_bound_may_change_from_read_to_read(pair):
         timed.recv(1, SHORT_S)
 
 
+def test_a_shorter_bound_that_is_still_set_does_not_end_a_longer_wait(pair, monkeypatch):
+    monkeypatch.setattr("mwl.sockets._A_WHILE_S", SHORT_S / 2)
+    test_the_bound_may_change_from_read_to_read(pair)
+
+
 def test_looking_does_not_wait(pair):
     timed, theirs = pair
     buffer = memoryview(bytearray(8))

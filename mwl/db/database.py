@@ -71,8 +71,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections and locks."""
-        if isinstance(self._writes, Transactions):
-            self._writes.close()
+        self._writes.close()
         self._writer.dispose()
         self._reader.dispose()
         if self._gate is not None:

@@ -6,7 +6,7 @@ An engine belongs to one process: create it after the fork.
 import os
 import select
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -95,11 +95,11 @@ def _sqlite(path: Path, connect: Callable[[], Any], begin: str, **pool: Any) -> 
     # An unlinked file can be written for ever without an error, and nothing of it stays.
     @event.listens_for(engine, "connect")
     def note_file(_: Any, record: Any) -> None:
-        record.info["file"] = _identity(path)
+        record.info["path"], record.info["file"] = path, _identity(path)
 
     @event.listens_for(engine, "checkout")
     def check_file(_: Any, record: Any, __: Any) -> None:
-        if record.info["file"] != _identity(path):
+        if not _is_same_file(record.info):
             raise DisconnectionError("the database file was replaced or removed")
 
     @event.listens_for(engine, "begin")
@@ -108,6 +108,15 @@ def _sqlite(path: Path, connect: Callable[[], Any], begin: str, **pool: Any) -> 
         raw.execute(begin)
 
     return engine
+
+
+def is_current(connection: Connection) -> bool:
+    """Tell whether a connection that was kept since, to SQLite, has the database's file still."""
+    return _is_same_file(connection.info)
+
+
+def _is_same_file(info: Mapping[str, Any]) -> bool:
+    return bool(info["file"] == _identity(info["path"]))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
+from mwl.db.engine import is_current
 from mwl.db.faults import outage
 from mwl.db.gate import FileGate
 from mwl.db.session import WriteSession
@@ -62,6 +63,14 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._queue: deque[_Ticket] = deque()
         self._leader: int | None = None
+        # Between groups the leader's; to give it back and take it again would be a quarter
+        # of a transaction's time.
+        self._connection: Connection | None = None
+
+    def close(self) -> None:
+        """Give up the connection. Nobody may write any more."""
+        if self._connection is not None:
+            self._connection.close()
 
     def write(self, work: Callable[[Session], Any]) -> Any:
         """Run `work` and return its result once it is on disk. Raises what it raises, Outage."""
@@ -133,30 +142,43 @@ class GroupCommit:
                 self._leader = None
 
     def _transact(self, group: list[_Ticket]) -> None:
+        connection = self._connected()
+        try:
+            self._settle(group, connection)
+        except BaseException:
+            # Whatever state it is in, nobody shall meet it there.
+            self._connection = None
+            connection.invalidate()
+            connection.close()
+            raise
+
+    def _connected(self) -> Connection:
+        connection, self._connection = self._connection, None
+        if connection is not None and not is_current(connection):
+            connection.close()
+            connection = None
+        self._connection = connection or self._engine.connect()
+        return self._connection
+
+    def _settle(self, group: list[_Ticket], connection: Connection) -> None:
         end = time.monotonic() + _LONGEST_S
-        with self._engine.connect() as connection:
-            try:
-                raw = connection.connection.driver_connection
-                assert raw is not None
-                left_s = max(0.0, group[0].deadline - time.monotonic())
-                raw.execute(f"PRAGMA busy_timeout = {int(left_s * 1000)}")
-                transaction = connection.begin()
-                session = WriteSession(connection)
-                # The first needs no savepoint: before it there is nothing to keep.
-                if not _perform(group[0], session):
-                    transaction.rollback()
-                    return
-                session.share()
-                while len(group) < _MOST_WORKS and time.monotonic() < end and self._take(group):
-                    _perform_apart(group[-1], session, raw)
-                _ensure_open(raw)
-                transaction.commit()
-                for member in group:
-                    member.settled = True
-            except BaseException:
-                # Whatever state it is in, nobody shall meet it there.
-                connection.invalidate()
-                raise
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        left_s = max(0.0, group[0].deadline - time.monotonic())
+        raw.execute(f"PRAGMA busy_timeout = {int(left_s * 1000)}")
+        transaction = connection.begin()
+        session = WriteSession(connection)
+        # The first needs no savepoint: before it there is nothing to keep.
+        if not _perform(group[0], session):
+            transaction.rollback()
+            return
+        session.share()
+        while len(group) < _MOST_WORKS and time.monotonic() < end and self._take(group):
+            _perform_apart(group[-1], session, raw)
+        _ensure_open(raw)
+        transaction.commit()
+        for member in group:
+            member.settled = True
 
     def _take(self, group: list[_Ticket]) -> bool:
         with self._mutex:

@@ -17,15 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mwl.errors import Outage
-from mwl.objects import keys
+from mwl.objects import direct, keys
 from mwl.objects.space import Space
 from mwl.objects.store import Full, Missing
 
-# What the kernel is given at once. Smaller pieces are gathered, for each call costs and gives
-# way to other threads (512 KiB in pieces of 4 KiB: 465 µs, of 16 KiB: 228, of 64 KiB: 145).
-# Larger ones are cut: for them it wants memory in one stretch, and where the machine is a
-# virtual one that may be memory its host has to find first (of 128 KiB: 1,190).
-_PIECE = 64 * 1024
 _READ = 256 * 1024
 # A folder's files before the next one is taken: a million objects are a thousand folders.
 _FILES_A_FOLDER = 1000
@@ -40,6 +35,7 @@ class LocalStore:
         """Prepare to use `root`, without touching it."""
         self._root = root
         self._space = Space(root, min_free_bytes)
+        self._buffers = direct.Buffers()
         self._taking = threading.Lock()
         self._folder: _Folder | None = None
 
@@ -51,7 +47,7 @@ class LocalStore:
             folder = self._current()
             self._space.take(0, ahead=expected or 0)
             try:
-                return _FileWriter(folder, self._space, self._forget)
+                return _FileWriter(folder, self._space, self._buffers, self._forget)
             except OSError:
                 self._forget(folder)
                 raise
@@ -167,33 +163,47 @@ class _Folder:
 
 
 class _FileWriter:
-    """A file being written; see `Writer`."""
+    """A file being written; see `Writer`.
 
-    def __init__(self, folder: _Folder, space: Space, forget: Callable[[_Folder], None]) -> None:
+    Bytes are gathered in a buffer: each call of the kernel costs, and gives way to others.
+    """
+
+    def __init__(
+        self,
+        folder: _Folder,
+        space: Space,
+        buffers: direct.Buffers,
+        forget: Callable[[_Folder], None],
+    ) -> None:
         self._folder = folder
         self._space = space
+        self._buffers = buffers
         self._forget = forget
         self._name = keys.new_name()
         self.key = f"{folder.name}/{self._name}"
-        self._waiting = bytearray()
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(self._name, flags, 0o600, dir_fd=folder.descriptor)
+        self._buffer = buffers.take()
+        self._filled = 0
         self._removable = True
         self._broken = False
 
     def write(self, data: bytes | memoryview) -> None:
-        if len(data) < _PIECE:
-            self._waiting += data
-            if len(self._waiting) < _PIECE:
-                return
-            data = b""
-        with self._unbroken():
-            self._flush()
-            self._hand_over(data)
+        with memoryview(data) as source:
+            done = 0
+            while done < len(source):
+                if self._filled == direct.BUFFER_BYTES:
+                    with self._unbroken():
+                        self._empty()
+                piece = source[done : done + direct.BUFFER_BYTES - self._filled]
+                end = self._filled + len(piece)
+                self._buffer[self._filled : end] = piece
+                self._filled = end
+                done += len(piece)
 
     def finish(self) -> None:
         with self._unbroken():
-            self._flush()
+            self._empty()
             os.fdatasync(self._descriptor)
             self._close()
             try:
@@ -208,7 +218,6 @@ class _FileWriter:
             self._close()
         if self._removable:
             self._removable = False
-            self._waiting.clear()
             with suppress(OSError):
                 os.unlink(self._name, dir_fd=self._folder.descriptor)
 
@@ -222,20 +231,17 @@ class _FileWriter:
             yield
         self._broken = False
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, bytearray()
-        self._hand_over(waiting)
-
-    def _hand_over(self, data: bytes | bytearray | memoryview) -> None:
-        self._space.take(len(data))
-        done = 0
-        with memoryview(data) as piece:
-            while done < len(piece):
-                done += os.write(self._descriptor, piece[done : done + _PIECE])
+    def _empty(self) -> None:
+        """Hand over to the kernel what the buffer holds."""
+        size, self._filled = self._filled, 0
+        self._space.take(size)
+        with memoryview(self._buffer) as whole, whole[:size] as data:
+            direct.append(self._descriptor, data)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
+            self._buffers.give_back(self._buffer)
             os.close(descriptor)
 
 
