@@ -5,6 +5,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def objects(archive: Archive, tmp_path: Path) -> ObjectStore:
 
 
 def put(objects: ObjectStore, data: bytes, piece: int = 16_384) -> str:
-    writer = objects.create(len(data))
+    writer = objects.create(expected=len(data))
     for at in range(0, len(data), piece):
         writer.write(memoryview(data)[at : at + piece])
     writer.finish()
@@ -74,6 +75,17 @@ def fill(writer: Writer, pieces: int, size: int) -> None:
 
 def get(objects: ObjectStore, key: str, start: int = 0, length: int | None = None) -> bytes:
     return b"".join(objects.read(key, start, length))
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, MIB, 2 * MIB + 5])
+def test_what_follows_the_head_is_hashed(objects: ObjectStore, size: int) -> None:
+    data = os.urandom(size)
+    writer = objects.create(b"a head")
+    for at in range(0, size, 100_000):
+        writer.write(memoryview(data)[at : at + 100_000])
+    writer.finish()
+    assert writer.sha256 == sha256(data).digest()
+    assert get(objects, writer.key) == b"a head" + data
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 300_001, 5 * MIB - 1, 5 * MIB, 16 * MIB + 7])

@@ -436,10 +436,10 @@ class Troubled(LocalStore):
         super().__init__(root, 0)
         self.place, self.error = place, error
 
-    def create(self, expected: int | None = None) -> Any:
+    def create(self, head: bytes = b"", *, expected: int | None = None) -> Any:
         if self.place == "create":
             raise self.error
-        writer = super().create(expected)
+        writer = super().create(head, expected=expected)
         if self.place:
             setattr(writer, self.place, self._fail)
         return writer

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from mwl.config import Archive
@@ -59,8 +60,13 @@ class CloudStore:
         with refusals(self._bucket):
             return bucket.connect(self._bucket, self._archive, downloads=downloads)
 
-    def create(self, expected: int | None = None) -> "_Upload":  # noqa: ARG002 - it has room
-        return _Upload(self._store, self._bucket)
+    def create(
+        self,
+        head: bytes = b"",
+        *,
+        expected: int | None = None,  # noqa: ARG002 - a bucket has room
+    ) -> "_Upload":
+        return _Upload(self._store, self._bucket, head)
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         keys.checked(key)
@@ -154,13 +160,14 @@ class CloudStore:
 class _Upload:
     """An object on its way into a bucket; see `mwl.objects.Writer`."""
 
-    def __init__(self, store: "ObjectStore", where: bucket.Bucket) -> None:
+    def __init__(self, store: "ObjectStore", where: bucket.Bucket, head: bytes) -> None:
         import obstore
 
         self.key = f"{keys.new_folder()}/{keys.new_name()}"
         self._store = store
         self._bucket = where
-        self._waiting = bytearray()
+        self._waiting = bytearray(head)
+        self._hash = sha256()
         self._file: WritableFile | None
         with refusals(where):
             self._file = obstore.open_writer(
@@ -168,8 +175,13 @@ class _Upload:
             )
         self._broken = False
 
+    @property
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
     def write(self, data: bytes | memoryview) -> None:
         self._waiting += data
+        self._hash.update(data)
         if len(self._waiting) >= _PIECE:
             with self._unbroken() as file:
                 self._flush(file)

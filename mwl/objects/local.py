@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mwl.errors import Outage
 from mwl.objects import direct, keys
+from mwl.objects.hashing import Digest
 from mwl.objects.space import Space
 from mwl.objects.store import Full, Missing
 
@@ -42,15 +43,17 @@ class LocalStore:
     def __repr__(self) -> str:
         return f"LocalStore({str(self._root)!r})"
 
-    def create(self, expected: int | None = None) -> "_FileWriter":
+    def create(self, head: bytes = b"", *, expected: int | None = None) -> "_FileWriter":
         with _outages(self._root):
             folder = self._current()
             self._space.take(0, ahead=expected or 0)
             try:
-                return _FileWriter(folder, self._space, self._buffers, self._forget)
+                writer = _FileWriter(folder, self._space, self._buffers, self._forget)
             except OSError:
                 self._forget(folder)
                 raise
+        writer.begin(head)
+        return writer
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         path = self._path(key)
@@ -184,9 +187,19 @@ class _FileWriter:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(self._name, flags, 0o600, dir_fd=folder.descriptor)
         self._buffer = buffers.take()
-        self._filled = 0
+        self._filled = self._hashed = 0  # bytes of the buffer
+        self._digest = Digest()
         self._removable = True
         self._broken = False
+
+    @property
+    def sha256(self) -> bytes:
+        return self._digest.digest()
+
+    def begin(self, head: bytes) -> None:
+        """Take what is not hashed."""
+        self.write(head)
+        self._hashed = self._filled
 
     def write(self, data: bytes | memoryview) -> None:
         with memoryview(data) as source:
@@ -195,6 +208,7 @@ class _FileWriter:
                 if self._filled == direct.BUFFER_BYTES:
                     with self._unbroken():
                         self._empty()
+                    self._digest.wait()
                 piece = source[done : done + direct.BUFFER_BYTES - self._filled]
                 end = self._filled + len(piece)
                 self._buffer[self._filled : end] = piece
@@ -235,12 +249,15 @@ class _FileWriter:
         """Hand over to the kernel what the buffer holds."""
         size, self._filled = self._filled, 0
         self._space.take(size)
+        hashed, self._hashed = self._hashed, 0
         with memoryview(self._buffer) as whole, whole[:size] as data:
+            self._digest.begin(data[hashed:])
             direct.append(self._descriptor, data)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
+            self._digest.wait()
             self._buffers.give_back(self._buffer)
             os.close(descriptor)
 

@@ -20,6 +20,10 @@ class Writer(Protocol):
 
     key: str  # ours: from random bytes alone
 
+    @property
+    def sha256(self) -> bytes:
+        """The digest of all that was written behind the head, once it is finished."""
+
     def write(self, data: bytes | memoryview) -> None:
         """Append; `data` may be reused afterwards. Raises Full, Outage."""
 
@@ -36,8 +40,11 @@ class Writer(Protocol):
 class ObjectStore(Protocol):
     """Objects by key. Threads may share it; it opens what it needs when first used."""
 
-    def create(self, expected: int | None = None) -> Writer:
-        """Begin a new object, of `expected` bytes if that is known. Raises Full, Outage."""
+    def create(self, head: bytes = b"", *, expected: int | None = None) -> Writer:
+        """Begin a new object with `head`, which may be some KiB.
+
+        `expected` is its length in bytes, if that is known. Raises Full, Outage.
+        """
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Give its bytes from `start`, `length` of them or all that follow, in pieces.

@@ -1,6 +1,4 @@
-"""One data set as it comes: hashed, looked through and written, and never whole in memory."""
-
-import hashlib
+"""One data set as it comes: looked through and written, and never whole in memory."""
 
 from mwl.net.dimse import Context
 from mwl.objects import ObjectStore, Writer
@@ -31,7 +29,6 @@ class Incoming:
         self.data_set_offset = self.size = 0  # of the file, in bytes
         self._objects = objects
         self._writer: Writer | None = None
-        self._hash = hashlib.sha256()
         self._scanner = _scanner(context.transfer_syntax)
         self._error: Exception | None = None
 
@@ -41,8 +38,9 @@ class Incoming:
 
     @property
     def sha256(self) -> bytes:
-        """The digest of the data set as received."""
-        return self._hash.digest()
+        """The digest of the data set as received, once it is durable."""
+        assert self._writer is not None
+        return self._writer.sha256
 
     @property
     def key(self) -> str:
@@ -61,7 +59,6 @@ class Incoming:
         try:
             writer = self._writer or self._begin()
             self._scanner.feed(fragment)
-            self._hash.update(fragment)
             writer.write(fragment)
         except Exception as error:  # is answered when the whole request is here
             self.fail(error)
@@ -86,12 +83,11 @@ class Incoming:
             self._writer.discard()
 
     def _begin(self) -> Writer:
-        writer = self._writer = self._objects.create()
         context = self.context
         head = file_header(
             context.abstract_syntax, self.sop_instance, context.transfer_syntax, self.source
         )
-        writer.write(head)
+        writer = self._writer = self._objects.create(head)
         self.data_set_offset = self.size = len(head)
         return writer
 

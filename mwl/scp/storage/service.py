@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
@@ -111,9 +112,11 @@ class StorageService:
         if not isinstance(sink, Incoming):
             return NO_DATA_SET
         try:
-            received = self._received(sink, sink.header())
+            header = sink.header()
+            study, series = _study_and_series(sink, header)
+            described = attributes(header, big=sink.is_big)
             sink.finish()
-            return self._indexed(received)
+            return self._indexed(self._received(sink, study, series, described))
         except Exception as error:
             sink.fail(error)  # what was written is gone before anybody is told
             answer = answer_to(error)
@@ -124,15 +127,10 @@ class StorageService:
                 log.warning("storage.outage", error=str(error))
             return answer
 
-    def _received(self, incoming: Incoming, header: Header) -> Received:
-        values, context = header.values, incoming.context
-        if plain(values, SOP_CLASS_UID) != context.abstract_syntax:
-            raise mismatch("SOP Class UID is not the command's", SOP_CLASS_UID)
-        if plain(values, SOP_INSTANCE_UID) != incoming.sop_instance:
-            raise mismatch("SOP Instance UID is not the command's", SOP_INSTANCE_UID)
-        study, series = plain(values, STUDY_INSTANCE_UID), plain(values, SERIES_INSTANCE_UID)
-        _require_uid(study, "Study Instance UID", STUDY_INSTANCE_UID)
-        _require_uid(series, "Series Instance UID", SERIES_INSTANCE_UID)
+    def _received(
+        self, incoming: Incoming, study: str, series: str, described: dict[str, Any]
+    ) -> Received:
+        context = incoming.context
         return Received(
             study_instance_uid=study,
             series_instance_uid=series,
@@ -144,7 +142,7 @@ class StorageService:
             size=incoming.size,
             data_set_offset=incoming.data_set_offset,
             sha256=incoming.sha256,
-            attributes=attributes(header, big=incoming.is_big),
+            attributes=described,
             received_at=self.clock(),
         )
 
@@ -167,6 +165,19 @@ class StorageService:
     def _forget(self, key: str) -> None:
         with suppress(Outage):  # then `mwl verify` finds it
             self.objects.delete(key)
+
+
+def _study_and_series(incoming: Incoming, header: Header) -> tuple[str, str]:
+    """Tell their UIDs. Raises Refused where the data set is not what its command says."""
+    values = header.values
+    if plain(values, SOP_CLASS_UID) != incoming.context.abstract_syntax:
+        raise mismatch("SOP Class UID is not the command's", SOP_CLASS_UID)
+    if plain(values, SOP_INSTANCE_UID) != incoming.sop_instance:
+        raise mismatch("SOP Instance UID is not the command's", SOP_INSTANCE_UID)
+    study, series = plain(values, STUDY_INSTANCE_UID), plain(values, SERIES_INSTANCE_UID)
+    _require_uid(study, "Study Instance UID", STUDY_INSTANCE_UID)
+    _require_uid(series, "Series Instance UID", SERIES_INSTANCE_UID)
+    return study, series
 
 
 def _require_uid(uid: str, name: str, tag: int) -> None:
