@@ -1,8 +1,9 @@
-"""Hold the archive's index against the bytes that are there, both ways; change nothing.
+"""Hold the archive's index against the bytes that are there, both ways.
 
 Every row must have its object, of its size and, looked at deeply, of its bytes. Every object
 must have a row: one that has none is what a process left that died in the middle, or one
-that is on its way this moment, which its age tells.
+that is on its way this moment, which its age tells. Nobody was told that the former is
+kept, so whoever asks for it may have it removed; nothing else is changed.
 
 Reads page by page, so that a million instances need no more memory than a thousand and no
 transaction is long; what is found wrong is looked at again before it is told, for the
@@ -12,7 +13,7 @@ archive goes on meanwhile.
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -46,6 +47,7 @@ class Problem(StrEnum):
     UNREADABLE = "unreadable"
     UNREFERENCED = "unreferenced"
     ON_ITS_WAY = "on its way"  # nothing wrong: its row comes in a moment
+    REMOVED = "removed"  # was unreferenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Finding:
 
     @property
     def is_wrong(self) -> bool:
-        return self.problem is not Problem.ON_ITS_WAY
+        return self.problem not in {Problem.ON_ITS_WAY, Problem.REMOVED}
 
 
 class Tally:
@@ -96,6 +98,14 @@ def findings(
     """
     yield from _of_rows(database, objects, deep, tally)
     yield from _of_keys(database, objects, now, tally)
+
+
+def cleared(objects: ObjectStore, found: Finding) -> Finding:
+    """Remove what was found if no row names it, and tell that. Raises Outage."""
+    if found.problem is not Problem.UNREFERENCED:
+        return found
+    objects.delete(found.key)
+    return replace(found, problem=Problem.REMOVED)
 
 
 _ROWS = (

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,22 @@ def test_an_image_on_its_way_is_not_wrong(
     assert done.stdout.endswith("all well, 1 on their way\n")
 
 
+def test_what_no_row_names_is_removed_where_that_is_asked_for(
+    tmp_path: Path, kept: Kept, where: dict[str, str]
+) -> None:
+    young, old = put(kept.objects, b"x"), put(kept.objects, b"y")
+    a_day_ago = time.time() - 86_400
+    os.utime(tmp_path / "objects" / old, (a_day_ago, a_day_ago))
+    done = mwl(tmp_path, "verify", **where)
+    assert (done.returncode, done.stdout.count("unreferenced")) == (1, 1)
+    done = mwl(tmp_path, "verify", "--remove-unreferenced", **where)
+    assert done.returncode == 0
+    assert re.search(rf"^note   removed +{old}  -  written ", done.stdout, re.MULTILINE)
+    assert done.stdout.endswith("5 in the store: all well, 1 on their way, 1 removed\n")
+    assert young in list(kept.objects.keys())
+    assert "4 in the store: all well" in mwl(tmp_path, "verify", "--deep", **where).stdout
+
+
 def test_json_is_an_object_a_line(tmp_path: Path, kept: Kept, where: dict[str, str]) -> None:
     gone = kept.add(10)
     kept.objects.delete(gone)
@@ -85,6 +102,7 @@ def test_json_is_an_object_a_line(tmp_path: Path, kept: Kept, where: dict[str, s
         "deep": False,
         "wrong": 1,
         "on_their_way": 0,
+        "removed": 0,
     }
 
 

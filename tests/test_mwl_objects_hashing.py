@@ -33,6 +33,7 @@ def test_who_finds_no_idle_thread_is_told_so() -> None:
     assert Beside(0).take(Digest(), memoryview(PIECES[1])) is None
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_process_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "_beside", Beside(1))
     assert made() == WANTED

@@ -24,6 +24,13 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every image and hash it again; this takes long.")
     ] = False,
+    remove: Annotated[
+        bool,
+        typer.Option(
+            "--remove-unreferenced",
+            help="Remove what no row of the index names: nobody was told that it is kept.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, the last one the sum.")
     ] = False,
@@ -32,8 +39,9 @@ def verify(
 
     Each image that is missing, has another length, can't be read or, with --deep, has other
     bytes is named, and so is what no row of the index names. An image younger than an hour
-    that no row names is on its way, perhaps, and not wrong. Nothing is changed. The exit
-    code is 1 if anything is wrong.
+    that no row names is on its way, perhaps, and not wrong. An older one is what is left of
+    a C-STORE that was not answered with success; nothing is changed unless it is to be
+    removed. The exit code is 1 if anything is wrong.
     """
     given = frame.settings(context)
     from mwl import verify as service
@@ -47,7 +55,8 @@ def verify(
         looked = service.findings(database, objects, deep=deep, now=frame.now(), tally=tally)
         # Closed at once where it is interrupted: threads read for it.
         with closing(looked), _bar(tally, rows, size if deep else 0) as aside:
-            for finding in looked:
+            for each in looked:
+                finding = service.cleared(objects, each) if remove else each
                 found.add(finding)
                 with aside():
                     tell(finding)
@@ -57,15 +66,16 @@ def verify(
 
 
 class _Sum:
-    """How many are wrong, and how many on their way."""
+    """How many are wrong, how many on their way, and how many were removed."""
 
     def __init__(self) -> None:
-        self.wrong = 0
-        self.on_their_way = 0
+        self.wrong = self.on_their_way = self.removed = 0
 
     def add(self, finding: "Finding") -> None:
+        is_removed = finding.problem == "removed"
         self.wrong += finding.is_wrong
-        self.on_their_way += not finding.is_wrong
+        self.removed += is_removed
+        self.on_their_way += not (finding.is_wrong or is_removed)
 
 
 def _tell(finding: "Finding") -> None:
@@ -94,10 +104,12 @@ def _tell_sum(as_json: bool, deep: bool, tally: "Tally", found: _Sum) -> None:
             "deep": deep,
             "wrong": found.wrong,
             "on_their_way": found.on_their_way,
+            "removed": found.removed,
         }
         typer.echo(json.dumps(entry))
         return
     way = f", {found.on_their_way} on their way" if found.on_their_way else ""
+    way += f", {found.removed:,} removed" if found.removed else ""
     how = f"read again ({tally.bytes_read:,} bytes)" if deep else "looked for"
     typer.echo(
         f"{tally.rows:,} images of the index {how}, {tally.keys:,} in the store: "

@@ -3,12 +3,12 @@
 import os
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.bench.archives import orthanc, storescp
 from tests.bench.measure import Result, at_most
-from tests.bench.sender import rate, send_huge
+from tests.bench.sender import fetch_huge, rate, send_huge
 from tests.serving import Serving, served
 
 _ROUNDS = 7
@@ -54,12 +54,22 @@ def contest(ports: Sequence[int], associations: int, rounds: int = _ROUNDS) -> l
 
 
 def _memory(server: Serving) -> Iterator[Result]:
+    port = server.ports["dicom"]
+    studies: list[str] = []
+    more = _growth_mb(server, lambda: studies.append(send_huge(port, _HUGE_BYTES)))
+    yield at_most("memory of an instance of 2 GiB coming in, more", more, "MB", 64)
+    sizes: list[int] = []
+    more = _growth_mb(server, lambda: sizes.append(fetch_huge(port, studies[0])))
+    assert sizes[0] > _HUGE_BYTES
+    yield at_most("memory of the same going out, more", more, "MB", 64)
+
+
+def _growth_mb(server: Serving, work: Callable[[], None]) -> float:
     (pid,) = server.pids("dicom")
     before = _resident_bytes(pid, "VmRSS")
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak counts from now on
-    send_huge(server.ports["dicom"], _HUGE_BYTES)
-    more = (_resident_bytes(pid, "VmHWM") - before) / 1024**2
-    yield at_most("memory of an instance of 2 GiB, more", more, "MB", 64)
+    work()
+    return (_resident_bytes(pid, "VmHWM") - before) / 1024**2
 
 
 def _resident_bytes(pid: int, name: str) -> int:

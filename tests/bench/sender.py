@@ -18,9 +18,10 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from mwl.net.codec import COMMAND, LAST, encode_value
-from mwl.net.dimse import CommandField, Element, encode_command
+from mwl.net.dimse import CommandField, Element, decode_command, encode_command
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN
 from tests.dicom_client import DicomClient, status
+from tests.retriever import Retriever
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PIXEL_BYTES = 512 * 1024
@@ -82,9 +83,10 @@ class Sender:
             assert status(client.read_message()[0]) == 0
 
 
-def send_huge(port: int, pixel_bytes: int) -> None:
-    """Store one instance of so many bytes of pixels, in as little memory."""
-    head = _encoded(next(_numbers), 0)
+def send_huge(port: int, pixel_bytes: int) -> str:
+    """Store one instance of so many bytes of pixels, in as little memory; tell its study."""
+    series = next(_numbers)
+    head = _encoded(series, 0)
     head = head[: -_PIXEL_DATA.size] + _PIXEL_DATA.pack(0x7FE0, 0x0010, b"OW", pixel_bytes)
     own = f"{_ROOT}.{next(_numbers)}"
     piece = os.urandom(_MOST_PDU_BYTES - 6 & ~1)
@@ -97,6 +99,27 @@ def send_huge(port: int, pixel_bytes: int) -> None:
             client.send(whole)
         client.send(encode_value(1, LAST, piece[:rest]))
         assert status(client.read_message()[0]) == 0
+    return f"{_ROOT}.1.{series}"
+
+
+def fetch_huge(port: int, study: str) -> int:
+    """Retrieve a study of one instance by C-GET and drop its bytes; tell how many they were."""
+    with DicomClient(("127.0.0.1", port), 60) as client:
+        storage = [(CT, EXPLICIT_VR_LITTLE_ENDIAN)]
+        retriever = Retriever(client, storage, max_pdu_bytes=_MOST_PDU_BYTES)
+        retriever.ask("STUDY", StudyInstanceUID=study)
+        _, body = client.read_frame()
+        command = decode_command(bytes(body[6:]))
+        size, is_last = 0, 0
+        while not is_last:
+            _, body = client.read_frame()
+            size += len(body) - 6
+            is_last = body[5] & LAST
+        client.send(retriever.stored(command))
+        while retriever.step() is None:
+            pass
+        assert status(retriever.responses[-1]) == 0
+        return size
 
 
 def rate(port: int, associations: int, count: int) -> float:
