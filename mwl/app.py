@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from mwl import devices
+from mwl import accounts, devices
 from mwl.config import Settings
 from mwl.db import Database
 from mwl.db.migrate import upgrade, wait_for_revision
@@ -42,6 +42,7 @@ def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], No
             Role(name, partial(_RUNNERS[name], settings, listeners, board)) for name in processes
         ]
         supervisor = Supervisor(roles, board, lambda: announce(banner(settings, listeners)))
+        ready = partial(prepare, settings, migrate="jobs" in chosen, announce=announce)
         # What a fork shares stays shared until somebody writes to it, and the collector
         # writes to whatever it looks at.
         gc.collect()
@@ -49,7 +50,7 @@ def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], No
         # An order makes some thousand objects and no cycles: looking for them every 700
         # took a tenth of the intake's time.
         gc.set_threshold(50_000, 20, 100)
-        return supervisor.run(partial(prepare, settings, migrate="jobs" in chosen), listeners.close)
+        return supervisor.run(ready, listeners.close)
 
 
 def make_data_dir(path: Path) -> None:
@@ -60,8 +61,11 @@ def make_data_dir(path: Path) -> None:
         raise ConfigError(f"data_dir: {path}: can't be created: {error.strerror}") from None
 
 
-def prepare(settings: Settings, *, migrate: bool) -> None:
-    """Make the database ready, and the devices of the settings known in it."""
+def prepare(settings: Settings, *, migrate: bool, announce: Callable[[str], None]) -> None:
+    """Make the database ready, and the devices of the settings known in it.
+
+    Where there is no account yet it makes one, and announces its password.
+    """
     url, data_dir = settings.database.url, settings.data_dir
     if migrate:
         upgrade(url, data_dir)
@@ -72,6 +76,12 @@ def prepare(settings: Settings, *, migrate: bool) -> None:
             return
         now = datetime.now(UTC)
         database.write(lambda session: devices.sync(session, settings.device, now=now))
+        password = database.write(lambda session: accounts.first_admin(session, now=now))
+    if password:
+        announce(
+            f"The web pages have one account now: admin, password {password}\n"
+            "It is told this once; it is changed at the first sign-in."
+        )
 
 
 def banner(settings: Settings, listeners: Listeners) -> str:
@@ -79,7 +89,7 @@ def banner(settings: Settings, listeners: Listeners) -> str:
     lines = {
         "DICOM": _where(listeners, "dicom", f"AE title {settings.dicom.ae_title}"),
         "HL7": _where(listeners, "hl7", "MLLP"),
-        "web": _where(listeners, "web", "/health/ready"),
+        "web": _where(listeners, "web", "http, sign in there"),
         "database": settings.database.shown,
         "data": str(settings.data_dir.absolute()),
     }

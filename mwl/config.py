@@ -201,6 +201,9 @@ class Web(_Table):
     host: Host = "127.0.0.1"
     port: ListenPort = 8080
     processes: Processes = 1
+    idle_min: Time = Field(default=30, gt=0, le=1_440)
+    session_h: Time = Field(default=12, gt=0, le=168)
+    behind_tls: bool = False
 
 
 class Site(_Table):

@@ -16,7 +16,7 @@ from mwl.db import Database
 from mwl.db.migrate import upgrade
 from tests import postgres
 
-pytest_plugins = ["tests.s3"]
+pytest_plugins = ["tests.s3", "tests.browser"]
 
 BACKENDS = ("sqlite", "postgresql")
 

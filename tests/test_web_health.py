@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from mwl.config import Settings
 from mwl.db import Database
 from mwl.errors import Outage
+from mwl.roles.web import wiring
 from web import create_app
 
 UP = {"dicom": True, "hl7": True}
@@ -25,7 +27,8 @@ class Gone(Database):
 
 
 def ask(database: Database, path: str, serving=UP):
-    return create_app(database, lambda: serving).test_client().get(path)
+    given = wiring(Settings(), database, lambda: serving)
+    return create_app(given).test_client().get(path)
 
 
 def test_alive_needs_nothing(tmp_path: Path) -> None:

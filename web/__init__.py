@@ -1,25 +1,49 @@
-"""The web application: health for now. Start reading at `create_app`."""
+"""The web application: pages, the REST API, health. Start reading at `create_app`.
 
-from collections.abc import Callable, Mapping
+A page is a blueprint in a module of its own, with templates of the same name. It reads and
+changes by services alone (`wiring.py` holds what it works on), says for whom it is
+(`guard.py`), and works without script; `lists.py` has what all lists share.
+"""
+
 from time import perf_counter
 
 import structlog
 from flask import Flask, Response, g, request
 
-from mwl.db import Database
-from web import health
+from web import assets, errors, guard, health, home, signing, wiring
+from web.cookies import SharedKeySessions
+from web.look import dress
+from web.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 
+_MOST_FORM_BYTES = 1024 * 1024
+# Nothing from elsewhere, nothing inline; Bootstrap has its little pictures in its style sheet.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
 
-def create_app(database: Database, serving: Callable[[], Mapping[str, bool]]) -> Flask:
-    """Make the WSGI application, after the fork.
 
-    `serving` tells which of the roles that run beside this one are up.
-    """
+def create_app(wired: Wiring) -> Flask:
+    """Make the WSGI application, after the fork."""
     app = Flask(__name__, static_folder=None)
-    app.register_blueprint(health.blueprint(database, serving))
+    app.config["MAX_CONTENT_LENGTH"] = _MOST_FORM_BYTES
+    app.session_interface = SharedKeySessions(wired.database)
+    app.config.update(
+        SESSION_COOKIE_NAME="mwl_form",
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=wired.settings.web.behind_tls,
+    )
+    wiring.attach(app.extensions, wired)
     app.before_request(_start_clock)
+    app.register_blueprint(health.blueprint(wired.database, wired.serving))
+    assets.serve(app)
+    for each in (signing, home):
+        app.register_blueprint(each.blueprint)
+    dress(app)
+    errors.tell(app)
+    guard.protect(app)
     app.after_request(_finish)
     return app
 
@@ -29,10 +53,13 @@ def _start_clock() -> None:
 
 
 def _finish(response: Response) -> Response:
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
+    headers = response.headers
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Content-Security-Policy"] = _POLICY
+    headers["Referrer-Policy"] = "same-origin"
+    headers.setdefault("Cache-Control", "no-store")
     # Probes come every few seconds. Never the query string: people search for patients.
-    write = log.debug if request.blueprint == health.NAME else log.info
+    write = log.debug if request.blueprint in {health.NAME, "assets"} else log.info
     write(
         "web.request",
         method=request.method,

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify
 from mwl.db import Database
 from mwl.db.migrate import revision_matches
 from mwl.errors import Outage
+from web.guard import public
 
 NAME = "health"
 
@@ -16,11 +17,13 @@ def blueprint(database: Database, serving: Callable[[], Mapping[str, bool]]) -> 
     health = Blueprint(NAME, __name__, url_prefix="/health")
 
     @health.get("/live")
+    @public
     def live() -> Response:
         """Answer: that is all there is to say."""
         return jsonify(live=True)
 
     @health.get("/ready")
+    @public
     def ready() -> tuple[Response, int]:
         """Say whether the database can be read and the roles are up; 503 if not, and why.
 

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Thread
 
@@ -16,7 +16,10 @@ from mwl.config import Settings
 from mwl.db import Database
 from mwl.lifeline import Lifeline, name_process
 from mwl.listeners import Listeners
+from mwl.objects import open_store
+from mwl.roles.following import effects
 from mwl.supervisor import DRAIN_S, Board, Child
+from web.wiring import Tools, Wiring
 
 _BLOCKING_THREADS = 8  # of each process
 _START_S = 30.0
@@ -35,7 +38,7 @@ def run(settings: Settings, listeners: Listeners, board: Board, child: Child) ->
         name_process("mwl-web-worker")
         database = Database(settings.database.url, data_dir=settings.data_dir)
         Thread(target=_tell_when_listening, args=(address, child.ready), daemon=True).start()
-        return web.create_app(database, partial(_servers, board))
+        return web.create_app(wiring(settings, database, partial(_servers, board)))
 
     child.unblock()  # granian has handlers of its own
     Granian(
@@ -51,6 +54,20 @@ def run(settings: Settings, listeners: Listeners, board: Board, child: Child) ->
         log_level=LogLevels.error,
         log_dictconfig={"handlers": {}, "formatters": {}, "loggers": {"_granian": {}}},
     ).serve(target_loader=load)
+
+
+def wiring(
+    settings: Settings, database: Database, serving: Callable[[], Mapping[str, bool]]
+) -> Wiring:
+    """Give the pages what they work on."""
+    return Wiring(
+        database=database,
+        settings=settings,
+        objects=open_store(settings.archive, settings.data_dir),
+        effects=effects(settings),
+        tools=Tools(),
+        serving=serving,
+    )
 
 
 def _servers(board: Board) -> dict[str, bool]:

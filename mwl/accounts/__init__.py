@@ -1,0 +1,45 @@
+"""Accounts: who may sign in, with which role, and what proves who they are.
+
+Start reading at `signing_in.py`. Passwords are kept as argon2id hashes; what a cookie or a
+bearer token holds is random and kept as its SHA-256, so that a copy of the database lets
+nobody in. Everything that decides stands in the database: any process may answer.
+"""
+
+from mwl.accounts.keys import shared_key
+from mwl.accounts.people import (
+    Role,
+    add,
+    change_password,
+    disable,
+    first_admin,
+    fold,
+    listing,
+    reset,
+)
+from mwl.accounts.sessions import Bounds, Session, ended, find, sign_out
+from mwl.accounts.signing_in import Refusal, sign_in
+from mwl.accounts.tokens import Bearer, add_token, find_token, list_tokens, remove_token
+
+__all__ = [
+    "Bearer",
+    "Bounds",
+    "Refusal",
+    "Role",
+    "Session",
+    "add",
+    "add_token",
+    "change_password",
+    "disable",
+    "ended",
+    "find",
+    "find_token",
+    "first_admin",
+    "fold",
+    "list_tokens",
+    "listing",
+    "remove_token",
+    "reset",
+    "shared_key",
+    "sign_in",
+    "sign_out",
+]

@@ -1,0 +1,90 @@
+"""Accounts, sessions, tokens, the audit trail, and what scanners were shown."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from mwl.db.types import Json, UtcDateTime
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "account",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("password_hash", sa.String(), nullable=False),
+        sa.Column("must_change", sa.Boolean(), nullable=False),
+        sa.Column("disabled", sa.Boolean(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("locked_until", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("signed_in_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_account"),
+        sa.UniqueConstraint("name", name="uq_account_name"),
+    )
+    op.create_table(
+        "audit_event",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("who", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("detail", Json, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_event"),
+    )
+    op.create_index("ix_audit_event_address", "audit_event", ["action", "address", "at"])
+    op.create_index("ix_audit_event_at", "audit_event", ["at", "id"])
+    op.create_index("ix_audit_event_subject", "audit_event", ["subject", "id"])
+    op.create_index("ix_audit_event_who", "audit_event", ["who", "id"])
+    op.create_table(
+        "secret",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_secret"),
+    )
+    op.create_table(
+        "token",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=True),
+        sa.Column("used_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_token"),
+        sa.UniqueConstraint("name", name="uq_token_name"),
+        sa.UniqueConstraint("token_hash", name="uq_token_token_hash"),
+    )
+    op.create_table(
+        "web_session",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("account", sa.Integer(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["account"], ["account.id"], name="fk_web_session_account"),
+        sa.PrimaryKeyConstraint("id", name="pk_web_session"),
+        sa.UniqueConstraint("token_hash", name="uq_web_session_token_hash"),
+    )
+    op.create_index("ix_web_session_account", "web_session", ["account"])
+    op.create_table(
+        "sighting",
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("ae_title", sa.String(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("first_at", UtcDateTime(), nullable=False),
+        sa.Column("last_at", UtcDateTime(), nullable=False),
+        sa.Column("shown", Json, nullable=False),
+        sa.ForeignKeyConstraint(["step"], ["scheduled_step.id"], name="fk_sighting_step"),
+        sa.PrimaryKeyConstraint("step", "ae_title", name="pk_sighting"),
+    )
+    op.create_index("ix_sighting_last_at", "sighting", ["last_at"])

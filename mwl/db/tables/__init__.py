@@ -1,0 +1,55 @@
+"""What is kept: SQLModel tables, rows without behaviour.
+
+Text columns are never NULL: empty means unknown, as it does on the wire. Columns that carry
+a DICOM attribute are named after its keyword. `…_issuer` columns hold an HL7 hierarchic
+designator, `namespace^universal ID^type`, trailing carets cut.
+"""
+
+from mwl.db.tables import naming  # noqa: F401 - before the first table
+from mwl.db.tables.archive import Instance, Series, StoredObject, Study
+from mwl.db.tables.devices import Device, Knock
+from mwl.db.tables.journal import Message
+from mwl.db.tables.people import Account, AuditEvent, Secret, Token, WebSession
+from mwl.db.tables.performed import (
+    PerformedInstance,
+    PerformedLink,
+    PerformedMessage,
+    PerformedStep,
+)
+from mwl.db.tables.promises import Commitment, CommitmentItem, Delivery
+from mwl.db.tables.sightings import Sighting
+from mwl.db.tables.worklist import (
+    ImagingOrder,
+    Patient,
+    RequestedProcedure,
+    ScheduledStep,
+    StepStation,
+)
+
+__all__ = [
+    "Account",
+    "AuditEvent",
+    "Commitment",
+    "CommitmentItem",
+    "Delivery",
+    "Device",
+    "ImagingOrder",
+    "Instance",
+    "Knock",
+    "Message",
+    "Patient",
+    "PerformedInstance",
+    "PerformedLink",
+    "PerformedMessage",
+    "PerformedStep",
+    "RequestedProcedure",
+    "ScheduledStep",
+    "Secret",
+    "Series",
+    "Sighting",
+    "StepStation",
+    "StoredObject",
+    "Study",
+    "Token",
+    "WebSession",
+]

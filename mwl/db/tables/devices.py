@@ -1,0 +1,45 @@
+"""Who asks: devices, and strangers that knocked."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from mwl.db.types import Json, UtcDateTime
+
+
+class Device(SQLModel, table=True):
+    """A scanner or other DICOM peer that we know."""
+
+    __tablename__ = "device"
+
+    id: int | None = Field(default=None, primary_key=True)
+    ae_title: str = Field(unique=True)
+    host: str = ""
+    port: int = 0
+    modality: str = Field(default="", index=True)
+    station_name: str = ""
+    location: str = ""
+    may: list[Any] = Field(default_factory=list, sa_type=Json)  # what it may do
+    mpps: bool = True  # whether it tells of its work; False: the quiet-study rule closes
+    commit_report: str = "new"  # or "same": the association that it is told on
+    origin: str = "manual"  # or "config"
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Knock(SQLModel, table=True):
+    """An association that somebody unknown asked for."""
+
+    __tablename__ = "knock"
+    __table_args__ = (UniqueConstraint("calling_ae_title", "called_ae_title", "address"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    admitted: bool
+    count: int = 1
+    first_at: datetime = Field(sa_type=UtcDateTime)
+    last_at: datetime = Field(sa_type=UtcDateTime)

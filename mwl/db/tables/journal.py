@@ -1,0 +1,48 @@
+"""Messages that came in."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+from mwl.db.types import Json, UtcDateTime
+
+
+class Message(SQLModel, table=True):
+    """The journal: an HL7 message as it came, what was answered, and what it did."""
+
+    __tablename__ = "message"
+    __table_args__ = (
+        # An AA answers for ever: the same bytes from the same sender get it again.
+        Index(
+            "ux_message_accepted",
+            "source",
+            "control_id",
+            "content_hash",
+            unique=True,
+            sqlite_where=text("ack_code = 'AA'"),
+            postgresql_where=text("ack_code = 'AA'"),
+        ),
+        Index("ix_message_control_id", "control_id"),
+        Index("ix_message_received_at", "received_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    received_at: datetime = Field(sa_type=UtcDateTime)
+    source: str = ""  # MSH-3^MSH-4
+    peer: str = ""  # address:port
+    control_id: str = ""
+    type: str = ""  # ORM^O01
+    state: str  # mwl.journal.State
+    ack_code: str = ""
+    error: str = ""  # for a person; no patient data
+    flags: list[Any] = Field(default_factory=list, sa_type=Json)
+    encoding: str = ""  # how the bytes were read
+    content_hash: bytes = Field(sa_type=LargeBinary)  # SHA-256 of raw
+    raw: bytes = Field(sa_type=LargeBinary)
+    ack: bytes = Field(default=b"", sa_type=LargeBinary)
+    imaging_order: int | None = Field(default=None, foreign_key="imaging_order.id", index=True)
+    patient: int | None = Field(default=None, foreign_key="patient.id", index=True)
+    repeats: int = 0
+    repeated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -1,0 +1,159 @@
+"""What is ordered: patients, orders, procedures, scheduled steps."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from mwl.db.types import Json, UtcDateTime
+
+
+class Patient(SQLModel, table=True):
+    """A patient, known by identifier and issuer; a merged one points to its survivor."""
+
+    __tablename__ = "patient"
+    __table_args__ = (UniqueConstraint("patient_id", "issuer_key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    patient_id: str
+    issuer_key: str = ""  # what the issuer is compared by
+    issuer: str = ""  # (0010,0021), (0010,0024)
+    patient_name: str = ""  # groups separated by "="
+    name_key: str = Field(default="", index=True)
+    birth_date: str = ""  # YYYYMMDD: a DA never shifts
+    sex: str = ""
+    mother_name: str = ""
+    address: str = ""
+    phone: str = ""
+    language: str = ""
+    medical_alerts: str = ""
+    allergies: str = ""
+    comments: str = ""
+    other_ids: list[Any] = Field(default_factory=list, sa_type=Json)  # [[id, issuer, type], …]
+    merged_into: int | None = Field(default=None, foreign_key="patient.id", index=True)
+    applied_at: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # source → µs since 1970
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ImagingOrder(SQLModel, table=True):
+    """An order as its sender knows it; without procedures it is a tombstone."""
+
+    __tablename__ = "imaging_order"
+    __table_args__ = (
+        UniqueConstraint("source", "order_number", "order_namespace"),
+        Index(
+            "ix_imaging_order_check_at",
+            "check_at",
+            sqlite_where=text("check_at IS NOT NULL"),
+            postgresql_where=text("check_at IS NOT NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    patient: int = Field(foreign_key="patient.id", index=True)
+    source: str
+    order_number: str
+    order_namespace: str = ""
+    placer_number: str = Field(default="", index=True)  # (0040,2016)
+    placer_issuer: str = ""  # (0040,0026)
+    filler_number: str = Field(default="", index=True)  # (0040,2017)
+    filler_issuer: str = ""  # (0040,0027)
+    status: str = ""
+    admission_id: str = ""
+    admission_issuer: str = ""
+    current_patient_location: str = ""
+    route_of_admissions: str = ""
+    referring_physician: str = ""
+    requesting_physician: str = ""
+    requesting_service: str = ""
+    pregnancy_status: str = ""
+    patient_state: str = ""
+    patient_weight: str = ""  # kg, DS
+    patient_size: str = ""  # m, DS
+    confidentiality: str = ""
+    comments: str = ""
+    applied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # last message's MSH-7
+    flags: list[Any] = Field(default_factory=list, sa_type=Json)  # what a person should see
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # the close rule held
+    closed_by: str = ""  # mwl.performed.Route: by which rule
+    expired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # never started
+    revived_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # expired no longer
+    # When the clock looks again whether it has ended; None: nothing is waited for.
+    check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class RequestedProcedure(SQLModel, table=True):
+    """One procedure of an order; `key` is OBR-19, else the code of OBR-4.
+
+    The accession number stands here, because OBR-18 and IPC-1 come once a procedure.
+    """
+
+    __tablename__ = "requested_procedure"
+    __table_args__ = (UniqueConstraint("imaging_order", "key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    imaging_order: int = Field(foreign_key="imaging_order.id")
+    key: str
+    requested_procedure_id: str = Field(index=True)
+    study_instance_uid: str = Field(index=True)
+    accession_number: str = Field(default="", index=True)
+    accession_issuer: str = ""
+    description: str = ""
+    code_value: str = ""
+    code_scheme: str = ""
+    code_meaning: str = ""
+    priority: str = ""
+    reason: str = ""
+    transport: str = ""
+    comments: str = ""
+
+
+class ScheduledStep(SQLModel, table=True):
+    """A scheduled procedure step: one line of a worklist."""
+
+    __tablename__ = "scheduled_step"
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", "sps_id"),
+        Index("ix_scheduled_step_modality_start", "modality", "start_local"),
+        Index("ix_scheduled_step_state_start", "state", "start_local"),
+        Index("ix_scheduled_step_start", "start_local"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    procedure: int = Field(foreign_key="requested_procedure.id", index=True)
+    study_instance_uid: str
+    sps_id: str
+    state: str
+    state_at: datetime = Field(sa_type=UtcDateTime)  # since when
+    expired: bool = False  # as its order is: no scanner sees it
+    modality: str = ""
+    station_ae_titles: str = ""  # separated by "\"; empty: unassigned
+    station_name: str = ""
+    location: str = ""
+    start_at: datetime = Field(sa_type=UtcDateTime)
+    start_local: str  # YYYYMMDDHHMMSS, wall clock of the site
+    performing_physician: str = ""
+    performing_physician_key: str = ""
+    description: str = ""
+    protocol_value: str = ""
+    protocol_scheme: str = ""
+    protocol_meaning: str = ""
+    pre_medication: str = ""
+    contrast_agent: str = ""
+    comments: str = ""
+    attributes: dict[str, Any] = Field(
+        default_factory=dict, sa_type=Json
+    )  # further ones, by keyword
+
+
+class StepStation(SQLModel, table=True):
+    """A station that a step is scheduled on."""
+
+    __tablename__ = "step_station"
+
+    step: int = Field(foreign_key="scheduled_step.id", primary_key=True)
+    ae_title: str = Field(primary_key=True, index=True)

@@ -1,0 +1,62 @@
+"""What a person, or a program, is told when a request can't be served."""
+
+import structlog
+from flask import Flask, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from mwl.errors import Outage, Rejected
+from web.guard import API
+
+log = structlog.get_logger(__name__)
+
+_TEXTS = {
+    400: "The request can't be understood.",
+    403: "Your role does not allow this. An administrator can change it.",
+    404: "There is no such page, or what it showed is gone.",
+    405: "This page can't be asked in that way.",
+    409: "That can't be done as things are.",
+    413: "That is too much at once.",
+    429: "Too many requests: wait a moment.",
+}
+
+
+def tell(app: Flask) -> None:
+    """Have errors answered in the house's words, without a traceback."""
+    app.register_error_handler(CSRFError, _forged)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Rejected, _rejected)
+    app.register_error_handler(Outage, _outage)
+    app.register_error_handler(Exception, _defect)
+
+
+def _answer(status: int, text: str) -> ResponseReturnValue:
+    if request.path.startswith(API):
+        return {"error": text}, status
+    return render_template("error.html", status=status, text=text), status
+
+
+def _forged(_error: CSRFError) -> ResponseReturnValue:
+    return _answer(400, "The form is too old, or not one of ours: go back, reload, try again.")
+
+
+def _http(error: HTTPException) -> ResponseReturnValue:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()
+    return _answer(status, _TEXTS.get(status, error.name))
+
+
+def _rejected(error: Rejected) -> ResponseReturnValue:
+    return _answer(409, str(error))
+
+
+def _outage(error: Outage) -> ResponseReturnValue:
+    log.warning("web.outage", error=str(error))
+    return _answer(503, "The database or the image store can't be reached just now: try again.")
+
+
+def _defect(error: Exception) -> ResponseReturnValue:
+    log.exception("web.defect", exc_info=error)
+    return _answer(500, "Something failed here; the operator's log tells more.")

@@ -1,0 +1,89 @@
+"""How values look on every page: times, names, states."""
+
+from datetime import datetime
+from typing import Any
+
+from flask import Flask, g, request
+
+from mwl.accounts import Role
+from web.wiring import wired
+
+# Bootstrap's colours, by state of whatever; what is not here is plain.
+_COLOURS = {
+    "primary": "SCHEDULED ARRIVED READY waiting",
+    "info": "STARTED DEPARTED IN_PROGRESS IN-PROGRESS",
+    "success": "COMPLETED CLOSED AA AL done reported applied committed",
+    "warning": "HELD EXPIRED DISCONTINUED blocked quarantined",
+    "danger": "AE AR AF parked failed rejected stuck",
+}
+_COLOUR_OF = {
+    state.casefold(): colour for colour, states in _COLOURS.items() for state in states.split()
+}
+
+
+# The bar: path, text, for whom.
+_PAGES = (
+    ("/worklist", "Worklist", Role.VIEWER),
+    ("/messages", "Messages", Role.VIEWER),
+    ("/deliveries", "Deliveries", Role.VIEWER),
+    ("/studies", "Studies", Role.VIEWER),
+    ("/devices", "Devices", Role.VIEWER),
+    ("/audit", "Audit", Role.ADMIN),
+    ("/users", "Users", Role.ADMIN),
+)
+
+
+def dress(app: Flask) -> None:
+    """Give templates their filters, and what every page shows."""
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(
+        local=local, clock=clock, person=person, colour=colour, day=day, size=size
+    )
+    app.context_processor(_common)
+
+
+def _common() -> dict[str, Any]:
+    return {"me": g.get("visitor"), "Role": Role, "here": request.path, "pages": _PAGES}
+
+
+def local(at: datetime | None) -> str:
+    """Write an instant in the site's time: 2026-07-01 10:30:05."""
+    return "" if at is None else f"{at.astimezone(wired().settings.site.zone_info):%Y-%m-%d %X}"
+
+
+def clock(at: datetime | None) -> str:
+    """Write an instant's time of day in the site's time: 10:30."""
+    return "" if at is None else f"{at.astimezone(wired().settings.site.zone_info):%H:%M}"
+
+
+def day(da: str) -> str:
+    """Write a DICOM date: 2026-07-01; what is none stays as it is."""
+    return f"{da[:4]}-{da[4:6]}-{da[6:]}" if len(da) == 8 and da.isdigit() else da
+
+
+def person(name: str) -> str:
+    """Write a DICOM PN for people: Doe, Jane Q (漢字); all groups that differ."""
+    groups = [_group(each) for each in name.split("=")]
+    first, *others = [each for each in dict.fromkeys(groups) if each] or [""]
+    return f"{first} ({', '.join(others)})" if others else first
+
+
+def _group(group: str) -> str:
+    family, given, middle, prefix, suffix = [*group.split("^"), "", "", "", "", ""][:5]
+    rest = " ".join(each for each in (prefix, given, middle, suffix) if each)
+    return f"{family}, {rest}" if family and rest else family or rest
+
+
+def colour(state: str) -> str:
+    """Choose Bootstrap's colour for a state."""
+    return _COLOUR_OF.get(str(state).casefold(), "secondary")
+
+
+def size(count: int | None) -> str:
+    """Write a number of bytes: 512 KB."""
+    left = float(count or 0)
+    for unit in ("B", "KB", "MB", "GB"):
+        if left < 1000:
+            return f"{left:.0f} {unit}" if unit == "B" or left >= 10 else f"{left:.1f} {unit}"
+        left /= 1000
+    return f"{left:.1f} TB"

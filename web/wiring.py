@@ -1,0 +1,50 @@
+"""What the web application is given, and how its pages get at it.
+
+The web knows services, not the other edges: what it needs of those comes in as functions.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from flask import current_app
+
+from mwl.config import Settings
+from mwl.db import Database
+from mwl.objects import ObjectStore
+from mwl.procedures import Effects
+
+_KEY = "mwl"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What other edges do for the web, each a function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What pages work on. `serving` tells which roles that run beside this one are up."""
+
+    database: Database
+    settings: Settings
+    objects: ObjectStore
+    effects: Effects
+    tools: Tools
+    serving: Callable[[], Mapping[str, bool]]
+    clock: Callable[[], datetime] = field(default=_utc_now)
+
+
+def attach(extensions: dict[str, Any], wiring: Wiring) -> None:
+    """Let the application's pages find `wiring`."""
+    extensions[_KEY] = wiring
+
+
+def wired() -> Wiring:
+    """Give what the application of this request works on."""
+    return cast("Wiring", current_app.extensions[_KEY])
