@@ -8,7 +8,7 @@ import sys
 import time
 from importlib import import_module
 
-NAMES = ("mapping", "association", "answers", "query", "orders", "mpps", "index", "store")
+NAMES = ("mapping", "association", "answers", "query", "orders", "mpps", "index", "store", "pages")
 
 
 def main(names: list[str]) -> int:

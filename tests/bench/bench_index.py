@@ -60,7 +60,7 @@ SELECT instance.id, {key}, 'served', 525000, 400, {digest}, '1.2.840.10008.1.2.1
     study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, patient_id, {now}
 FROM instance JOIN series ON series.id = instance.series JOIN study ON study.id = series.study
 """
-_WORDS = {
+WORDS = {
     "sqlite": {
         "random": "abs(random()) || abs(random())",
         "numbers": "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s"
@@ -86,11 +86,12 @@ def run() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         server = postgres.Server(durable=True)
         stack.callback(server.remove)
-        urls = [_created(server.url, database) for database in ("empty", "full")]
+        urls = [created(server.url, database) for database in ("empty", "full")]
         yield from _measure("PostgreSQL", *_opened(stack, Path(name), urls))
 
 
-def _created(url: str, database: str) -> str:
+def created(url: str, database: str) -> str:
+    """Create a database beside the one at `url`; give its URL."""
     postgres.execute(url, f"CREATE DATABASE index_{database}")
     made = make_url(url).set(database=f"index_{database}")
     return made.render_as_string(hide_password=False)
@@ -108,7 +109,7 @@ def _opened(stack: ExitStack, folder: Path, urls: list[str]) -> list[Database]:
 
 def fill(database: Database, count: int) -> None:
     """Insert `count` instances, each with its object, in series of 500."""
-    words = _WORDS[database.dialect]
+    words = WORDS[database.dialect]
     for statement, rows in (
         (_STUDIES, count // _PER_SERIES),
         (_SERIES, count // _PER_SERIES),
@@ -119,14 +120,15 @@ def fill(database: Database, count: int) -> None:
         sql = statement.format(**{**words, "numbers": numbers})
         if database.dialect == "postgresql":
             sql = sql.replace(f"{numbers} AS numbers", numbers)
-        _execute(database, sql)
+        execute(database, sql)
     if database.dialect == "postgresql":
         for table in ("study", "series", "instance"):
-            _execute(database, f"SELECT setval('{table}_id_seq', (SELECT max(id) FROM {table}))")
-        _execute(database, "ANALYZE")
+            execute(database, f"SELECT setval('{table}_id_seq', (SELECT max(id) FROM {table}))")
+        execute(database, "ANALYZE")
 
 
-def _execute(database: Database, sql: str) -> None:
+def execute(database: Database, sql: str) -> None:
+    """Run a statement that may take long."""
     # A million rows take longer than any statement of ours may.
     if database.dialect == "postgresql":
         url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
