@@ -9,6 +9,7 @@ import pytest
 from mwl import devices
 from mwl.config import DeviceTable
 from mwl.db import Database
+from mwl.db.tables import Device
 from mwl.devices import Verdict, Visit, admission, rows
 from mwl.errors import Outage, Rejected
 
@@ -237,3 +238,97 @@ def test_a_stranger_takes_no_images_away_but_on_loopback(
     assert [keeper.allows("CT9", what) for what in ("query", "retrieve")] == [takes_images] * 2
     for what in ("worklist", "mpps", "store", "commit"):
         assert keeper.allows("CT9", what) is works
+
+
+def only(database: Database) -> Device:
+    with database.read() as session:
+        (found,) = devices.listing(session)
+        session.expunge_all()
+        return found
+
+
+def test_a_device_is_changed_and_says_what_it_was(database: Database) -> None:
+    add(database, device("CT1", host="10.0.0.2", port=104))
+    row = only(database).id
+    later = NOW + timedelta(hours=1)
+    before = database.write(
+        lambda s: devices.change(s, row, device("CT7", host="10.0.0.3", port=105), now=later)
+    )
+    assert (before.ae_title, before.host, before.port) == ("CT1", "10.0.0.2", 104)
+    found = only(database)
+    assert (found.id, found.ae_title, found.host, found.port) == (row, "CT7", "10.0.0.3", 105)
+    assert (found.created_at, found.updated_at) == (NOW, later)
+
+
+def test_a_device_is_removed(database: Database) -> None:
+    add(database, device("CT1"))
+    row = only(database).id
+    assert database.write(lambda s: devices.remove(s, row)).ae_title == "CT1"
+    assert titles(database) == {}
+    with pytest.raises(Rejected, match="not registered"):
+        database.write(lambda s: devices.remove(s, row))
+
+
+def test_a_title_that_another_has_is_refused(database: Database) -> None:
+    add(database, device("CT1"), device("CT2"))
+    with database.read() as session:
+        row = devices.lookup(session, "CT2").id
+    with pytest.raises(Rejected, match="registered already"):
+        database.write(lambda s: devices.change(s, row, device("ct1"), now=NOW))
+    assert set(titles(database)) == {"CT1", "CT2"}
+
+
+def test_what_the_settings_own_is_changed_there_alone(database: Database) -> None:
+    sync(database, device("CT1"))
+    row = only(database).id
+    with pytest.raises(Rejected, match="settings"):
+        database.write(lambda s: devices.change(s, row, device("CT1", port=1), now=NOW))
+    with pytest.raises(Rejected, match="settings"):
+        database.write(lambda s: devices.remove(s, row))
+    assert titles(database) == {"CT1": "config"}
+
+
+def test_a_known_device_is_remembered_with_its_address(database: Database) -> None:
+    add(database, device("CT1"), device("CT2"))
+    door = doorkeeper(database)
+    door.start()
+    began = datetime.now(UTC)
+    door.admit("MWL", "ct1", "10.0.0.2")
+    door.stop()
+    with database.read() as session:
+        found, other = devices.lookup(session, "CT1"), devices.lookup(session, "CT2")
+        assert began <= found.seen_at <= datetime.now(UTC)
+        assert (found.seen_address, found.updated_at) == ("10.0.0.2", NOW)
+        assert (other.seen_at, other.seen_address) == (None, "")
+
+
+def test_a_long_association_keeps_its_device_in_sight(database: Database) -> None:
+    add(database, device("CT1"))
+    row = only(database).id
+    database.write(lambda s: devices.seen(s, {row: "10.0.0.2"}, now=NOW))
+    door = doorkeeper(database)
+    door.start()
+    assert door.allows("CT1", "store")
+    door.stop()
+    assert only(database).seen_at > NOW
+    assert only(database).seen_address == "10.0.0.2"
+
+
+def test_who_is_refused_is_not_seen(database: Database) -> None:
+    add(database, device("CT1"))
+    door = doorkeeper(database)
+    door.start()
+    door.admit("PACS", "CT1", "10.0.0.2")
+    door.stop()
+    assert only(database).seen_at is None
+    assert set(knocks(database)) == {"CT1"}
+
+
+def test_settings_and_changes_leave_last_contact_alone(database: Database) -> None:
+    sync(database, device("CT1"))
+    row = only(database).id
+    database.write(lambda s: devices.seen(s, {row: "10.0.0.2"}, now=NOW))
+    sync(database, device("CT1"))
+    assert only(database).updated_at == NOW
+    sync(database, device("CT1", port=7))
+    assert (only(database).seen_at, only(database).seen_address) == (NOW, "10.0.0.2")

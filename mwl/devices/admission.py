@@ -1,11 +1,13 @@
 """Who may associate, decided without a transaction for each association.
 
 A scanner that polls its worklist asks for an association every few seconds, and strangers
-are counted in a table. So each process keeps the devices for a second, and writes the
-visits of strangers together, every two. A kill loses two seconds of counts, nothing else.
+are counted in a table. So each process keeps the devices for a second, and writes together,
+every two, which devices spoke to us and which strangers knocked. A kill loses two seconds of
+that, nothing else.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from threading import Event, Lock, Thread
@@ -13,10 +15,11 @@ from time import monotonic
 from typing import Literal, get_args
 
 import structlog
+from sqlmodel import Session
 
 from mwl.config import May, is_loopback
 from mwl.db import Database
-from mwl.devices.rows import Visit, fold, knocked, listing
+from mwl.devices.rows import Visit, fold, knocked, listing, seen
 from mwl.errors import Outage
 
 log = structlog.get_logger(__name__)
@@ -51,6 +54,14 @@ def _strangers_may(host: str) -> frozenset[str]:
     return frozenset(get_args(May)) if is_loopback(host) else _SCANNERS_DO
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A device, as far as the door needs it: its row, and what it may do."""
+
+    row: int
+    may: frozenset[str]
+
+
 class Doorkeeper:
     """Decide on association requests; create it after the fork. Threads may share it."""
 
@@ -67,15 +78,16 @@ class Doorkeeper:
         self._open_door = admits(mode, host, known=False)
         # Who was known when it came and isn't any more is a stranger too.
         self._strangers = _strangers_may(host) if self._open_door else frozenset()
-        self._lock = Lock()  # guards the three below
-        self._known: dict[str, frozenset[str]] | None = None  # what each may do, by title
+        self._lock = Lock()  # guards the four below
+        self._known: dict[str, _Known] | None = None  # by title
         self._stale_at = 0.0
         self._visits: Counter[Visit] = Counter()
+        self._seen: dict[int, str] = {}  # from where devices spoke, by row; "": as before
         self._stopping = Event()
         self._writer = Thread(target=self._write_all, name="knocks", daemon=True)
 
     def start(self) -> None:
-        """Begin to write down who knocked, in a thread."""
+        """Begin to write down who came, in a thread."""
         self._writer.start()
 
     def stop(self) -> None:
@@ -84,18 +96,21 @@ class Doorkeeper:
         self._writer.join()
 
     def admit(self, called: str, calling: str, address: str) -> Verdict:
-        """Decide on a request; note it unless a known device called us by our name.
+        """Decide on a request, and note it: as a knock unless a known device called us rightly.
 
         Outage: only known devices may come in, and we can't tell who is one.
         """
-        known = self._may(fold(calling)) is not None
+        known = self._lookup(fold(calling))
         verdict = Verdict.ADMITTED
         if fold(called) != self._ours:
             verdict = Verdict.CALLED_UNKNOWN
-        elif not (known or self._open_door):
+        elif known is None and not self._open_door:
             verdict = Verdict.CALLING_UNKNOWN
-        if not known or verdict is not Verdict.ADMITTED:
-            self._note(Visit(calling, called, address, verdict is Verdict.ADMITTED))
+        with self._lock:
+            if known is not None and verdict is Verdict.ADMITTED:
+                self._seen[known.row] = address
+            else:
+                self._note(Visit(calling, called, address, verdict is Verdict.ADMITTED))
         return verdict
 
     def allows(self, calling: str, what: May) -> bool:
@@ -104,11 +119,15 @@ class Doorkeeper:
         A stranger may do all on loopback. Elsewhere, where strangers are let in, it may do
         what a scanner does, but takes no images away.
         """
-        may = self._may(fold(calling))
-        return what in (self._strangers if may is None else may)
+        known = self._lookup(fold(calling))
+        if known is None:
+            return what in self._strangers
+        with self._lock:  # an association may last for hours
+            self._seen.setdefault(known.row, "")
+        return what in known.may
 
-    def _may(self, title: str) -> frozenset[str] | None:
-        """Tell what a device may do; None: we know none of this title."""
+    def _lookup(self, title: str) -> _Known | None:
+        """Find a device; None: we know none of this title."""
         with self._lock:
             if monotonic() >= self._stale_at:
                 self._refresh()
@@ -118,7 +137,8 @@ class Doorkeeper:
         try:
             with self._database.read() as session:
                 self._known = {
-                    fold(each.ae_title): frozenset(each.may) for each in listing(session)
+                    fold(each.ae_title): _Known(each.id or 0, frozenset(each.may))
+                    for each in listing(session)
                 }
             self._stale_at = monotonic() + _FRESH_S
         except Outage:
@@ -129,9 +149,8 @@ class Doorkeeper:
             self._stale_at = monotonic() + _PAUSE_S
 
     def _note(self, visit: Visit) -> None:
-        with self._lock:
-            if visit in self._visits or len(self._visits) < _MOST_VISITS:
-                self._visits[visit] += 1
+        if visit in self._visits or len(self._visits) < _MOST_VISITS:
+            self._visits[visit] += 1
 
     def _write_all(self) -> None:
         while not self._stopping.wait(_WRITE_S):
@@ -141,11 +160,18 @@ class Doorkeeper:
     def _write(self) -> None:
         with self._lock:
             visits, self._visits = self._visits, Counter()
-        if not visits:
+            contacts, self._seen = self._seen, {}
+        if not visits and not contacts:
             return
         now = datetime.now(UTC)
+
+        def write(session: Session) -> None:
+            seen(session, contacts, now=now)
+            if visits:
+                knocked(session, visits, now=now)
+
         try:
-            self._database.write(lambda session: knocked(session, visits, now=now))
+            self._database.write(write)
         except Exception as error:
-            # Strangers are worth a look, not an outage.
-            log.warning("knocks.lost", count=visits.total(), exc_info=error)
+            # Who came is worth a look, not an outage.
+            log.warning("visits.lost", count=visits.total() + len(contacts), exc_info=error)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from mwl.config import DeviceTable
+from mwl.db import Prepared
 from mwl.db.tables import Device, Knock
 from mwl.errors import Fault, Reason, Rejected
 
@@ -44,9 +45,7 @@ def add(session: Session, device: DeviceTable, *, now: datetime, replace: bool =
     """
     known = lookup(session, device.ae_title)
     if known is not None and known.origin == "config":
-        raise Rejected(
-            Fault(Reason.DUPLICATE_KEY, "AE title", "comes from the settings: change it there")
-        )
+        raise _of_the_settings()
     if known is not None and not replace:
         raise Rejected(
             Fault(Reason.DUPLICATE_KEY, "AE title", "is registered already; --replace changes it")
@@ -65,6 +64,48 @@ def _over(known: Device, device: DeviceTable) -> DeviceTable:
         "may": tuple(known.may),
     }
     return DeviceTable.model_construct(**{**stated, **device.model_dump(exclude_unset=True)})
+
+
+def get(session: Session, row: int) -> Device | None:
+    """Read a device by the number of its row."""
+    return session.get(Device, row)
+
+
+def change(session: Session, row: int, device: DeviceTable, *, now: datetime) -> Device:
+    """Make a device what `device` says, its title too; return what it was.
+
+    Rejected: there is none, the settings own it, or another has the title.
+    """
+    before = _ours(session, row)
+    namesake = lookup(session, device.ae_title)
+    if namesake is not None and namesake.id != row:
+        raise Rejected(Fault(Reason.DUPLICATE_KEY, "AE title", "is registered already"))
+    _put(session, device, row, before.origin, now)
+    return before
+
+
+def remove(session: Session, row: int) -> Device:
+    """Forget a device; return what it was. Rejected: there is none, or the settings own it."""
+    before = _ours(session, row)
+    session.connection().execute(delete(_DEVICE).where(_DEVICE.c.id == row))
+    return before
+
+
+def _ours(session: Session, row: int) -> Device:
+    """Read a device that may be changed here."""
+    found = get(session, row)
+    if found is None:
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "device", "is not registered"))
+    if found.origin == "config":
+        raise _of_the_settings()
+    session.expunge(found)  # it stays what it was, whatever is written now
+    return found
+
+
+def _of_the_settings() -> Rejected:
+    return Rejected(
+        Fault(Reason.DUPLICATE_KEY, "AE title", "comes from the settings: change it there")
+    )
 
 
 def sync(session: Session, devices: Iterable[DeviceTable], *, now: datetime) -> None:
@@ -102,7 +143,7 @@ def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
 
 
 def _kept(row: Device) -> dict[str, Any]:
-    return row.model_dump(exclude={"id", "created_at", "updated_at"})
+    return row.model_dump(exclude={"id", "created_at", "updated_at", "seen_at", "seen_address"})
 
 
 def _put(
@@ -111,13 +152,34 @@ def _put(
     values = {**_values(device, origin), "updated_at": now}
     conn = session.connection()
     if row is None:
-        conn.execute(insert(_DEVICE).values(**values, created_at=now))
+        conn.execute(insert(_DEVICE).values(**values, seen_address="", created_at=now))
     else:
         conn.execute(update(_DEVICE).where(_DEVICE.c.id == row).values(**values))
     # It is no stranger any more.
     conn.execute(
         delete(_KNOCK).where(func.upper(_KNOCK.c.calling_ae_title) == fold(device.ae_title))
     )
+
+
+_SEEN = Prepared(
+    update(_DEVICE)
+    .where(_DEVICE.c.id == bindparam("row"))
+    .values(
+        seen_at=bindparam("now"),
+        seen_address=case(
+            (bindparam("address") == literal_column("''"), _DEVICE.c.seen_address),
+            else_=bindparam("address_again"),
+        ),
+    )
+)
+
+
+def seen(session: Session, contacts: Mapping[int, str], *, now: datetime) -> None:
+    """Note that devices, by row, spoke to us, and from which addresses; "": where they were."""
+    conn = session.connection()
+    for row, address in sorted(contacts.items()):  # two processes never wait for each other
+        values = {"row": row, "now": now, "address": address, "address_again": address}
+        _SEEN.send(conn, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +225,8 @@ def knocked(session: Session, visits: Mapping[Visit, int], *, now: datetime) -> 
 def knocks(session: Session) -> list[Knock]:
     """List who knocked without being known, the latest first."""
     return list(session.execute(select(Knock).order_by(_KNOCK.c.last_at.desc())).scalars())
+
+
+def knock(session: Session, row: int) -> Knock | None:
+    """Read one of those who knocked by the number of its row."""
+    return session.get(Knock, row)

@@ -71,7 +71,10 @@ class Instance(SQLModel, table=True):
     """A SOP instance of the archive."""
 
     __tablename__ = "instance"
-    __table_args__ = (UniqueConstraint("sop_instance_uid"),)
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid"),
+        Index("ix_instance_created_at", "created_at"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     series: int = Field(foreign_key="series.id", index=True)

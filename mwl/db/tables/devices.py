@@ -25,6 +25,8 @@ class Device(SQLModel, table=True):
     mpps: bool = True  # whether it tells of its work; False: the quiet-study rule closes
     commit_report: str = "new"  # or "same": the association that it is told on
     origin: str = "manual"  # or "config"
+    seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # to seconds
+    seen_address: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 

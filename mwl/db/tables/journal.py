@@ -26,6 +26,7 @@ class Message(SQLModel, table=True):
         ),
         Index("ix_message_control_id", "control_id"),
         Index("ix_message_received_at", "received_at"),
+        Index("ix_message_feed", "source", "state", "received_at"),  # how a feed is
     )
 
     id: int | None = Field(default=None, primary_key=True)

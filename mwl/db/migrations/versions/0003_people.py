@@ -1,4 +1,4 @@
-"""Accounts, sessions, tokens, the audit trail, and what scanners were shown."""
+"""Accounts, sessions, tokens, the audit trail, what scanners were shown, who was here when."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -88,3 +88,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("step", "ae_title", name="pk_sighting"),
     )
     op.create_index("ix_sighting_last_at", "sighting", ["last_at"])
+    op.add_column("device", sa.Column("seen_at", UtcDateTime(), nullable=True))
+    op.add_column(
+        "device", sa.Column("seen_address", sa.String(), nullable=False, server_default="")
+    )
+    op.create_index("ix_message_feed", "message", ["source", "state", "received_at"])
+    op.create_index("ix_instance_created_at", "instance", ["created_at"])
