@@ -51,6 +51,7 @@ class Serving:
         self.data_dir = folder / "data"
         self.log_file = folder / "serve.log"
         self.ports: dict[str, int] = {}
+        self.said = ""  # what this run has told people until it served
         self._roles = roles
         self._environ = dict(environ or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,8 +97,8 @@ class Serving:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
-        banner = self._banner()
-        self.ports = {name.lower(): int(port) for name, port in _BANNER.findall(banner)}
+        self.said = self._banner()
+        self.ports = {name.lower(): int(port) for name, port in _BANNER.findall(self.said)}
 
     def run(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run `mwl ARGUMENTS` with the server's settings; `code` None takes any exit code."""

@@ -47,6 +47,13 @@ COMMANDS = [
     ["device", "list"],
     ["study", "list"],
     ["study", "link"],
+    ["user", "add"],
+    ["user", "list"],
+    ["user", "reset"],
+    ["user", "disable"],
+    ["token", "add"],
+    ["token", "list"],
+    ["token", "remove"],
 ]
 
 

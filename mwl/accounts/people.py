@@ -121,6 +121,15 @@ def listing(session: Session) -> Sequence[Any]:
     return session.connection().execute(select(*columns).order_by(ACCOUNT.c.name)).all()
 
 
+def state(row: Any, *, now: datetime) -> str:
+    """Say how an account of the listing stands."""
+    if row.disabled:
+        return "disabled"
+    if row.locked_until is not None and row.locked_until > now:
+        return "locked"
+    return "first password" if row.must_change else "active"
+
+
 def _find(session: Session, name: str) -> Any:
     found = select(ACCOUNT).where(ACCOUNT.c.name == fold(name))
     return session.connection().execute(found).first()

@@ -81,6 +81,11 @@ def list_tokens(session: Session) -> Sequence[Any]:
     return session.connection().execute(statement).all()
 
 
+def is_expired(row: Any, *, now: datetime) -> bool:
+    """Tell whether a token of the listing is good no more."""
+    return bool(row.expires_at is not None and row.expires_at <= now)
+
+
 def remove_token(session: Session, name: str) -> None:
     """Remove a token. Raises Rejected (UNKNOWN_KEY)."""
     if not session.connection().execute(delete(_TOKEN).where(_TOKEN.c.name == name)).rowcount:

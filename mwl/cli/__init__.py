@@ -17,6 +17,8 @@ from mwl.cli import (
     outbox,
     serve,
     study,
+    token,
+    user,
     verify,
     worklist,
 )
@@ -69,6 +71,8 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(commit.app, name="commit")
 app.add_typer(device.app, name="device")
 app.add_typer(study.app, name="study")
+app.add_typer(user.app, name="user")
+app.add_typer(token.app, name="token")
 
 
 def main() -> None:

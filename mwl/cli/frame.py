@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,7 @@ import typer
 from mwl.errors import ConfigError, MwlError, Outage, Reason, Rejected
 
 if TYPE_CHECKING:
+    from mwl.audit import Actor
     from mwl.config import Settings
     from mwl.db import Database
 
@@ -64,6 +66,26 @@ def database(given: "Settings") -> Iterator["Database"]:
 def now() -> datetime:
     """Tell the time."""
     return datetime.now(UTC)
+
+
+def instant(at: datetime | None) -> str:
+    """Write an instant in UTC, to the second; "" for none."""
+    return at.isoformat(timespec="seconds") if at else ""
+
+
+def person() -> str:
+    """Name who asks, as far as the system knows."""
+    try:
+        return getuser()
+    except (KeyError, OSError, ImportError):
+        return "command line"
+
+
+def actor() -> "Actor":
+    """Tell who asks, for the audit trail."""
+    from mwl.audit import Actor
+
+    return Actor(person(), "cli")
 
 
 def run(work: Callable[[], object]) -> NoReturn:

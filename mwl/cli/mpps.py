@@ -2,7 +2,6 @@
 
 import json
 from datetime import timedelta
-from getpass import getuser
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -120,7 +119,7 @@ def end(
     with frame.database(given) as database:
         flags = database.write(
             lambda session: procedures.end(
-                session, uid, state, by=_person(), effects=effects, now=now
+                session, uid, state, by=frame.person(), effects=effects, now=now
             )
         )
     typer.echo(f"ended: {state}")
@@ -133,11 +132,3 @@ def _effects(given: "Settings") -> "Effects":
     from mwl.outbox import Destinations
 
     return closing.effects(given.close, Destinations.of(given.hl7.destination))
-
-
-def _person() -> str:
-    """Name who asks, as far as the system knows."""
-    try:
-        return getuser()
-    except (KeyError, OSError, ImportError):
-        return "command line"
