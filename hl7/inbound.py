@@ -37,7 +37,8 @@ from mwl.journal import Received, Settled, State
 from mwl.orders import OrderChange
 from mwl.outbox import Destinations
 from mwl.patients import PatientUpdate
-from mwl.worklist import Applied, Outcome
+from mwl.worklist import Applied, Outcome, changed
+from mwl.worklist.changed import Changes
 
 log = structlog.get_logger(__name__)
 
@@ -249,19 +250,23 @@ def _unreadable(
 def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:
     outcomes = [each.outcome for each in applied]
     told = [*flags]
-    order = patient = None
+    orders = list(dict.fromkeys(each.order for each in applied if each.order))
+    patient = None
+    changes: Changes = {}
     for each in applied:
         told += each.flags
-        order = order or each.order
         patient = patient or each.patient
+        changed.join(changes, each.changes)
     return Settled(
         next(state for outcome, state in _STATES if outcome in outcomes),
         ack.Code.AA,
         answer,
         "",
         list(dict.fromkeys(told)),
-        order,
+        orders[0] if orders else None,
         patient,
+        orders[1:],
+        changes,
     )
 
 

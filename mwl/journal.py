@@ -7,18 +7,29 @@ unique index decides, whichever connections they come on. What got AE or AR is n
 it is processed again, for the mapping may have been mended.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Text, bindparam, case, cast, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Text,
+    bindparam,
+    case,
+    cast,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlmodel import Session
 
 from mwl.db import Prepared
-from mwl.db.tables import Message
+from mwl.db.tables import Message, MessageOrder
 from mwl.db.types import Json
 from mwl.errors import Fault, Reason, Rejected
 
@@ -67,6 +78,8 @@ class Settled:
     flags: Sequence[str] = ()
     order: int | None = None
     patient: int | None = None
+    further: Sequence[int] = ()  # orders that the message is about as well
+    changes: Mapping[str, Any] = field(default_factory=dict)  # `mwl.worklist.changed`
 
 
 def digest(raw: bytes) -> bytes:
@@ -96,6 +109,17 @@ _INSERT = Prepared(
         ),
         repeats=0,
         repeated_at=None,
+    )
+)
+_ABOUT = Prepared(
+    insert(MessageOrder.__table__).from_select(  # type: ignore[attr-defined]
+        ["message", "imaging_order"],
+        select(_TABLE.c.id, bindparam("order_row", type_=Integer)).where(
+            _TABLE.c.source == bindparam("sender"),
+            _TABLE.c.control_id == bindparam("message_id"),
+            _TABLE.c.content_hash == bindparam("content"),
+            _TABLE.c.ack_code == text("'AA'"),
+        ),
     )
 )
 _REPEAT = Prepared(
@@ -141,9 +165,17 @@ def record(session: Session, received: Received, settled: Settled) -> None:
             "ack": settled.ack,
             "imaging_order": settled.order,
             "patient": settled.patient,
+            "changes": settled.changes,
         },
         duplicate=Repeated,
     )
+    for order in settled.further:
+        named = {
+            "sender": received.source,
+            "message_id": received.control_id,
+            "content": received.content_hash,
+        }
+        _ABOUT.send(conn, {**named, "order_row": order})
 
 
 def repeat(session: Session, received: Received) -> bytes | None:

@@ -18,6 +18,7 @@ from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import Action, OrderChange, OrderState, derive
 from mwl.worklist import demographics, numbers, standing
+from mwl.worklist.changed import note, note_new
 from mwl.worklist.demographics import Resolved
 from mwl.worklist.locks import order_key, patient_key, take
 from mwl.worklist.outcome import Applied, Outcome
@@ -79,7 +80,9 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
         )
     held = standing.hold(conn, order["id"])
     procedures = Procedures.load(conn, order["id"], asked.devices, now, zone)
-    return _next(conn, held.first()._asdict(), procedures, change, now)
+    applied = _next(conn, held.first()._asdict(), procedures, change, now)
+    applied.changes.update(patient.changes)
+    return applied
 
 
 class _Asked(NamedTuple):
@@ -110,10 +113,10 @@ def _first(
 ) -> Applied:
     patient = _resolve(conn, asked, change, now)
     if change.action in _ENDS:
-        return _tombstone(conn, change, patient.row, now)
+        return _tombstone(conn, change, patient, now)
     if change.action not in _CREATES:
         flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
-        return Applied(Outcome.NOTED, patient=patient.row, flags=flags)
+        return Applied(Outcome.NOTED, patient=patient.row, flags=flags, changes=patient.changes)
     if not change.procedures:
         raise Rejected(
             Fault(Reason.MISSING, "OBR", "an order that is not known here needs its procedure")
@@ -131,14 +134,16 @@ def _first(
         # Most orders need no second statement: they are what they were inserted as.
         noted = _remember([], flags)
         _SETTLE.send(conn, {"row": row, "new_status": status, "new_flags": noted})
-    return Applied(Outcome.APPLIED, row, patient.row, flags)
+    note_new(patient.changes, "order", row)
+    return Applied(Outcome.APPLIED, row, patient.row, flags, changes=patient.changes)
 
 
-def _tombstone(conn: Connection, change: OrderChange, patient: int, now: datetime) -> Applied:
+def _tombstone(conn: Connection, change: OrderChange, patient: Resolved, now: datetime) -> Applied:
     # Kept without procedures, so that the older NW, arriving later, does not schedule.
     flags = [*change.flags, f"{change.action} of an unknown order"]
-    row = _insert(conn, change, patient, now, _ENDS[change.action], flags)
-    return Applied(Outcome.NOTED, row, patient, flags)
+    row = _insert(conn, change, patient.row, now, _ENDS[change.action], flags)
+    note_new(patient.changes, "order", row)
+    return Applied(Outcome.NOTED, row, patient.row, flags, changes=patient.changes)
 
 
 def _next(
@@ -168,9 +173,10 @@ def _next(
         "updated_at": now,
     }
     _UPDATE.send(conn, {**values, "row": order["id"]})
+    note(procedures.changes, "order", order, values)
     outcome = Outcome.NOTED if change.action is Action.NOTE else Outcome.APPLIED
     ended = _ended(order["status"], values["status"], change.action)
-    return Applied(outcome, order["id"], order["patient"], flags, ended)
+    return Applied(outcome, order["id"], order["patient"], flags, ended, procedures.changes)
 
 
 def _ended(before: str, after: str, action: Action) -> tuple[OrderState, OrderState] | None:

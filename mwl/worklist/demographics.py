@@ -5,7 +5,7 @@ A merged patient's row stays as an alias that points to its survivor (REFERENCE 
 patient, so that two connections never create the same one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from mwl.patients import (
     is_someone_else,
     name_key,
 )
+from mwl.worklist.changed import Changes, note, note_new
 from mwl.worklist.locks import patient_key, take, take_merges
 from mwl.worklist.outcome import Applied, Outcome
 
@@ -58,11 +59,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The patient whom an identifier leads to; `alias` if by way of a merge."""
+    """The patient whom an identifier leads to, `alias` if by way of a merge; what is new."""
 
     row: int
     alias: bool = False
     stale: bool = False
+    changes: Changes = field(default_factory=dict)
 
 
 def issuer_text(identifier: Identifier) -> str:
@@ -91,8 +93,11 @@ def resolve(  # noqa: PLR0913 - what was asked, what is stated, and when
     the record says that this is somebody else.
     """
     row = _read(asked)
+    changes: Changes = {}
     if row is None:
-        return Resolved(_create(conn, source, change, at, now))
+        created = _create(conn, source, change, at, now)
+        note_new(changes, "patient", created)
+        return Resolved(created, changes=changes)
     if row["merged_into"] is not None:
         # Never overwrite the survivor's demographics with an alias's.
         return Resolved(_survivor(conn, row)["id"], alias=True)
@@ -102,7 +107,8 @@ def resolve(  # noqa: PLR0913 - what was asked, what is stated, and when
     if at is not None and last is not None and _micros(at) < last:
         return Resolved(row["id"], stale=True)
     _save(conn, row, {**stated, "applied_at": _heard(row["applied_at"], source, at)}, now)
-    return Resolved(row["id"])
+    note(changes, "patient", row, stated)
+    return Resolved(row["id"], changes=changes)
 
 
 def update_patient(session: Session, change: PatientUpdate, *, now: datetime) -> Applied:
@@ -126,7 +132,7 @@ def update_patient(session: Session, change: PatientUpdate, *, now: datetime) ->
     if found.stale:
         flags = [*change.flags, "older than the patient's last message: not applied"]
         return Applied(Outcome.STALE, patient=found.row, flags=flags)
-    return Applied(Outcome.APPLIED, patient=found.row, flags=change.flags)
+    return Applied(Outcome.APPLIED, patient=found.row, flags=change.flags, changes=found.changes)
 
 
 def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> Applied:
@@ -140,22 +146,33 @@ def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> A
     conn = session.connection()
     take_merges(conn)
     asked = ask(conn, merge.patient.id)
-    survivor = resolve(conn, asked, merge.source, merge.patient, merge.at, now).row
+    found = resolve(conn, asked, merge.source, merge.patient, merge.at, now)
+    survivor, changes = found.row, found.changes
     prior = _read(ask(conn, merge.prior))
     if prior is None:
         # Unknown until now; kept, so that what still names it finds the survivor.
-        _create(conn, merge.source, PatientChange(merge.prior), merge.at, now, merged_into=survivor)
+        unknown = PatientChange(merge.prior)
+        alias = _create(conn, merge.source, unknown, merge.at, now, merged_into=survivor)
+        changes |= _merged(alias, survivor)
         flags = [*merge.flags, "the prior patient was not known here"]
-        return Applied(Outcome.APPLIED, patient=survivor, flags=flags)
+        return Applied(Outcome.APPLIED, patient=survivor, flags=flags, changes=changes)
     loser = _survivor(conn, prior)
     if loser["id"] == survivor:
         return Applied(
-            Outcome.NOTED, patient=survivor, flags=[*merge.flags, "these were merged before"]
+            Outcome.NOTED,
+            patient=survivor,
+            flags=[*merge.flags, "these were merged before"],
+            changes=changes,
         )
     moved = {"loser": loser["id"], "survivor": survivor, "now": now}
     _MERGE.send(conn, moved)
     _MOVE_ORDERS.send(conn, moved)
-    return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags)
+    changes |= _merged(loser["id"], survivor)
+    return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags, changes=changes)
+
+
+def _merged(loser: int, survivor: int) -> Changes:
+    return {f"patient:{loser}": {"merged_into": [None, survivor]}}
 
 
 def _read(asked: Reply) -> Row | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from mwl.orders import OrderState
 
@@ -20,6 +21,7 @@ class Applied:
 
     `ended` is the order's state before and after, where it has been done or given up now
     and the change itself did not report that: it took away what was still to be done.
+    `changes` are what differs now (`mwl.worklist.changed`).
     """
 
     outcome: Outcome
@@ -27,3 +29,4 @@ class Applied:
     patient: int | None = None
     flags: list[str] = field(default_factory=list)
     ended: tuple[OrderState, OrderState] | None = None
+    changes: dict[str, Any] = field(default_factory=dict)

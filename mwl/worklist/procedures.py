@@ -30,6 +30,7 @@ from mwl.orders import (
 )
 from mwl.patients import name_key
 from mwl.worklist import stations
+from mwl.worklist.changed import Changes, note, note_new
 from mwl.worklist.stations import Devices
 
 Row = dict[str, Any]
@@ -67,6 +68,7 @@ class Procedures:
         self.rows: list[Row] = []
         self.steps: list[Row] = []
         self.flags: list[str] = []
+        self.changes: Changes = {}
 
     @classmethod
     def load(
@@ -128,6 +130,7 @@ class Procedures:
         values["study_instance_uid"] = stated.study_uid or _new_study_uid(change, values)
         values["id"] = _INSERT_PROCEDURE.send(self._conn, values)
         self.rows.append(values)
+        note_new(self.changes, "procedure", values["id"])
         for step in stated.steps or [StepChange()]:
             self._create_step(values, step)
 
@@ -148,6 +151,7 @@ class Procedures:
                     self._save_step(step, {"study_instance_uid": stated.study_uid})
         if new != row:
             _UPDATE_PROCEDURE.send(self._conn, {**new, "row": row["id"]})
+            note(self.changes, "procedure", row, new)
             row.update(new)
         self._state_steps(row, steps, stated)
 
@@ -191,6 +195,7 @@ class Procedures:
         values["id"] = _INSERT_STEP.send(self._conn, values, _collision)
         stations.assign(self._conn, values["id"], titles)
         self.steps.append(values)
+        note_new(self.changes, "step", values["id"])
         return values
 
     def _update_step(self, step: Row, change: StepChange) -> None:
@@ -233,6 +238,7 @@ class Procedures:
         if new == step:
             return
         _UPDATE_STEP.send(self._conn, {**new, "row": step["id"]}, _collision)
+        note(self.changes, "step", step, new)
         step.update(new)
 
     # ---- what a message does -----------------------------------------------------------

@@ -8,7 +8,7 @@ designator, `namespace^universal ID^type`, trailing carets cut.
 from mwl.db.tables import naming  # noqa: F401 - before the first table
 from mwl.db.tables.archive import Instance, Series, StoredObject, Study
 from mwl.db.tables.devices import Device, Knock
-from mwl.db.tables.journal import Message
+from mwl.db.tables.journal import Message, MessageOrder
 from mwl.db.tables.people import Account, AuditEvent, Secret, Token, WebSession
 from mwl.db.tables.performed import (
     PerformedInstance,
@@ -37,6 +37,7 @@ __all__ = [
     "Instance",
     "Knock",
     "Message",
+    "MessageOrder",
     "Patient",
     "PerformedInstance",
     "PerformedLink",

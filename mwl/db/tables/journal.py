@@ -45,5 +45,15 @@ class Message(SQLModel, table=True):
     ack: bytes = Field(default=b"", sa_type=LargeBinary)
     imaging_order: int | None = Field(default=None, foreign_key="imaging_order.id", index=True)
     patient: int | None = Field(default=None, foreign_key="patient.id", index=True)
+    changes: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # mwl.worklist.changed
     repeats: int = 0
     repeated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class MessageOrder(SQLModel, table=True):
+    """A further order that a message is about; its first one stands in its own row."""
+
+    __tablename__ = "message_order"
+
+    message: int = Field(foreign_key="message.id", primary_key=True)
+    imaging_order: int = Field(foreign_key="imaging_order.id", primary_key=True, index=True)

@@ -39,10 +39,11 @@ def upgrade() -> None:
         sa.Column("detail", Json, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_audit_event"),
     )
-    op.create_index("ix_audit_event_address", "audit_event", ["action", "address", "at"])
+    op.create_index("ix_audit_event_action", "audit_event", ["action", "at", "id"])
+    op.create_index("ix_audit_event_address", "audit_event", ["address", "at", "id"])
     op.create_index("ix_audit_event_at", "audit_event", ["at", "id"])
-    op.create_index("ix_audit_event_subject", "audit_event", ["subject", "id"])
-    op.create_index("ix_audit_event_who", "audit_event", ["who", "id"])
+    op.create_index("ix_audit_event_subject", "audit_event", ["subject", "at", "id"])
+    op.create_index("ix_audit_event_who", "audit_event", ["who", "at", "id"])
     op.create_table(
         "secret",
         sa.Column("name", sa.String(), nullable=False),
@@ -94,3 +95,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_message_feed", "message", ["source", "state", "received_at"])
     op.create_index("ix_instance_created_at", "instance", ["created_at"])
+    op.add_column("message", sa.Column("changes", Json, nullable=False, server_default="{}"))
+    op.create_table(
+        "message_order",
+        sa.Column("message", sa.Integer(), nullable=False),
+        sa.Column("imaging_order", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["message"], ["message.id"], name="fk_message_order_message"),
+        sa.ForeignKeyConstraint(
+            ["imaging_order"], ["imaging_order.id"], name="fk_message_order_imaging_order"
+        ),
+        sa.PrimaryKeyConstraint("message", "imaging_order", name="pk_message_order"),
+    )
+    op.create_index("ix_message_order_imaging_order", "message_order", ["imaging_order"])
