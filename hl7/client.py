@@ -8,9 +8,13 @@ from typing import Self
 
 from hl7 import er7, mllp
 from mwl import charsets
+from mwl.devices import Tested
 from mwl.errors import Outage, ProtocolError, Rejected
+from mwl.sockets import dial
 
 _CHUNK = 65_536  # bytes a read
+_REACH_S = 5.0
+_HANGS_UP_WITHIN_S = 0.3  # a receiver that doesn't want us
 _MAX_ANSWER_BYTES = 1024 * 1024
 _LONGEST_REST_S = 60.0  # then a firewall may have forgotten the connection
 _MAX_STRAYS = 100  # answers to somebody else's questions before we give up
@@ -29,6 +33,32 @@ class Ack:
     @property
     def accepted(self) -> bool:
         return self.code in {"AA", "CA"}
+
+
+def reach(host: str, port: int, wait_s: float = _REACH_S) -> Tested:
+    """See whether a receiver takes connections; send nothing, as a message would be acted on."""
+    began = time.perf_counter()
+    try:
+        connection = dial(host, port, wait_s)
+    except Outage as error:
+        return Tested(False, str(error))
+    took = f"{(time.perf_counter() - began) * 1e3:.0f} ms"
+    with connection:
+        return _first_words(connection, f"{host}:{port}", took)
+
+
+def _first_words(connection: socket.socket, place: str, took: str) -> Tested:
+    """Wait a moment for what no receiver does: it hangs up, or speaks first."""
+    connection.settimeout(_HANGS_UP_WITHIN_S)
+    try:
+        said = connection.recv(_CHUNK)
+    except TimeoutError:
+        return Tested(True, f"takes connections ({took}); nothing was sent")
+    except OSError as error:
+        return Tested(False, f"{place} took the connection and broke it: {error.strerror}")
+    if said:
+        return Tested(False, f"{place} speaks first, which no HL7 receiver does: check the port")
+    return Tested(False, f"{place} took the connection and closed it: does it know our address?")
 
 
 def send(host: str, port: int, messages: Iterable[bytes], timeout_s: float) -> Iterator[Ack]:

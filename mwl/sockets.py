@@ -1,4 +1,4 @@
-"""Blocking sockets whose waits the kernel bounds.
+"""Blocking sockets whose waits the kernel bounds, and connecting in words for people.
 
 A socket with settimeout() asks poll() before each recv() and send(), and every change of the
 time-out is one more system call; each of them gives the interpreter up to other threads and
@@ -13,6 +13,8 @@ from struct import Struct
 from time import monotonic
 from typing import TypeVar
 
+from mwl.errors import Outage
+
 _TIMEVAL = Struct("ll")  # seconds, microseconds; both 0: for ever
 _LONGEST_S = 1e9
 # A bound is set this much longer than asked for, and then does for those that are about as
@@ -23,6 +25,25 @@ _SLACK = 1.05
 _A_WHILE_S = 1.0
 
 T = TypeVar("T")
+
+
+def dial(host: str, port: int, wait_s: float) -> socket.socket:
+    """Connect, for somebody who waits and wonders: Outage says why not, and what to look at."""
+    place = f"{host}:{port}"
+    try:
+        connection = socket.create_connection((host, port), wait_s)
+    except socket.gaierror:
+        raise Outage(f"no machine is called {host}: check the host") from None
+    except ConnectionRefusedError:
+        raise Outage(f"nobody listens at {place}: connection refused") from None
+    except TimeoutError:
+        text = f"no answer from {place} within {wait_s:g} s: is it on, and does a firewall let us?"
+        raise Outage(text) from None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "that is no host name"
+        raise Outage(f"{place} can't be reached: {why or error}") from None
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 class TimedSocket:

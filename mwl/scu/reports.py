@@ -1,7 +1,6 @@
-"""What we ask of others, over associations that we open.
+"""Reports of storage commitment that can't go to the association that they were asked on.
 
-So far one thing: reports of storage commitment that can't go to the association that they
-were asked on (PS3.4 J.3.3). pynetdicom is imported when there is one to send.
+(PS3.4 J.3.3.) pynetdicom is imported when there is one to send.
 """
 
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from mwl import commitment, devices, outbox
 from mwl.commitment import Judged
 from mwl.db import Database
 from mwl.errors import MwlError
+from mwl.scu.peers import Peer
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -30,18 +30,6 @@ _PASSING = frozenset({0x0110, 0x0210, 0x0213})
 
 class Unreached(MwlError):
     """The peer could not be spoken to; later perhaps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Whom we call."""
-
-    ae_title: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.ae_title}@{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
