@@ -101,9 +101,15 @@ def reasons(works: Sequence[Work]) -> list[str]:
 
 def is_quiet(work: Work, now: datetime, rules: Rules) -> bool:
     """Tell whether a step's images have all come, as far as silence can say."""
+    at = quiet_at(work, rules)
+    return at is not None and at <= now
+
+
+def quiet_at(work: Work, rules: Rules) -> datetime | None:
+    """Tell when the images of a step will have been quiet for long; None: silence says nothing."""
     if work.reported or work.image_at is None:
-        return False
-    return now - work.image_at >= rules.quiet
+        return None
+    return work.image_at + rules.quiet
 
 
 def ends_by_silence(work: Work, now: datetime, rules: Rules) -> bool:
@@ -178,8 +184,16 @@ def expires(
     plans: Sequence[Plan], revived_at: datetime | None, now: datetime, rules: Rules
 ) -> bool:
     """Tell whether what is left of an order has expired by `now`; `plans` are all its steps."""
+    at = expires_at(plans, revived_at, rules)
+    return at is not None and at <= now
+
+
+def expires_at(
+    plans: Sequence[Plan], revived_at: datetime | None, rules: Rules
+) -> datetime | None:
+    """Tell when what is left of an order expires; None: nothing is left, or it is under way."""
     if not is_left(plan.state for plan in plans):
-        return False
+        return None
     starts = [plan.start_at for plan in plans if plan.state in WAITING]
     since = max(starts) if revived_at is None else max(*starts, revived_at)
-    return now - since >= rules.expire
+    return since + rules.expire

@@ -150,22 +150,30 @@ _FATE = case(
     (~_IS_ITS_STUDY, literal_column(f"{_UNLINKED}")),
     else_=literal_column(f"{_KEPT}"),
 )
-_LISTED = Prepared(
-    select(_link.scheduled_step, _FATE.label("fate"), func.count().label("instances"))
-    .join(_PERFORMED, _link.performed_step == _performed.id)
-    .join(_LIST, _listed.performed_step == _performed.id)
-    .join(_STEP, _link.scheduled_step == _s.id)
-    .join(_PROCEDURE, _s.procedure == _r.id)
-    .outerjoin(_INSTANCE, _instance.sop_instance_uid == _listed.sop_instance_uid)
-    .outerjoin(_OBJECT, and_(_object.instance == _instance.id, _object.state == _SERVED))
-    .outerjoin(_SERIES, _series.id == _instance.series)
-    .outerjoin(_STUDY, _study.id == _series.study)
-    .where(
-        _r.imaging_order == _GIVEN,
-        _performed.state == literal_column(f"'{PerformedState.COMPLETED}'", String()),
+
+
+def _count_listed(*by: ColumnElement[Any]) -> Prepared:
+    """Count the instances that COMPLETED MPPS of an order list: by step, `by`, and fate."""
+    return Prepared(
+        select(_link.scheduled_step, *by, _FATE.label("fate"), func.count().label("instances"))
+        .join(_PERFORMED, _link.performed_step == _performed.id)
+        .join(_LIST, _listed.performed_step == _performed.id)
+        .join(_STEP, _link.scheduled_step == _s.id)
+        .join(_PROCEDURE, _s.procedure == _r.id)
+        .outerjoin(_INSTANCE, _instance.sop_instance_uid == _listed.sop_instance_uid)
+        .outerjoin(_OBJECT, and_(_object.instance == _instance.id, _object.state == _SERVED))
+        .outerjoin(_SERIES, _series.id == _instance.series)
+        .outerjoin(_STUDY, _study.id == _series.study)
+        .where(
+            _r.imaging_order == _GIVEN,
+            _performed.state == literal_column(f"'{PerformedState.COMPLETED}'", String()),
+        )
+        .group_by(_link.scheduled_step, *by, literal_column("fate"))
     )
-    .group_by(_link.scheduled_step, literal_column("fate"))
-)
+
+
+_LISTED = _count_listed()
+_LISTED_BY_SERIES = _count_listed(_listed.series_instance_uid)
 _SILENT = Prepared(
     select(_s.id)
     .distinct()
@@ -253,6 +261,16 @@ def _add_silent(
         if not named or row.sps_id in named:
             at = found[row.id].image_at or row.newest
             found[row.id] = replace(found[row.id], image_at=max(at, row.newest))
+
+
+def not_come(conn: Connection, order: int) -> dict[int, dict[str, int]]:
+    """Count the listed images of an order that are not here: by step, and series UID."""
+    found: dict[int, dict[str, int]] = {}
+    for row in _LISTED_BY_SERIES.all(conn, {"order_row": order}):
+        if row.fate == _NOT_COME:
+            series = found.setdefault(row.scheduled_step, {})
+            series[row.series_instance_uid] = row.instances
+    return found
 
 
 def plans(conn: Connection, order: int) -> list[Plan]:
