@@ -19,7 +19,8 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from mwl import archive, closing, procedures
+from mwl import accounts, archive, closing, procedures
+from mwl.accounts import Bounds
 from mwl.config import Close
 from mwl.db import Database, optimize
 from mwl.errors import Outage
@@ -32,8 +33,10 @@ _OPTIMIZE_EVERY_H = 6
 _LINK_EVERY_S = 5.0  # what came before its order
 _FOLLOW_EVERY_S = 2.0  # orders that may have ended
 _CLOSE_EVERY_S = 60.0  # quiet studies, and what expires
+_END_EVERY_S = 3600.0  # sessions that are good no more already
 _LONG_S = 30.0  # a run that takes longer is told of
 _REMIND_S = 600.0  # of a sweep that goes on failing
+_BOUNDS = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,12 @@ class Sweep:
     run: Callable[[datetime], object]
 
 
-def sweeps(database: Database, close: Close, effects: Effects) -> list[Sweep]:
+def sweeps(
+    database: Database, close: Close, effects: Effects, bounds: Bounds = _BOUNDS
+) -> list[Sweep]:
     """List the services' sweeps; `effects` is what follows from the work that they find.
+
+    `bounds` says when sessions of the web pages have ended.
 
     What links comes before what closes: it finds what an order has waited for.
     """
@@ -65,6 +72,11 @@ def sweeps(database: Database, close: Close, effects: Effects) -> list[Sweep]:
         ),
         Sweep(
             "close orders", _CLOSE_EVERY_S, lambda now: closing.sweep(database, close, now, told)
+        ),
+        Sweep(
+            "end sessions",
+            _END_EVERY_S,
+            lambda now: database.write(lambda session: accounts.ended(session, bounds, now=now)),
         ),
     ]
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from mwl import accounts
+from mwl import accounts, jobs
 from mwl.accounts import Role
+from mwl.config import Close
 from mwl.db import Database
-from mwl.db.tables import AuditEvent
+from mwl.db.tables import AuditEvent, WebSession
 from mwl.errors import Rejected
+from mwl.procedures import Effects
 from tests.web_app import PASSWORD, Person, WebApp
 from web.guard import COOKIE
 from web.signing import local_path
@@ -184,6 +186,17 @@ def test_the_first_admin_is_made_once(sqlite_database: Database, tmp_path: Path)
     assert first is not None
     assert app.database.write(lambda s: accounts.first_admin(s, now=app.now)) is None
     assert sign_in(app.visitor(), "admin", first).status_code == 302
+
+
+def test_sessions_that_have_ended_are_removed_by_the_clock(app: WebApp) -> None:
+    app.signed_in()
+    sweeps = {each.name: each for each in jobs.sweeps(app.database, Close(), Effects())}
+    sweeps["end sessions"].run(app.now)
+    with app.database.read() as session:
+        assert session.execute(select(WebSession)).first()
+    sweeps["end sessions"].run(app.now + timedelta(hours=1))
+    with app.database.read() as session:
+        assert not session.execute(select(WebSession)).first()
 
 
 def test_a_reset_ends_sessions_and_locks(app: WebApp) -> None:

@@ -7,7 +7,6 @@ token, which opens the REST API and nothing else.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -104,8 +103,7 @@ def viewed(subject: str = "", **detail: Any) -> None:
 
 def bounds() -> sessions.Bounds:
     """Tell how long sessions last."""
-    given = wired().settings.web
-    return sessions.Bounds(timedelta(minutes=given.idle_min), timedelta(hours=given.session_h))
+    return sessions.Bounds.of(wired().settings.web)
 
 
 def _let_in() -> AnyResponse | None:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, or_, select, update
 from sqlmodel import Session as DatabaseSession
 
 from mwl.accounts.people import ACCOUNT, SESSION, Role
+from mwl.config import Web
 
 _SEEN_TO = timedelta(minutes=1)  # not every click is worth a commit
 
@@ -19,6 +20,11 @@ class Bounds:
 
     idle: timedelta = timedelta(minutes=30)
     absolute: timedelta = timedelta(hours=12)
+
+    @classmethod
+    def of(cls, given: Web) -> "Bounds":
+        """Take them from `[web]` of the settings."""
+        return cls(timedelta(minutes=given.idle_min), timedelta(hours=given.session_h))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from hl7.outbound import OrderStatus
 from mwl import commitment, jobs, outbox
+from mwl.accounts import Bounds
 from mwl.config import Settings
 from mwl.db import Database
 from mwl.listeners import Listeners
@@ -16,7 +17,10 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     """Work until SIGTERM."""
     listeners.close()
     database = Database(settings.database.url, data_dir=settings.data_dir)
-    scheduler = jobs.scheduler(database, jobs.sweeps(database, settings.close, effects(settings)))
+    bounds = Bounds.of(settings.web)
+    scheduler = jobs.scheduler(
+        database, jobs.sweeps(database, settings.close, effects(settings), bounds)
+    )
     statuses = OrderStatus(
         settings.hl7.destination, settings.site.zone_info, application=settings.dicom.ae_title
     )
