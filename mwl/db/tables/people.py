@@ -59,9 +59,10 @@ class AuditEvent(SQLModel, table=True):
     __tablename__ = "audit_event"
     __table_args__ = (
         Index("ix_audit_event_at", "at", "id"),
-        Index("ix_audit_event_who", "who", "id"),
-        Index("ix_audit_event_subject", "subject", "id"),
-        Index("ix_audit_event_address", "action", "address", "at"),
+        Index("ix_audit_event_who", "who", "at", "id"),
+        Index("ix_audit_event_action", "action", "at", "id"),
+        Index("ix_audit_event_subject", "subject", "at", "id"),
+        Index("ix_audit_event_address", "address", "at", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
