@@ -4,9 +4,13 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlmodel import select
+
 from mwl import devices
 from mwl.db import Database
+from mwl.db.tables import AuditEvent
 from mwl.devices import Visit
+from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.test_mwl_cli import mwl
 
 
@@ -37,6 +41,7 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
         "mpps": True,
         "commit_report": "new",
         "origin": "manual",
+        "seen_at": "",
     }
 
 
@@ -59,3 +64,45 @@ def test_list_shows_who_knocked(tmp_path: Path, sqlite_url: str, sqlite_database
     knocks = {row["address"]: row for row in map(json.loads, lines)}
     assert knocks["10.0.0.9"]["kind"] == "knock"
     assert (knocks["10.0.0.9"]["admitted"], knocks["10.0.0.9"]["count"]) == (False, 4)
+
+
+def trail(database: Database) -> list[tuple[str, str]]:
+    with database.read() as session:
+        events = session.exec(select(AuditEvent).order_by(AuditEvent.id)).all()
+        return [(each.action, each.subject) for each in events]
+
+
+def test_device_is_removed(tmp_path: Path, sqlite_url: str, sqlite_database: Database) -> None:
+    where = {"MWL_DATABASE__URL": sqlite_url}
+    mwl(tmp_path, "device", "add", "CT1", **where)
+    gone = mwl(tmp_path, "device", "remove", "ct1", **where)
+    assert (gone.returncode, gone.stdout) == (0, "removed: CT1\n")
+    again = mwl(tmp_path, "device", "remove", "CT1", **where)
+    assert (again.returncode, again.stderr) == (
+        1,
+        "mwl: CT1: is not registered: `mwl device list`\n",
+    )
+    assert trail(sqlite_database) == [("create", "device:CT1"), ("remove", "device:CT1")]
+
+
+def test_device_is_asked_for_an_answer(
+    serve, tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    where = {"MWL_DATABASE__URL": sqlite_url}
+    port = str(serve().address[1])
+    mwl(tmp_path, "device", "add", "CT1", "--host", "127.0.0.1", "--port", port, **where)
+    answer = mwl(tmp_path, "device", "test", "CT1", **where)
+    assert answer.returncode == 0
+    assert answer.stdout.startswith("CT1: answered in ")
+
+    mwl(tmp_path, "device", "add", "CT1", "--port", "1", "--replace", **where)
+    refused = mwl(tmp_path, "device", "test", "CT1", **where)
+    says = "mwl: CT1: nobody listens at 127.0.0.1:1: connection refused\n"
+    assert (refused.returncode, refused.stderr) == (1, says)
+    actions = [action for action, _ in trail(sqlite_database)]
+    assert actions == ["create", "test", "change", "test"]
+
+    mwl(tmp_path, "device", "add", "MR1", **where)
+    without = mwl(tmp_path, "device", "test", "MR1", **where)
+    assert without.returncode == 2
+    assert without.stderr == "mwl: MR1: has no address: --host and --port give it\n"

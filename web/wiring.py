@@ -12,6 +12,7 @@ from flask import current_app
 
 from mwl.config import Settings
 from mwl.db import Database
+from mwl.devices import Tested
 from mwl.objects import ObjectStore
 from mwl.procedures import Effects
 
@@ -25,6 +26,9 @@ def _utc_now() -> datetime:
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What other edges do for the web, each a function."""
+
+    echo: Callable[[str, str, int], Tested]  # C-ECHO to AE title, host, port
+    mllp: Callable[[str, int], Tested]  # whether host, port takes HL7; sends nothing
 
 
 @dataclass(frozen=True, slots=True)

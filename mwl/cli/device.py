@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mwl.cli import frame
+from mwl.errors import Fault, Outage, Reason, Rejected
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
     from mwl.config import DeviceTable
     from mwl.db.tables import Device, Knock
 
-app = frame.app("Register scanners, and see who knocked without being registered.")
+app = frame.app("Register scanners, test them, and see who knocked without being registered.")
 
 _DEVICES = {
     "ae_title": "AE title",
@@ -24,6 +27,7 @@ _DEVICES = {
     "mpps": "MPPS",
     "commit_report": "report",
     "origin": "from",
+    "seen_at": "seen last",
 }
 _KNOCKS = {
     "calling_ae_title": "calling",
@@ -85,10 +89,56 @@ def add(
     }
     given = {name: value for name, value in options.items() if value is not None}
     device = _checked(ae_title=ae_title, **given)
-    now = frame.now()
+    now, actor = frame.now(), frame.actor()
     with frame.database(frame.settings(context)) as database:
-        database.write(lambda session: devices.add(session, device, now=now, replace=replace))
+        database.write(
+            lambda session: devices.register(session, actor, device, now=now, replace=replace)
+        )
     typer.echo(f"registered: {device.ae_title}")
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(metavar="AE_TITLE", help="Its AE title.")],
+) -> None:
+    """Forget a scanner: it may not associate any more, where only known ones may."""
+    from mwl import devices
+
+    now, actor = frame.now(), frame.actor()
+
+    def forget(session: "Session") -> str:
+        found = devices.named(session, ae_title)
+        return devices.forget(session, actor, found.id or 0, now=now)
+
+    with frame.database(frame.settings(context)) as database:
+        typer.echo(f"removed: {database.write(forget)}")
+
+
+@app.command()
+def test(
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(metavar="AE_TITLE", help="Its AE title.")],
+) -> None:
+    """Ask a scanner for an answer (C-ECHO), and say what is wrong if none comes."""
+    from mwl import devices
+    from mwl.scu import Peer, echo
+
+    settings = frame.settings(context)
+    now, actor = frame.now(), frame.actor()
+    with frame.database(settings) as database:
+        with database.read() as session:
+            found = devices.named(session, ae_title)
+        if not (found.host and found.port):
+            raise Rejected(
+                Fault(Reason.MISSING, found.ae_title, "has no address: --host and --port give it")
+            )
+        result = echo(Peer(found.ae_title, found.host, found.port), settings.dicom.ae_title)
+        subject = devices.subject_of(found.ae_title)
+        database.write(lambda session: devices.note_test(session, actor, subject, result, now=now))
+    if not result.well:
+        raise Outage(f"{found.ae_title}: {result.text}")
+    typer.echo(f"{found.ae_title}: {result.text}")
 
 
 @app.command("list")
@@ -107,7 +157,8 @@ def list_(
             typer.echo(json.dumps(row, ensure_ascii=False))
         return
     if known:
-        frame.print_table(_DEVICES, ({**row, "may": ", ".join(row["may"])} for row in known))
+        shown = ({**row, "may": ", ".join(row["may"])} for row in known)
+        frame.print_table(_DEVICES, shown)
     else:
         typer.echo("no device is registered: `mwl device add AE_TITLE` registers one")
     if strangers:
@@ -130,7 +181,8 @@ def _checked(**values: Any) -> "DeviceTable":
 
 
 def _device(row: "Device") -> dict[str, Any]:
-    return {"kind": "device", **row.model_dump(include=set(_DEVICES))}
+    values = row.model_dump(include=set(_DEVICES))
+    return {"kind": "device", **values, "seen_at": frame.instant(row.seen_at)}
 
 
 def _knock(row: "Knock") -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The devices service: who is known, who may associate, and who knocked without being known.
 
 All but `Doorkeeper`, whom an association server asks, work in the caller's transaction.
+What people do goes by `register`, `amend`, `forget` and `note_test`, which are audited.
 """
 
 from mwl.devices.admission import Doorkeeper, Verdict, admits
+from mwl.devices.keeping import amend, forget, named, note_test, register, subject_of
 from mwl.devices.rows import (
     Visit,
     add,
@@ -28,15 +30,21 @@ __all__ = [
     "Visit",
     "add",
     "admits",
+    "amend",
     "change",
     "fold",
+    "forget",
     "get",
     "knock",
     "knocked",
     "knocks",
     "listing",
     "lookup",
+    "named",
+    "note_test",
+    "register",
     "remove",
     "seen",
+    "subject_of",
     "sync",
 ]

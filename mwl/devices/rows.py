@@ -57,8 +57,8 @@ def add(session: Session, device: DeviceTable, *, now: datetime, replace: bool =
 
 def _over(known: Device, device: DeviceTable) -> DeviceTable:
     """Lay what was set of `device` over what is on file."""
-    kept = _kept(known)
-    stated = {name: kept[name] for name in DeviceTable.model_fields} | {
+    before = kept(known)
+    stated = {name: before[name] for name in DeviceTable.model_fields} | {
         "host": known.host or None,
         "port": known.port or None,
         "may": tuple(known.may),
@@ -123,7 +123,7 @@ def sync(session: Session, devices: Iterable[DeviceTable], *, now: datetime) -> 
         session.connection().execute(delete(_DEVICE).where(_DEVICE.c.id.in_(gone)))
     for title, device in stated.items():
         before = known.get(title)
-        if before is None or _values(device, "config") != _kept(before):
+        if before is None or _values(device, "config") != kept(before):
             _put(session, device, before.id if before else None, "config", now)
 
 
@@ -142,7 +142,8 @@ def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
     }
 
 
-def _kept(row: Device) -> dict[str, Any]:
+def kept(row: Device) -> dict[str, Any]:
+    """Give what is set of a device, not what happened to it."""
     return row.model_dump(exclude={"id", "created_at", "updated_at", "seen_at", "seen_address"})
 
 

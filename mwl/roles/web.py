@@ -12,12 +12,14 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 import web
+from hl7.client import reach
 from mwl.config import Settings
 from mwl.db import Database
 from mwl.lifeline import Lifeline, name_process
 from mwl.listeners import Listeners
 from mwl.objects import open_store
 from mwl.roles.following import effects
+from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
 from web.wiring import Tools, Wiring
 
@@ -65,7 +67,10 @@ def wiring(
         settings=settings,
         objects=open_store(settings.archive, settings.data_dir),
         effects=effects(settings),
-        tools=Tools(),
+        tools=Tools(
+            echo=lambda title, host, port: echo(Peer(title, host, port), settings.dicom.ae_title),
+            mllp=reach,
+        ),
         serving=serving,
     )
 
