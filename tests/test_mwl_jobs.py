@@ -53,9 +53,8 @@ def test_upkeep_gives_the_planner_its_statistics(sqlite_database: Database, runn
 def test_sweeps_begin_at_once_and_are_never_skipped(sqlite_database, running):
     planned = jobs.sweeps(sqlite_database, Close(), Effects())
     scheduler = running(sqlite_database, planned, paused=True)
-    assert {"link studies", "link procedures", "follow orders", "close orders"} == {
-        each.name for each in planned
-    }
+    names = {"link studies", "link procedures", "follow orders", "close orders", "end sessions"}
+    assert names == {each.name for each in planned}
     for sweep in planned:
         plan = job(scheduler, sweep.name)
         assert plan.next_run_time <= datetime.now(UTC)
