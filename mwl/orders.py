@@ -106,6 +106,11 @@ def transition(action: Action, state: StepState) -> Transition:
     return Transition(state, f"{action} after {state}: not done")
 
 
+def arrival(state: StepState) -> StepState | None:
+    """Tell what a step becomes when its patient comes; None: that is no news, or too late."""
+    return StepState.ARRIVED if state is StepState.SCHEDULED else None
+
+
 def derive(
     states: Iterable[StepState],
     *,

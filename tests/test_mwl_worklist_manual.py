@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import update
 from sqlmodel import select
 
 from mwl import worklist
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
 from mwl.errors import Reason, Rejected
-from mwl.orders import Action, OrderChange, ProcedureChange, StepChange
+from mwl.orders import Action, OrderChange, ProcedureChange, StepChange, StepState
 from mwl.patients import Identifier, PatientChange
 from mwl.worklist import manual
 from mwl.worklist.manual import Entry, Which
@@ -198,3 +199,46 @@ def test_a_name_that_fits_none_or_several_entries_is_refused(database):
         cancel(database, Which())
     assert reasons(caught) == [Reason.MISSING]
     cancel(database, Which("A1", done.sps_ids[0]))
+
+
+def arrive(database, which):
+    return database.write(lambda s: manual.arrive(s, which, now=NOW + timedelta(minutes=5)))
+
+
+def test_a_patient_who_has_come_is_marked_arrived(database):
+    (sps_id,) = add(database).sps_ids
+    assert arrive(database, Which("A1")).sps_ids == [sps_id]
+    step = only(database, ScheduledStep)
+    assert (step.state, step.state_at) == ("ARRIVED", NOW + timedelta(minutes=5))
+    assert only(database, ImagingOrder).status == "SCHEDULED"
+
+
+@pytest.mark.parametrize("state", sorted(set(StepState) - {StepState.SCHEDULED}))
+def test_nobody_arrives_for_what_is_not_scheduled(database, state):
+    add(database)
+    database.write(lambda s: s.connection().execute(update(ScheduledStep).values(state=state)))
+    with pytest.raises(Rejected, match=state) as caught:
+        arrive(database, Which("A1"))
+    assert reasons(caught) == [Reason.FINAL]
+    assert only(database, ScheduledStep).state == state
+
+
+def test_nobody_arrives_for_what_has_expired(database):
+    add(database)
+    database.write(lambda s: s.connection().execute(update(ScheduledStep).values(expired=True)))
+    with pytest.raises(Rejected, match="EXPIRED"):
+        arrive(database, Which("A1"))
+
+
+def test_an_entry_is_also_found_by_its_row(database):
+    add(database)
+    add(database, accession_number="A2", patient_id="P2")
+    with database.read() as session:
+        rows = list(session.exec(select(ScheduledStep.id).order_by(ScheduledStep.id)))
+    arrive(database, Which(row=rows[1]))
+    with database.read() as session:
+        states = list(session.exec(select(ScheduledStep.state).order_by(ScheduledStep.id)))
+    assert states == ["SCHEDULED", "ARRIVED"]
+    with pytest.raises(Rejected) as caught:
+        arrive(database, Which(row=4711))
+    assert reasons(caught) == [Reason.UNKNOWN_KEY]

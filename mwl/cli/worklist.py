@@ -197,6 +197,17 @@ def cancel(context: typer.Context, accession: Accession = "", step: StepId = "")
 
 
 @app.command()
+def arrive(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
+    """Note that the patient has come; scanners that show it see ARRIVED."""
+    from mwl.worklist import manual
+
+    which, now = _which(accession, step), frame.now()
+    with frame.database(frame.settings(context)) as database:
+        done = database.write(lambda session: manual.arrive(session, which, now=now))
+    _report("arrived", done)
+
+
+@app.command()
 def close(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
     """Close a COMPLETED order by hand: its images won't all come, or are elsewhere."""
     from mwl import closing

@@ -21,6 +21,7 @@ from mwl.scp.query import QueryService
 from mwl.scp.retrieve import RetrieveService
 from mwl.scp.storage import StorageService
 from mwl.scp.worklist import WorklistService
+from mwl.sightings import Lookout
 from mwl.supervisor import DRAIN_S, Board, Child
 
 _ADMISSIONS = {
@@ -39,6 +40,8 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         database, ae_title=given.ae_title, mode=given.admit, host=given.host
     )
 
+    lookout = Lookout(database)
+
     def admit(called: str, calling: str, address: str) -> Admission:
         return _ADMISSIONS[doorkeeper.admit(called, calling, address)]
 
@@ -47,28 +50,33 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
 
     server = AssociationServer(
         listener,
-        [EchoService(), *_services(settings, database, guarded)],
+        [EchoService(), *_services(settings, database, lookout, guarded)],
         admit=admit,
         limits=_limits(settings),
     )
     doorkeeper.start()
+    lookout.start()
     server.start()
     child.ready()
     child.wait()
     server.stop(DRAIN_S)
     doorkeeper.stop()
+    lookout.stop()
     database.close()
 
 
 def _services(
-    settings: Settings, database: Database, guarded: Callable[[Service, May], Service]
+    settings: Settings,
+    database: Database,
+    lookout: Lookout,
+    guarded: Callable[[Service, May], Service],
 ) -> list[Service]:
     zone, objects = settings.site.zone_info, open_store(settings.archive, settings.data_dir)
     storage = StorageService(database, objects, settings.archive.private_classes)
     kept = dict.fromkeys(storage.abstract_syntaxes, storage.transfer_syntaxes)
     wait = timedelta(minutes=settings.commit.wait_min)
     return [
-        guarded(WorklistService(database, zone), "worklist"),
+        guarded(WorklistService(database, zone, lookout.note), "worklist"),
         guarded(MppsService(database, effects(settings)), "mpps"),
         guarded(MppsRetrieveService(database), "mpps"),
         guarded(storage, "store"),

@@ -11,14 +11,14 @@ FF01 instead of FF00 says that a key, to be returned or matched, is not supporte
 key excludes nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from mwl import dataset, devices
+from mwl import dataset
 from mwl.db import Database
 from mwl.errors import Outage, ProtocolError, Rejected
 from mwl.matching import UNIVERSAL, Matcher
@@ -30,7 +30,8 @@ from mwl.scp.answers import Asker, Plan
 from mwl.scp.attributes import vr_of
 from mwl.scp.final import DEFECT, Final, unreadable
 from mwl.scp.keys import Matching
-from mwl.worklist.find import Caller, Query, pages
+from mwl.worklist.asking import caller
+from mwl.worklist.find import Caller, Query, Row, pages
 
 log = structlog.get_logger(__name__)
 
@@ -42,16 +43,25 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+# Of rows that an AE title at an address was answered with: title, address, their columns.
+Note = Callable[[str, str, tuple[str, ...], Sequence[Row]], None]
+
+
+def _unnoted(_title: str, _address: str, _columns: tuple[str, ...], _rows: Sequence[Row]) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class WorklistService:
     """Modality Worklist Information Model – FIND.
 
     `zone` is the site's. After `max_answers` a query ends with A700: nobody meant a list
-    that long.
+    that long. `note` hears of what was answered.
     """
 
     database: Database
     zone: ZoneInfo
+    note: Note = _unnoted
     max_answers: int = MAX_ANSWERS
     clock: Callable[[], datetime] = _utc_now
 
@@ -129,17 +139,23 @@ class _Search:
     def _stream(self, plan: Plan, query: Query) -> Iterator[bytes]:
         service = self._service
         for rows in pages(service.database, query, now=service.clock()):
-            for row in rows:
-                if self.answers >= service.max_answers:
-                    self._is_full = True
-                    return
-                self.answers += 1
-                yield plan.encode(row)
+            before = self.answers
+            try:
+                for row in rows:
+                    if self.answers >= service.max_answers:
+                        self._is_full = True
+                        return
+                    self.answers += 1
+                    yield plan.encode(row)
+            finally:  # a C-CANCEL ends it here as well
+                self._note(plan, rows[: self.answers - before])
+
+    def _note(self, plan: Plan, rows: Sequence[Row]) -> None:
+        title, address = self._association.calling_title, self._association.address
+        self._service.note(title, address, plan.columns, rows)
 
     def _caller(self, calling: str, keys: dict[str, Matcher]) -> Caller:
         if keys.get("station_ae_titles", UNIVERSAL) == UNIVERSAL:
             return Caller(calling)
         with self._service.database.read() as session:
-            device = devices.lookup(session, calling)
-        # A stranger that was let in may be any scanner.
-        return Caller(calling, (device.modality or None) if device else None)
+            return caller(session, calling)

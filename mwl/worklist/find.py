@@ -207,21 +207,14 @@ def find(
     """
     conn = session.connection()
     dialect = conn.dialect.name
-    keys = {name: key for name, key in query.keys.items() if key != UNIVERSAL}
     statement = _statement(
         dialect,
         query.columns,
-        tuple((name, shape(key)) for name, key in keys.items()),
+        _shapes(query),
         query.caller.modality is not None,
         after is not None,
     )
-    values: dict[str, Any] = {"limit": limit}
-    for name, key in keys.items():
-        values |= parameters(name, key, dialect)
-    if _STATUS not in keys:
-        values["started_since"] = now - STARTED_VISIBLE
-    if _STATION_AE in keys and query.caller.modality is not None:
-        values["caller_modality"] = query.caller.modality
+    values = {**_values(query, dialect, now), "limit": limit}
     if after is not None:
         values |= {"after_start": after[0], "after_id": after[1]}
     return statement.all(conn, values)
@@ -262,19 +255,65 @@ def _statement(
     return Prepared(select(*wanted).select_from(rows).order_by(_s.start_local, _s.id))
 
 
+def hiding(session: Session, query: Query, step: int, *, now: datetime) -> set[str] | None:
+    """Tell which keys keep `find` from answering with a step; none: it is found.
+
+    By the names of `KEYS`; "status" is its state, whether that is asked for or not. None
+    where there is no such step.
+    """
+    conn = session.connection()
+    dialect = conn.dialect.name
+    statement = _verdict(dialect, _shapes(query), query.caller.modality is not None)
+    row = statement.first(conn, {**_values(query, dialect, now), "step": step})
+    if row is None:
+        return None
+    return {name for name, is_met in row._asdict().items() if not is_met}
+
+
+def criteria(
+    query: Query, dialect: str, now: datetime
+) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
+    """Give what makes a step one of those that `find` answers, and its parameters.
+
+    For a statement that selects from `scheduled_step` and what else the keys are of.
+    """
+    shapes = dict(_shapes(query))
+    conditions = _conditions(dialect, shapes, query.caller.modality is not None)
+    return list(conditions.values()), _values(query, dialect, now)
+
+
+def _asked(query: Query) -> dict[str, Matcher]:
+    return {name: key for name, key in query.keys.items() if key != UNIVERSAL}
+
+
+def _shapes(query: Query) -> tuple[tuple[str, Shape], ...]:
+    return tuple((name, shape(key)) for name, key in _asked(query).items())
+
+
+def _values(query: Query, dialect: str, now: datetime) -> dict[str, Any]:
+    keys = _asked(query)
+    values: dict[str, Any] = {}
+    for name, key in keys.items():
+        values |= parameters(name, key, dialect)
+    if _STATUS not in keys:
+        values["started_since"] = now - STARTED_VISIBLE
+    if _STATION_AE in keys and query.caller.modality is not None:
+        values["caller_modality"] = query.caller.modality
+    return values
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _verdict(dialect: str, shapes: tuple[tuple[str, Shape], ...], one_modality: bool) -> Prepared:
+    conditions = _conditions(dialect, dict(shapes), one_modality)
+    wanted: list[ColumnElement[Any]] = [each.label(name) for name, each in conditions.items()]
+    rows = _matched_tables(dict(shapes))
+    return Prepared(select(*wanted).select_from(rows).where(_s.id == bindparam("step")))
+
+
 def _page(
     dialect: str, shapes: Mapping[str, Shape], one_modality: bool, is_next: bool
 ) -> Select[Any]:
-    conditions = [
-        condition(_KEYS[name], name, of, dialect)
-        for name, of in shapes.items()
-        if name not in (_STATUS, _STATION_AE, _MODALITY)
-    ]
-    if _MODALITY in shapes:
-        conditions.append(_of_modality(shapes[_MODALITY], dialect))
-    conditions.append(_visible(shapes.get(_STATUS), dialect))
-    if _STATION_AE in shapes:
-        conditions.append(_stationed(shapes[_STATION_AE], dialect, one_modality))
+    conditions = [*_conditions(dialect, shapes, one_modality).values()]
     if is_next:
         start: Column = bindparam("after_start")
         row: ColumnElement[int] = bindparam("after_id")
@@ -287,6 +326,23 @@ def _page(
         .order_by(_s.start_local, _s.id)
         .limit(bindparam("limit"))
     )
+
+
+def _conditions(
+    dialect: str, shapes: Mapping[str, Shape], one_modality: bool
+) -> dict[str, ColumnElement[bool]]:
+    """Give all that a step must meet to be answered with, each by the key that asks for it."""
+    conditions = {
+        name: condition(_KEYS[name], name, of, dialect)
+        for name, of in shapes.items()
+        if name not in (_STATUS, _STATION_AE, _MODALITY)
+    }
+    if _MODALITY in shapes:
+        conditions[_MODALITY] = _of_modality(shapes[_MODALITY], dialect)
+    conditions[_STATUS] = _visible(shapes.get(_STATUS), dialect)
+    if _STATION_AE in shapes:
+        conditions[_STATION_AE] = _stationed(shapes[_STATION_AE], dialect, one_modality)
+    return conditions
 
 
 def _matched_tables(shapes: Mapping[str, Shape]) -> FromClause:

@@ -23,9 +23,11 @@ from mwl.orders import (
     WAITING,
     Action,
     OrderChange,
+    OrderState,
     ProcedureChange,
     StepChange,
     StepState,
+    arrival,
 )
 from mwl.patients import Identifier, PatientChange
 from mwl.worklist import standing
@@ -71,10 +73,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """How a person names an entry: by accession number, SPS ID, or both."""
+    """How a person names an entry: by accession number, SPS ID, or both; a page by its row."""
 
     accession_number: str = ""
     sps_id: str = ""
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,22 @@ def cancel(session: Session, which: Which, *, now: datetime) -> Done:
     return Done([row["sps_id"]])
 
 
+def arrive(session: Session, which: Which, *, now: datetime) -> Done:
+    """Note that the patient has come; raises Rejected (FINAL) where it is too late for that.
+
+    What is held or has expired is on no scanner's list: reopening puts it back first.
+    """
+    order, row = hold(session, which)
+    after = arrival(StepState(row["state"]))
+    if row["expired"] or after is None:
+        state = OrderState.EXPIRED if row["expired"] else row["state"]
+        raise Rejected(
+            Fault(Reason.FINAL, "", f"the step is {state}: the patient arrives for one SCHEDULED")
+        )
+    _set_state(session, order, row, after, now)
+    return Done([row["sps_id"]])
+
+
 def reopen(
     session: Session,
     which: Which,
@@ -203,6 +222,7 @@ _PICK = (
         _STEP.c.id,
         _STEP.c.sps_id,
         _STEP.c.state,
+        _STEP.c.expired,
         _PROCEDURE.c.key,
         _PROCEDURE.c.id.label("procedure_row"),
         _ORDER.c.id.label("order_row"),
@@ -224,7 +244,9 @@ def _pick(session: Session, which: Which, picked: Select[Any] = _PICK) -> dict[s
         statement = statement.where(_PROCEDURE.c.accession_number == which.accession_number)
     if which.sps_id:
         statement = statement.where(_STEP.c.sps_id == which.sps_id)
-    if not (which.accession_number or which.sps_id):
+    if which.row is not None:
+        statement = statement.where(_STEP.c.id == which.row)
+    if which == Which():
         raise Rejected(Fault(Reason.MISSING, "", "give the accession number or the step ID"))
     rows = session.connection().execute(statement).mappings().all()
     if not rows:

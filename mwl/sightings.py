@@ -1,0 +1,244 @@
+"""What scanners were shown: which worklist item, when, and what it told of the patient then.
+
+A scanner keeps the list that it was answered with, and its images come with what that list
+said. So when a name is corrected later, it matters who still has the old one.
+
+`Lookout` is told of every answer while it goes out, which must cost next to nothing: it
+keeps the last of each step and scanner in memory, and a thread writes them every two seconds.
+A kill loses two seconds of sightings, nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import repeat
+from operator import itemgetter
+from threading import Event, Lock, Thread
+from typing import Any
+
+import structlog
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session
+
+from mwl.db import Database, Prepared
+from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, Sighting
+
+log = structlog.get_logger(__name__)
+
+_WRITE_S = 2.0
+_MOST_KEPT = 20_000  # steps and scanners between two writes, of half a kilobyte each
+_AT_ONCE = 500  # rows of one transaction: orders come in meanwhile
+
+# What is remembered of an answer: column of `mwl.worklist.find` → DICOM keyword.
+KEYWORDS: Mapping[str, str] = {
+    "patient_name": "PatientName",
+    "patient_id": "PatientID",
+    "birth_date": "PatientBirthDate",
+    "accession_number": "AccessionNumber",
+    "start_local": "ScheduledProcedureStepStartDateTime",
+}
+
+_SIGHTING = Sighting.__table__  # type: ignore[attr-defined]
+_STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
+_PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
+_ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
+_PATIENT = Patient.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A scanner's last sight of a step; `outdated` is what has changed since, by keyword.
+
+    Of each: what it was shown, and what is on file now.
+    """
+
+    step: int
+    sps_id: str
+    ae_title: str
+    address: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    shown: Mapping[str, str]
+    outdated: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the scanner's copy tells something else than what is on file."""
+        return bool(self.outdated)
+
+
+def _statement() -> Select[Any]:
+    now = (
+        _PATIENT.c.patient_name,
+        _PATIENT.c.patient_id,
+        _PATIENT.c.birth_date,
+        _PROCEDURE.c.accession_number,
+        _STEP.c.start_local,
+    )
+    return (
+        select(*_SIGHTING.c, _STEP.c.sps_id, *now)
+        .join(_STEP, _STEP.c.id == _SIGHTING.c.step)
+        .join(_PROCEDURE, _PROCEDURE.c.id == _STEP.c.procedure)
+        .join(_ORDER, _ORDER.c.id == _PROCEDURE.c.imaging_order)
+        .join(_PATIENT, _PATIENT.c.id == _ORDER.c.patient)
+        .order_by(_SIGHTING.c.last_at.desc(), _SIGHTING.c.ae_title, _SIGHTING.c.step)
+    )
+
+
+_OF_STEP = Prepared(_statement().where(_SIGHTING.c.step == bindparam("row")))
+_OF_ORDER = Prepared(_statement().where(_PROCEDURE.c.imaging_order == bindparam("row")))
+
+
+def of_step(session: Session, step: int) -> list[Seen]:
+    """List who was shown a step, the latest first."""
+    return [_seen(row) for row in _OF_STEP.all(session.connection(), {"row": step})]
+
+
+def of_order(session: Session, order: int) -> list[Seen]:
+    """List who was shown a step of an order, the latest first."""
+    return [_seen(row) for row in _OF_ORDER.all(session.connection(), {"row": order})]
+
+
+def _seen(row: Any) -> Seen:
+    now = {keyword: getattr(row, column) for column, keyword in KEYWORDS.items()}
+    outdated = {
+        keyword: (shown, now[keyword])
+        for keyword, shown in row.shown.items()
+        if keyword in now and shown != now[keyword]
+    }
+    return Seen(
+        row.step,
+        row.sps_id,
+        row.ae_title,
+        row.address,
+        row.count,
+        row.first_at,
+        row.last_at,
+        row.shown,
+        outdated,
+    )
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What one scanner was told since the last write, of the columns that it asks for."""
+
+    at: datetime
+    rows: dict[int, tuple[str, ...]] = field(default_factory=dict)  # the last, by step
+    counts: Counter[int] = field(default_factory=Counter)
+
+
+# A scanner: its title, its address, the columns that are remembered of what it asked for.
+_Asker = tuple[str, str, tuple[str, ...]]
+
+
+class Lookout:
+    """Note what scanners are shown; create it after the fork. Threads may share it."""
+
+    def __init__(self, database: Database) -> None:
+        """Note into `database`."""
+        self._database = database
+        self._lock = Lock()  # guards the three below
+        self._answers: dict[_Asker, _Answers] = {}
+        self._kept = 0
+        self._lost = 0
+        self._stopping = Event()
+        self._writer = Thread(target=self._write_all, name="sightings", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write down what was shown, in a thread."""
+        self._writer.start()
+
+    def stop(self) -> None:
+        """Write what is left and end the thread."""
+        self._stopping.set()
+        self._writer.join()
+
+    def note(
+        self, title: str, address: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Take rows of `mwl.worklist.find` that were answered with; `columns` they begin with."""
+        if not rows:
+            return
+        told = tuple(name for name in KEYWORDS if name in columns)
+        steps = list(map(itemgetter(-1), rows))
+        places = [columns.index(name) for name in told]
+        # All in C: a list of a thousand takes no longer than one of its answers.
+        values: Iterable[tuple[str, ...]] = zip(
+            *(map(itemgetter(place), rows) for place in places), strict=True
+        )
+        now = datetime.now(UTC)
+        with self._lock:
+            if self._kept + len(steps) > _MOST_KEPT:
+                self._lost += len(steps)
+                return
+            asker = title, address, told
+            answers = self._answers.pop(asker, None) or _Answers(now)
+            self._answers[asker] = answers  # the last comes last
+            before = len(answers.rows)
+            answers.at = now
+            answers.counts.update(steps)
+            answers.rows.update(zip(steps, values if told else repeat(()), strict=bool(told)))
+            self._kept += len(answers.rows) - before
+
+    def _write_all(self) -> None:
+        while not self._stopping.wait(_WRITE_S):
+            self.write()
+        self.write()
+
+    def write(self) -> None:
+        """Write down what was noted so far."""
+        with self._lock:
+            answers, self._answers = self._answers, {}
+            lost, self._kept, self._lost = self._lost, 0, 0
+        if lost:
+            log.warning("sightings.lost", count=lost, reason="too many at once")
+        # In one order everywhere, so that no two processes wait for each other's rows.
+        rows = sorted(_rows(answers), key=itemgetter("step", "ae_title"))
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            try:
+                self._database.write(partial(keep, rows=some))
+            except Exception as error:
+                # Worth a look, not an outage.
+                log.warning("sightings.lost", count=len(some), exc_info=error)
+
+
+def _rows(answers: Mapping[_Asker, _Answers]) -> Iterator[dict[str, Any]]:
+    made: dict[tuple[int, str], dict[str, Any]] = {}
+    for (title, address, told), each in answers.items():
+        keywords = [KEYWORDS[name] for name in told]
+        for step, values in each.rows.items():
+            before = made.get((step, title))
+            made[step, title] = {
+                "step": step,
+                "ae_title": title,
+                "address": address,
+                "count": each.counts[step] + (before["count"] if before else 0),
+                "first_at": each.at,
+                "last_at": each.at,
+                "shown": dict(zip(keywords, values, strict=True)),
+            }
+    yield from made.values()
+
+
+def keep(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write sightings, each in place of the last of its step and scanner."""
+    conn = session.connection()
+    dialect_insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[conn.dialect.name]
+    statement: Any = dialect_insert(_SIGHTING)
+    new = statement.excluded
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["step", "ae_title"],
+            set_={
+                "count": _SIGHTING.c.count + new.count,
+                **{name: new[name] for name in ("address", "last_at", "shown")},
+            },
+        ),
+        [dict(row) for row in rows],
+    )
