@@ -1,10 +1,14 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from mwl import journal
 from mwl.errors import Rejected
 from mwl.journal import REUSED, Received, Settled, State
+from mwl.journal.search import _TABLE, _ordered, _ways
+from tests.worklist_rows import insert_items, item
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 ACCEPTED = Settled(State.APPLIED, "AA", b"MSA|AA")
@@ -32,9 +36,10 @@ def repeat(database, message):
     return database.write(lambda session: journal.repeat(session, message))
 
 
-def search(database, **criteria):
+def search(database, *, limit=1000, after=None, before=None, **criteria):
     with database.read() as session:
-        return journal.search(session, **criteria)
+        wanted = journal.Wanted(**criteria)
+        return journal.search(session, wanted, limit=limit, after=after, before=before)
 
 
 def test_a_message_is_kept_as_it_came(database):
@@ -94,8 +99,8 @@ def test_search_lists_the_newest_first(database):
     assert [row.control_id for row in search(database, limit=2)] == ["T9", "T2"]
     assert [row.control_id for row in search(database, state="rejected")] == ["T9"]
     assert [row.control_id for row in search(database, control_id="T1")] == ["T1"]
-    assert search(database, message_type="ADT^A08") == []
-    (row,) = search(database, state="REJECTED", message_type="ORM^O01")
+    assert search(database, type="ADT^A08") == []
+    (row,) = search(database, state="REJECTED", type="ORM^O01")
     assert (row.error, row.received_at) == ("PID-3: no identifier", NOW + timedelta(minutes=9))
 
 
@@ -117,3 +122,146 @@ def test_what_is_kept_of_errors_and_flags_is_bounded(sqlite_database):
     record(sqlite_database, received(), settled)
     (row,) = search(sqlite_database)
     assert (len(row.error), len(row.flags)) == (2_000, 100)
+
+
+def found(database, **criteria):
+    return [row.control_id for row in search(database, **criteria)]
+
+
+def pages(database, size, **criteria):
+    """Read a list page by page, down and up again."""
+    down, after = [], None
+    while page := search(database, limit=size, after=after, **criteria):
+        down.append([row.control_id for row in page])
+        after = (page[-1].received_at, page[-1].id)
+    up, before = [], after
+    while page := search(database, limit=size, before=before, **criteria):
+        up.append([row.control_id for row in page])
+        before = (page[0].received_at, page[0].id)
+    return down, up
+
+
+def test_pages_go_both_ways_past_messages_of_one_instant(database):
+    for number in range(1, 8):
+        minute = 0 if number < 6 else 1
+        record(database, received(b"%d" % number, f"T{number}", minute=minute), ACCEPTED)
+    down, up = pages(database, 3)
+    assert down == [["T7", "T6", "T5"], ["T4", "T3", "T2"], ["T1"]]
+    assert up == [["T4", "T3", "T2"], ["T7", "T6", "T5"]]
+
+
+@pytest.fixture
+def department(database):
+    """Orders of two patients, the first merged into the second, and refused messages."""
+    one = item(1, procedure={"accession_number": "A1"})
+    two = item(2, procedure={"accession_number": "A2"})
+    database.write(lambda session: insert_items(session, [one, two]))
+    database.write(
+        lambda session: session.connection().exec_driver_sql(
+            "UPDATE patient SET merged_into = 2 WHERE id = 1"
+        )
+    )
+    accepted = Settled(State.APPLIED, "AA", b"", order=1, patient=1)
+    record(database, received(b"1", "T1", minute=1), accepted)
+    record(database, received(b"2", "T2", minute=2), replace(accepted, order=2, patient=2))
+    both = replace(accepted, order=2, patient=2, further=[1])
+    record(database, received(b"3", "T3", minute=3), both)
+    refused = replace(REFUSED, patient_id="P9", accession_number="A9")
+    record(database, received(b"9", "T9", minute=9), refused)
+    record(database, received(b"8", "A9", minute=8), replace(REFUSED, flags=["odd"]))
+    return database
+
+
+@pytest.mark.parametrize(
+    ("criteria", "expected"),
+    [
+        ({"patient": "P1"}, ["T3", "T2", "T1"]),  # what was merged is one patient
+        ({"patient": "P2"}, ["T3", "T2", "T1"]),
+        ({"patient": "P9"}, ["T9"]),
+        ({"accession": "A1"}, ["T3", "T1"]),  # by its further order too
+        ({"accession": "A9"}, ["T9"]),
+        ({"text": "A9"}, ["T9", "A9"]),
+        ({"text": "P2"}, ["T3", "T2", "T1"]),
+        ({"text": "T2", "patient": "P1"}, ["T2"]),
+        ({"text": "nothing"}, []),
+        ({"error": "no IDENT"}, ["T9", "A9"]),
+        ({"error": "100 %"}, []),
+        ({"error": "identifier", "patient": "P9"}, ["T9"]),
+        ({"flagged": True}, ["A9"]),
+        ({"state": "rejected", "flagged": True, "type": "ORM^O01"}, ["A9"]),
+        ({"since": NOW + timedelta(minutes=8)}, ["T9", "A9"]),
+        ({"since": NOW + timedelta(minutes=2), "until": NOW + timedelta(minutes=8)}, ["T3", "T2"]),
+    ],
+)
+def test_messages_are_found_by_what_people_know(department, criteria, expected):
+    assert found(department, **criteria) == expected
+
+
+def test_pages_of_what_is_looked_up_in_several_places_go_both_ways(department):
+    down, up = pages(department, 2, patient="P1")
+    assert down == [["T3", "T2"], ["T1"]]
+    assert up == [["T3", "T2"]]
+
+
+def test_one_message_is_shown_with_what_it_is_about(department):
+    with department.read() as session:
+        (row,) = journal.search(session, journal.Wanted(control_id="T3"))
+        kept = journal.kept(session, row.id)
+        assert [order.order_number for order in kept.orders] == ["F1", "F2"]
+        assert (kept.person.patient_id, kept.raw, kept.size) == ("P2", b"3", 1)
+        with pytest.raises(Rejected, match="message 99: there is none"):
+            journal.kept(session, 99)
+
+
+def test_of_a_long_message_the_beginning_is_read(database):
+    record(database, received(b"MSH|" + b"x" * 1000), ACCEPTED)
+    with database.read() as session:
+        kept = journal.kept(session, 1, 6)
+    assert (kept.raw, kept.size) == (b"MSH|xx", 1004)
+
+
+def test_types_are_those_that_came(database):
+    for number, kind in enumerate(["ORM^O01", "ADT^A08", "", "ORM^O01"]):
+        message = replace(received(b"%d" % number, str(number)), type=kind)
+        record(database, message, ACCEPTED)
+    with database.read() as session:
+        assert journal.types(session) == ["ADT^A08", "ORM^O01"]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "index"),
+    [
+        ({}, "received_at"),
+        ({"control_id": "T1"}, "control_id"),
+        ({"type": "ORM^O01"}, "type"),
+        ({"state": "rejected"}, "unapplied"),
+        ({"flagged": True}, "flagged"),
+        ({"error": "x"}, "unapplied"),
+    ],
+)
+def test_no_list_reads_or_sorts_all_of_the_journal(sqlite_database, criteria, index):
+    for plan in plans(sqlite_database, criteria):
+        assert f"USING INDEX ix_message_{index}" in plan, plan
+        assert "SCAN message" not in plan or index in {"received_at", "flagged"}
+        assert "TEMP B-TREE" not in plan or index == "control_id"
+
+
+def test_a_patient_s_messages_are_found_by_indexes(department):
+    if department.dialect != "sqlite":
+        return
+    by_row, by_name = plans(department, {"patient": "P1"})
+    assert "USING INDEX ix_message_patient (patient=?)" in by_row
+    assert "USING INDEX ix_message_patient_id (patient_id=?)" in by_name
+
+
+def plans(database, criteria):
+    """Explain the statements of a search on SQLite."""
+    with database.read() as session:
+        conn = session.connection()
+        found = []
+        for way in list(_ways(conn, journal.Wanted(**criteria))):
+            statement = _ordered(select(_TABLE.c.id, _TABLE.c.peer).where(*way), None, None)
+            sql = statement.limit(51).compile(conn, compile_kwargs={"literal_binds": True})
+            rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}".replace("%", "%%"))
+            found.append("; ".join(row[3] for row in rows))
+        return found

@@ -53,9 +53,8 @@ def list_(
 
     with frame.database(frame.settings(context)) as database:
         with database.read() as session:
-            found = journal.search(
-                session, state=state, control_id=control_id, flagged=flagged, limit=limit
-            )
+            wanted = journal.Wanted(state=state or "", control_id=control_id or "", flagged=flagged)
+            found = journal.search(session, wanted, limit=limit)
         rows = [
             {
                 "control_id": row.control_id,

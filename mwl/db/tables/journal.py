@@ -8,6 +8,15 @@ from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
 
+# Index, columns, and of which rows alone.
+_UNUSUAL = (
+    ("ix_message_unapplied", ("state", "received_at"), "state <> 'applied'"),
+    ("ix_message_flagged", ("received_at",), "flags <> '[]'"),
+    ("ix_message_patient_id", ("patient_id",), "patient_id <> ''"),
+    ("ix_message_accession_number", ("accession_number",), "accession_number <> ''"),
+    ("ix_message_replay_of", ("replay_of",), "replay_of IS NOT NULL"),
+)
+
 
 class Message(SQLModel, table=True):
     """The journal: an HL7 message as it came, what was answered, and what it did."""
@@ -27,6 +36,12 @@ class Message(SQLModel, table=True):
         Index("ix_message_control_id", "control_id"),
         Index("ix_message_received_at", "received_at"),
         Index("ix_message_feed", "source", "state", "received_at"),  # how a feed is
+        Index("ix_message_type", "type", "received_at"),
+        # What people look for when something is wrong; the usual message pays nothing for it.
+        *(
+            Index(name, *columns, sqlite_where=text(rows), postgresql_where=text(rows))
+            for name, columns, rows in _UNUSUAL
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -46,6 +61,10 @@ class Message(SQLModel, table=True):
     imaging_order: int | None = Field(default=None, foreign_key="imaging_order.id", index=True)
     patient: int | None = Field(default=None, foreign_key="patient.id", index=True)
     changes: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # mwl.worklist.changed
+    # What it names, where that led to no row: a message that was refused is found all the same.
+    patient_id: str = ""
+    accession_number: str = ""
+    replay_of: int | None = None  # the message that a person had applied once more
     repeats: int = 0
     repeated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

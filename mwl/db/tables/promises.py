@@ -83,6 +83,7 @@ class Delivery(SQLModel, table=True):
             postgresql_where=text("state <> 'done'"),
         ),
         Index("ix_delivery_subject", "subject"),
+        Index("ix_delivery_destination", "destination", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

@@ -107,3 +107,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message", "imaging_order", name="pk_message_order"),
     )
     op.create_index("ix_message_order_imaging_order", "message_order", ["imaging_order"])
+    for name in ("patient_id", "accession_number"):
+        op.add_column("message", sa.Column(name, sa.String(), nullable=False, server_default=""))
+    op.add_column("message", sa.Column("replay_of", sa.Integer(), nullable=True))
+    op.create_index("ix_message_type", "message", ["type", "received_at"])
+    _index_some("ix_message_unapplied", "message", ["state", "received_at"], "state <> 'applied'")
+    _index_some("ix_message_flagged", "message", ["received_at"], "flags <> '[]'")
+    _index_some("ix_message_patient_id", "message", ["patient_id"], "patient_id <> ''")
+    _index_some(
+        "ix_message_accession_number", "message", ["accession_number"], "accession_number <> ''"
+    )
+    _index_some("ix_message_replay_of", "message", ["replay_of"], "replay_of IS NOT NULL")
+    op.create_index("ix_delivery_destination", "delivery", ["destination", "id"])
+
+
+def _index_some(name: str, table: str, columns: list[str], condition: str) -> None:
+    """Index the rows that meet a condition alone."""
+    where = sa.text(condition)
+    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)

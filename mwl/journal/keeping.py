@@ -1,11 +1,4 @@
-"""The journal: every message as it came, what was answered, and what it did.
-
-A message is journaled in the transaction that applies it, so there is no order without its
-message and no AA without both. An AA answers for ever: the same bytes under the same
-MSH-10 from the same sender are a repeat and get the kept answer again; the database's
-unique index decides, whichever connections they come on. What got AE or AR is no repeat:
-it is processed again, for the mapping may have been mended.
-"""
+"""Messages into the journal, as they come; this is on the path of every order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,24 +7,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Integer,
-    Text,
-    bindparam,
-    case,
-    cast,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Integer, bindparam, case, insert, select, text, update
 from sqlmodel import Session
 
 from mwl.db import Prepared
 from mwl.db.tables import Message, MessageOrder
 from mwl.db.types import Json
-from mwl.errors import Fault, Reason, Rejected
 
 ACCEPTED = "AA"
 REUSED = "this message control ID came before, with other content"
@@ -80,6 +61,9 @@ class Settled:
     patient: int | None = None
     further: Sequence[int] = ()  # orders that the message is about as well
     changes: Mapping[str, Any] = field(default_factory=dict)  # `mwl.worklist.changed`
+    # What it names, where that led to no order and no patient.
+    patient_id: str = ""
+    accession_number: str = ""
 
 
 def digest(raw: bytes) -> bytes:
@@ -142,33 +126,14 @@ class Repeated(Exception):
 def record(session: Session, received: Received, settled: Settled) -> None:
     """Keep a message. Raises Repeated, now or from the commit, for an accepted one's repeat."""
     conn = session.connection()
-    flags = list(settled.flags)[:_MOST_FLAGS]
-    _INSERT.send(
-        conn,
-        {
-            "received_at": received.received_at,
-            "source": received.source,
-            "source_again": received.source,
-            "peer": received.peer,
-            "control_id": received.control_id,
-            "control_id_again": received.control_id,
-            "type": received.type,
-            "state": settled.state,
-            "ack_code": settled.ack_code,
-            "error": settled.error[:_LONGEST_ERROR],
-            "flags": flags,
-            "flags_if_reused": [*flags, REUSED],
-            "encoding": received.encoding,
-            "content_hash": received.content_hash,
-            "content_hash_again": received.content_hash,
-            "raw": received.raw,
-            "ack": settled.ack,
-            "imaging_order": settled.order,
-            "patient": settled.patient,
-            "changes": settled.changes,
-        },
-        duplicate=Repeated,
-    )
+    row = row_of(received, settled)
+    asked = {
+        "source_again": received.source,
+        "control_id_again": received.control_id,
+        "content_hash_again": received.content_hash,
+        "flags_if_reused": [*row["flags"], REUSED],
+    }
+    _INSERT.send(conn, {**row, **asked}, duplicate=Repeated)
     for order in settled.further:
         named = {
             "sender": received.source,
@@ -176,6 +141,31 @@ def record(session: Session, received: Received, settled: Settled) -> None:
             "content": received.content_hash,
         }
         _ABOUT.send(conn, {**named, "order_row": order})
+
+
+def row_of(received: Received, settled: Settled) -> dict[str, Any]:
+    """Give the columns of a message that come from outside the database."""
+    return {
+        "received_at": received.received_at,
+        "source": received.source,
+        "peer": received.peer,
+        "control_id": received.control_id,
+        "type": received.type,
+        "state": settled.state,
+        "ack_code": settled.ack_code,
+        "error": settled.error[:_LONGEST_ERROR],
+        "flags": list(settled.flags)[:_MOST_FLAGS],
+        "encoding": received.encoding,
+        "content_hash": received.content_hash,
+        "raw": received.raw,
+        "ack": settled.ack,
+        "imaging_order": settled.order,
+        "patient": settled.patient,
+        "changes": settled.changes,
+        "patient_id": settled.patient_id,
+        "accession_number": settled.accession_number,
+        "replay_of": None,
+    }
 
 
 def repeat(session: Session, received: Received) -> bytes | None:
@@ -190,54 +180,3 @@ def repeat(session: Session, received: Received) -> bytes | None:
         },
     )
     return None if ack is None else bytes(ack)
-
-
-_SHOWN = (
-    _TABLE.c.id,
-    _TABLE.c.received_at,
-    _TABLE.c.source,
-    _TABLE.c.peer,
-    _TABLE.c.control_id,
-    _TABLE.c.type,
-    _TABLE.c.state,
-    _TABLE.c.ack_code,
-    _TABLE.c.error,
-    _TABLE.c.flags,
-    _TABLE.c.repeats,
-    _TABLE.c.imaging_order,
-    _TABLE.c.patient,
-)
-
-
-def search(  # noqa: PLR0913 - criteria, by name
-    session: Session,
-    *,
-    state: str | None = None,
-    message_type: str | None = None,
-    control_id: str | None = None,
-    flagged: bool = False,
-    limit: int = 1000,
-) -> Sequence[Any]:
-    """List messages, the newest first, without their bytes. Raises Rejected for no state.
-
-    `flagged` keeps those with something that a person should see.
-    """
-    statement = select(*_SHOWN).order_by(_TABLE.c.received_at.desc(), _TABLE.c.id.desc())
-    if state is not None:
-        statement = statement.where(_TABLE.c.state == _state(state))
-    if message_type is not None:
-        statement = statement.where(_TABLE.c.type == message_type)
-    if control_id is not None:
-        statement = statement.where(_TABLE.c.control_id == control_id)
-    if flagged:
-        statement = statement.where(cast(_TABLE.c.flags, Text) != "[]")
-    conn: Connection = session.connection()
-    return conn.execute(statement.limit(limit)).all()
-
-
-def _state(name: str) -> State:
-    try:
-        return State(name.lower())
-    except ValueError:
-        known = ", ".join(State)
-        raise Rejected(Fault(Reason.UNKNOWN_CODE, "state", f"must be one of {known}")) from None
