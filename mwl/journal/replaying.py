@@ -1,0 +1,71 @@
+"""Messages that a person has applied once more.
+
+A replay obeys what the journal and the worklist know: what was accepted is not applied
+twice, and nothing older than what was applied last is applied at all, unless the person who
+replays says so (`Overrides`). It is journaled as a message that came now, with the number of
+the one that it repeats.
+
+The AA of a replay counts: what was refused, and is accepted now, is a repeat when its sender
+sends it again. Where there is an AA already, that goes on answering, and the replay has none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from mwl.db.tables import Message, MessageOrder
+from mwl.journal.keeping import ACCEPTED, Received, Repeated, Settled, State, row_of
+
+_TABLE = Message.__table__  # type: ignore[attr-defined]
+_FURTHER = MessageOrder.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a replay is to do although it usually would not."""
+
+    accepted: bool = False  # apply what was accepted before
+    older: bool = False  # apply it although something newer was applied since
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of a replay: its own row, and what its sender would have been answered."""
+
+    row: int
+    state: State
+    ack_code: str
+    error: str = ""
+    flags: Sequence[str] = ()
+
+
+def accepted(session: Session, received: Received) -> int | None:
+    """Find the message that was accepted with the content of this one."""
+    found: int | None = session.connection().scalar(
+        select(_TABLE.c.id).where(
+            _TABLE.c.source == received.source,
+            _TABLE.c.control_id == received.control_id,
+            _TABLE.c.content_hash == received.content_hash,
+            _TABLE.c.ack_code == ACCEPTED,
+        )
+    )
+    return found
+
+
+def record_replay(session: Session, of: int, received: Received, settled: Settled) -> int:
+    """Keep a replay of message `of`; give its row. Raises Repeated where it was accepted before.
+
+    One that was accepted before is kept without an answer of its own.
+    """
+    conn = session.connection()
+    values = {**row_of(received, settled), "replay_of": of, "repeats": 0}
+    try:
+        row: int = conn.execute(insert(_TABLE).returning(_TABLE.c.id), values).scalar_one()
+    except IntegrityError as error:
+        raise Repeated from error
+    for order in settled.further:
+        conn.execute(insert(_FURTHER).values(message=row, imaging_order=order))
+    return row
