@@ -10,7 +10,7 @@ from time import perf_counter
 import structlog
 from flask import Flask, Response, g, request
 
-from web import assets, errors, guard, health, home, signing, wiring
+from web import assets, audit, devices, errors, guard, health, home, numbers, signing, users, wiring
 from web.cookies import SharedKeySessions
 from web.look import dress
 from web.wiring import Wiring
@@ -28,6 +28,7 @@ _POLICY = (
 def create_app(wired: Wiring) -> Flask:
     """Make the WSGI application, after the fork."""
     app = Flask(__name__, static_folder=None)
+    numbers.bound(app)
     app.config["MAX_CONTENT_LENGTH"] = _MOST_FORM_BYTES
     app.session_interface = SharedKeySessions(wired.database)
     app.config.update(
@@ -39,7 +40,7 @@ def create_app(wired: Wiring) -> Flask:
     app.before_request(_start_clock)
     app.register_blueprint(health.blueprint(wired.database, wired.serving))
     assets.serve(app)
-    for each in (signing, home):
+    for each in (signing, home, audit, users, devices):
         app.register_blueprint(each.blueprint)
     dress(app)
     errors.tell(app)

@@ -96,7 +96,7 @@ def address() -> str:
     return request.remote_addr or ""
 
 
-def viewed(subject: str = "", **detail: Any) -> None:
+def viewed(subject: str = "", /, **detail: Any) -> None:
     """Have it recorded that patient data were looked at, if the answer goes out well."""
     g.setdefault("views", []).append(Event(Action.VIEW, subject, detail))
 
