@@ -8,7 +8,7 @@ from typing import Self
 
 from hl7 import er7, mllp
 from mwl import charsets
-from mwl.devices import Tested
+from mwl.devices import Answer
 from mwl.errors import Outage, ProtocolError, Rejected
 from mwl.sockets import dial
 
@@ -35,30 +35,30 @@ class Ack:
         return self.code in {"AA", "CA"}
 
 
-def reach(host: str, port: int, wait_s: float = _REACH_S) -> Tested:
+def reach(host: str, port: int, wait_s: float = _REACH_S) -> Answer:
     """See whether a receiver takes connections; send nothing, as a message would be acted on."""
     began = time.perf_counter()
     try:
         connection = dial(host, port, wait_s)
     except Outage as error:
-        return Tested(False, str(error))
+        return Answer(False, str(error))
     took = f"{(time.perf_counter() - began) * 1e3:.0f} ms"
     with connection:
         return _first_words(connection, f"{host}:{port}", took)
 
 
-def _first_words(connection: socket.socket, place: str, took: str) -> Tested:
+def _first_words(connection: socket.socket, place: str, took: str) -> Answer:
     """Wait a moment for what no receiver does: it hangs up, or speaks first."""
     connection.settimeout(_HANGS_UP_WITHIN_S)
     try:
         said = connection.recv(_CHUNK)
     except TimeoutError:
-        return Tested(True, f"takes connections ({took}); nothing was sent")
+        return Answer(True, f"takes connections ({took}); nothing was sent")
     except OSError as error:
-        return Tested(False, f"{place} took the connection and broke it: {error.strerror}")
+        return Answer(False, f"{place} took the connection and broke it: {error.strerror}")
     if said:
-        return Tested(False, f"{place} speaks first, which no HL7 receiver does: check the port")
-    return Tested(False, f"{place} took the connection and closed it: does it know our address?")
+        return Answer(False, f"{place} speaks first, which no HL7 receiver does: check the port")
+    return Answer(False, f"{place} took the connection and closed it: does it know our address?")
 
 
 def send(host: str, port: int, messages: Iterable[bytes], timeout_s: float) -> Iterator[Ack]:

@@ -37,7 +37,7 @@ def dress(app: Flask) -> None:
     """Give templates their filters, and what every page shows."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(
-        local=local, clock=clock, person=person, colour=colour, day=day, size=size
+        local=local, clock=clock, ago=ago, person=person, colour=colour, day=day, size=size
     )
     app.context_processor(_common)
 
@@ -54,6 +54,18 @@ def local(at: datetime | None) -> str:
 def clock(at: datetime | None) -> str:
     """Write an instant's time of day in the site's time: 10:30."""
     return "" if at is None else f"{at.astimezone(wired().settings.site.zone_info):%H:%M}"
+
+
+def ago(at: datetime | None) -> str:
+    """Write how long ago an instant was: 5 min ago."""
+    if at is None:
+        return "never"
+    minutes = int((wired().clock() - at).total_seconds()) // 60
+    if minutes < 1:
+        return "just now"
+    if minutes < 2 * 60:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
 
 
 def day(da: str) -> str:

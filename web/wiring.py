@@ -12,7 +12,7 @@ from flask import current_app
 
 from mwl.config import Settings
 from mwl.db import Database
-from mwl.devices import Tested
+from mwl.devices import Answer
 from mwl.objects import ObjectStore
 from mwl.procedures import Effects
 
@@ -27,8 +27,8 @@ def _utc_now() -> datetime:
 class Tools:
     """What other edges do for the web, each a function."""
 
-    echo: Callable[[str, str, int], Tested]  # C-ECHO to AE title, host, port
-    mllp: Callable[[str, int], Tested]  # whether host, port takes HL7; sends nothing
+    echo: Callable[[str, str, int], Answer]  # C-ECHO to AE title, host, port
+    mllp: Callable[[str, int], Answer]  # whether host, port takes HL7; sends nothing
 
 
 @dataclass(frozen=True, slots=True)

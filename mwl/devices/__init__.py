@@ -5,6 +5,7 @@ What people do goes by `register`, `amend`, `forget` and `note_test`, which are 
 """
 
 from mwl.devices.admission import Doorkeeper, Verdict, admits
+from mwl.devices.answer import Answer
 from mwl.devices.keeping import amend, forget, named, note_test, register, subject_of
 from mwl.devices.rows import (
     Visit,
@@ -21,11 +22,10 @@ from mwl.devices.rows import (
     seen,
     sync,
 )
-from mwl.devices.tested import Tested
 
 __all__ = [
+    "Answer",
     "Doorkeeper",
-    "Tested",
     "Verdict",
     "Visit",
     "add",

@@ -10,7 +10,7 @@ from mwl.audit import Action, Actor, Event
 from mwl.config import DeviceTable
 from mwl.db.tables import Device
 from mwl.devices import rows
-from mwl.devices.tested import Tested
+from mwl.devices.answer import Answer
 from mwl.errors import Fault, Reason, Rejected
 
 
@@ -49,7 +49,7 @@ def forget(session: Session, actor: Actor, row: int, *, now: datetime) -> str:
 
 
 def note_test(
-    session: Session, actor: Actor, subject: str, result: Tested, *, now: datetime
+    session: Session, actor: Actor, subject: str, result: Answer, *, now: datetime
 ) -> None:
     """Record that a peer was asked whether it is there, and what came of it."""
     detail = {"answers": result.well, "result": result.text}

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 
-from mwl.devices import Tested
+from mwl.devices import Answer
 from mwl.errors import Outage, ProtocolError
 from mwl.net.codec import COMMAND, data_values, decode, encode
 from mwl.net.dimse import (
@@ -62,7 +62,7 @@ class _Failed(Exception):
     """The echo has come to nothing; the text says why."""
 
 
-def echo(peer: Peer, calling: str, wait_s: float = _WAIT_S) -> Tested:
+def echo(peer: Peer, calling: str, wait_s: float = _WAIT_S) -> Answer:
     """Ask `peer` for an answer, as the AE title `calling`; each step may last `wait_s`."""
     began = perf_counter()
     try:
@@ -70,13 +70,13 @@ def echo(peer: Peer, calling: str, wait_s: float = _WAIT_S) -> Tested:
             limits = replace(DEFAULTS, write_timeout_s=wait_s, close_timeout_s=wait_s)
             status = _ask(Transport(connection, limits), peer, calling, wait_s)
     except (Outage, _Failed) as failure:
-        return Tested(False, str(failure))
+        return Answer(False, str(failure))
     took = f"in {(perf_counter() - began) * 1e3:.0f} ms"
     if status is None:
-        return Tested(True, f"took our association {took}; C-ECHO is nothing that it does")
+        return Answer(True, f"took our association {took}; C-ECHO is nothing that it does")
     if status == SUCCESS:
-        return Tested(True, f"answered {took}")
-    return Tested(False, f"answered {took}, but with status {status:04X}")
+        return Answer(True, f"answered {took}")
+    return Answer(False, f"answered {took}, but with status {status:04X}")
 
 
 def _ask(transport: Transport, peer: Peer, calling: str, wait_s: float) -> int | None:

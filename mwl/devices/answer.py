@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Answer:
     """Whether a peer answers as it should, and in words what it did."""
 
     well: bool

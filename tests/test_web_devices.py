@@ -1,0 +1,274 @@
+"""The pages of devices: who may see and do what, and what is said when it goes wrong."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from mwl import devices
+from mwl.accounts import Role
+from mwl.config import Archive, Destination, DeviceTable, Hl7, Settings
+from mwl.db import Database
+from mwl.db.tables import AuditEvent, Device
+from mwl.devices import Answer, Visit
+from tests.web_app import WebApp
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def app(database: Database, tmp_path: Path) -> WebApp:
+    return made(database, tmp_path)
+
+
+def made(database: Database, folder: Path, **tools: Any) -> WebApp:
+    told = Destination(name="ris", host="10.0.0.9", port=6661)
+    settings = Settings(
+        data_dir=folder, archive=Archive(min_free_bytes=0), hl7=Hl7(destination=(told,))
+    )
+    return WebApp(database, folder, settings, **tools)
+
+
+def register(app: WebApp, title: str = "CT1", **more: Any) -> int:
+    table = DeviceTable(ae_title=title, **more)
+    app.database.write(lambda s: devices.add(s, table, now=app.now))
+    with app.database.read() as session:
+        found = devices.lookup(session, title)
+        assert found is not None
+        return int(found.id or 0)
+
+
+def knock(app: WebApp, calling: str, *, called: str = "MWL", admitted: bool = False) -> int:
+    visits = {Visit(calling, called, "10.0.0.7", admitted): 3}
+    app.database.write(lambda s: devices.knocked(s, visits, now=app.now))
+    with app.database.read() as session:
+        return int(devices.knocks(session)[0].id or 0)
+
+
+def trail(app: WebApp) -> list[tuple[str, str, str, dict[str, Any]]]:
+    with app.database.read() as session:
+        events = session.exec(select(AuditEvent).order_by(AuditEvent.id)).all()
+        return [(each.who, each.action, each.subject, each.detail) for each in events]
+
+
+def one(app: WebApp, row: int) -> Device:
+    with app.database.read() as session:
+        found = devices.get(session, row)
+        assert found is not None
+        return found
+
+
+FORM = {
+    "ae_title": "CT7",
+    "host": "10.0.0.5",
+    "port": "104",
+    "modality": "ct",
+    "station_name": "CT ROOM 7",
+    "location": "Room 7",
+    "may": ["worklist", "mpps"],
+    "mpps": "on",
+    "commit_report": "same",
+}
+
+
+def test_the_list_shows_devices_and_who_knocked(app: WebApp) -> None:
+    row = register(app, "CT1", host="10.0.0.2", port=104, modality="CT", location="Room 1")
+    app.database.write(lambda s: devices.seen(s, {row: "10.0.0.2"}, now=app.now))
+    knock(app, "MR9")
+    app.now += timedelta(minutes=5)
+    page = app.signed_in().get("/devices").text
+    for text in ("CT1", "10.0.0.2:104", "Room 1", "5 min ago", "MR9", "refused", "10.0.0.9:6661"):
+        assert text in page
+    assert "/register" not in page  # a viewer may not
+
+
+def test_a_device_is_registered_from_its_form(app: WebApp) -> None:
+    answer = app.signed_in(Role.ADMIN).post("/devices/new", data=FORM)
+    assert answer.status_code == 303
+    row = int(answer.location.rsplit("/", 1)[1])
+    found = one(app, row)
+    assert (found.ae_title, found.host, found.port, found.modality) == (
+        "CT7",
+        "10.0.0.5",
+        104,
+        "CT",
+    )
+    assert (found.may, found.mpps, found.commit_report) == (["worklist", "mpps"], True, "same")
+    ((who, action, subject, detail),) = trail(app)
+    assert (who, action, subject) == ("admin", "create", "device:CT7")
+    assert (detail["host"], detail["port"]) == ("10.0.0.5", 104)
+
+
+def test_who_knocked_is_registered_with_one_click_more(app: WebApp) -> None:
+    row = knock(app, "MR9")
+    admin = app.signed_in(Role.ADMIN)
+    assert f"/devices/knocks/{row}/register" in admin.get("/devices").text
+    page = admin.get(f"/devices/knocks/{row}/register").text
+    assert 'value="MR9"' in page
+    assert 'value="10.0.0.7"' in page
+    assert "3 times" in page
+    form = {"ae_title": "MR9", "host": "10.0.0.7", "may": ["worklist"], "mpps": "on"}
+    assert admin.post("/devices/new", data=form).status_code == 303
+    assert "Nobody." in admin.get("/devices").text
+    assert admin.get(f"/devices/knocks/{row}/register").status_code == 404
+
+
+def test_a_known_device_that_calls_a_wrong_title_is_told_what_to_change(app: WebApp) -> None:
+    register(app, "CT1")
+    knock(app, "CT1", called="PACS")
+    page = app.signed_in(Role.ADMIN).get("/devices").text
+    assert "we are MWL: change it at the device" in page
+    assert ">registered</a>" in page
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("ae_title", "", "an AE title has 1 to 16 ASCII characters"),
+        ("ae_title", "CT\\1", "an AE title has 1 to 16 ASCII characters"),
+        ("host", "10.0.0.5/x", "must be an IP address or a host name"),
+        ("port", "99999", "less than or equal to 65535"),
+        ("port", "x", "valid integer"),
+        ("location", "x" * 17, "at most 16 characters"),
+        ("commit_report", "never", "new"),
+    ],
+)
+def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
+    app: WebApp, field: str, value: str, says: str
+) -> None:
+    answer = app.signed_in(Role.ADMIN).post("/devices/new", data=FORM | {field: value})
+    assert answer.status_code == 400
+    if field != "commit_report":
+        assert says in answer.text
+        assert "is-invalid" in answer.text
+    assert 'value="CT ROOM 7"' in answer.text
+    assert trail(app) == []
+
+
+def test_registering_twice_is_refused(app: WebApp) -> None:
+    register(app, "CT7")
+    answer = app.signed_in(Role.ADMIN).post("/devices/new", data=FORM)
+    assert answer.status_code == 409
+    assert "is registered already" in answer.text
+    assert "--replace" not in answer.text
+
+
+def test_a_device_is_changed_and_the_trail_says_what(app: WebApp) -> None:
+    row = register(app, "CT7", host="10.0.0.4", port=104)
+    answer = app.signed_in(Role.ADMIN).post(f"/devices/{row}", data=FORM)
+    assert (answer.status_code, answer.location) == (303, f"/devices/{row}")
+    assert one(app, row).host == "10.0.0.5"
+    ((_, action, subject, detail),) = trail(app)
+    assert (action, subject) == ("change", "device:CT7")
+    assert "port" not in detail
+    assert detail["host"] == "10.0.0.5"
+
+
+def test_a_change_that_is_wrong_changes_nothing(app: WebApp) -> None:
+    register(app, "CT1")
+    row = register(app, "CT7")
+    admin = app.signed_in(Role.ADMIN)
+    assert admin.post(f"/devices/{row}", data=FORM | {"port": "0"}).status_code == 400
+    taken = admin.post(f"/devices/{row}", data=FORM | {"ae_title": "ct1"})
+    assert taken.status_code == 409
+    assert "is registered already" in taken.text
+    assert one(app, row).ae_title == "CT7"
+    assert trail(app) == []
+
+
+def test_a_device_is_removed(app: WebApp) -> None:
+    row = register(app, "CT7")
+    admin = app.signed_in(Role.ADMIN)
+    assert admin.post(f"/devices/{row}/remove").location == "/devices"
+    assert "CT7 is removed." in admin.get("/devices").text
+    assert admin.get(f"/devices/{row}").status_code == 404
+    assert [event[1:3] for event in trail(app)] == [("remove", "device:CT7")]
+
+
+def test_what_the_settings_own_is_read_only(app: WebApp) -> None:
+    app.database.write(lambda s: devices.sync(s, [DeviceTable(ae_title="CT1")], now=app.now))
+    with app.database.read() as session:
+        row = devices.listing(session)[0].id
+    admin = app.signed_in(Role.ADMIN)
+    page = admin.get(f"/devices/{row}").text
+    assert "It stands in the settings" in page
+    assert "Remove" not in page
+    assert admin.post(f"/devices/{row}", data=FORM).status_code == 409
+    assert admin.post(f"/devices/{row}/remove").status_code == 409
+    assert trail(app) == []
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_an_echo_says_what_came_of_it_and_is_recorded(
+    database: Database, tmp_path: Path, well: bool
+) -> None:
+    asked = []
+
+    def ask(*peer: object) -> Answer:
+        asked.append(peer)
+        return Answer(well, "answered in 12 ms" if well else "nobody listens at 10.0.0.5:104")
+
+    app = made(database, tmp_path, echo=ask)
+    row = register(app, "CT7", host="10.0.0.5", port=104)
+    page = app.signed_in(Role.ADMIN).post(f"/devices/{row}/echo")
+    assert page.status_code == 200
+    assert asked == [("CT7", "10.0.0.5", 104)]
+    assert ("answered in 12 ms" if well else "nobody listens at 10.0.0.5:104") in page.text
+    assert ("alert-success" in page.text) is well
+    ((_, action, subject, detail),) = trail(app)
+    assert (action, subject, detail["answers"]) == ("test", "device:CT7", well)
+
+
+def test_a_device_without_an_address_is_not_asked(app: WebApp) -> None:
+    row = register(app, "CT7")
+    page = app.signed_in(Role.ADMIN).post(f"/devices/{row}/echo").text
+    assert "it has no host and port here" in page
+    assert trail(app) == []
+
+
+def test_a_destination_is_tested(database: Database, tmp_path: Path) -> None:
+    app = made(
+        database, tmp_path, mllp=lambda host, port: Answer(False, f"nobody at {host}:{port}")
+    )
+    admin = app.signed_in(Role.ADMIN)
+    assert "nobody at 10.0.0.9:6661" in admin.post("/devices/destinations/ris/test").text
+    assert [event[1:3] for event in trail(app)] == [("test", "destination:ris")]
+    assert admin.post("/devices/destinations/other/test").status_code == 404
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.TECHNOLOGIST])
+def test_only_an_administrator_changes_and_tests(app: WebApp, role: Role) -> None:
+    row = register(app, "CT7")
+    person = app.signed_in(role)
+    assert person.get(f"/devices/{row}").status_code == 200
+    assert "<form" not in person.get(f"/devices/{row}").text.split("<main")[1]
+    for path in ("new", f"{row}", f"{row}/remove", f"{row}/echo", "destinations/ris/test"):
+        assert person.post(f"/devices/{path}", data=FORM).status_code == 403
+    assert person.get("/devices/new").status_code == 403
+    assert trail(app) == []
+
+
+@pytest.mark.parametrize("path", ["999", "999/echo", "999/remove"])
+def test_a_device_that_is_none_is_not_found(app: WebApp, path: str) -> None:
+    admin = app.signed_in(Role.ADMIN)
+    if path == "999":
+        assert admin.get(f"/devices/{path}").status_code == 404
+    assert admin.post(f"/devices/{path}", data=FORM).status_code == 404
+
+
+def test_a_form_of_another_site_does_nothing(app: WebApp) -> None:
+    row = register(app, "CT7")
+    admin = app.signed_in(Role.ADMIN)
+    assert admin.post(f"/devices/{row}/remove", csrf=False).status_code == 400
+    assert one(app, row).ae_title == "CT7"
+
+
+def test_markup_from_outside_stays_text(app: WebApp) -> None:
+    row = knock(app, HOSTILE[:16], called=HOSTILE)
+    admin = app.signed_in(Role.ADMIN)
+    answer = admin.post("/devices/new", data=FORM | {"location": HOSTILE})
+    for page in (admin.get("/devices"), admin.get(f"/devices/knocks/{row}/register"), answer):
+        assert "<script>alert" not in page.text
+        assert "&lt;script&gt;" in page.text
