@@ -10,11 +10,16 @@ import shutil
 import uuid
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from mwl.db import Database
 from mwl.db.migrate import upgrade
 from tests import postgres
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 pytest_plugins = ["tests.s3", "tests.browser"]
 

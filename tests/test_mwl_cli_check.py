@@ -11,6 +11,7 @@ import pytest
 from mwl.cli.checks import Finding
 from mwl.cli.checks import findings as looked_at
 from mwl.config import Archive, Settings
+from mwl.db.migrate import REVISION
 from tests import s3
 from tests.serving import Serving
 from tests.test_mwl_cli import mwl
@@ -45,7 +46,7 @@ def test_server_that_runs_is_found_to_serve(tmp_path: Path) -> None:
         found = findings(mwl(server.data_dir, "check", **environ).stdout)
         for role, port in server.ports.items():
             assert found[f"{role}.port"] == ("ok", f"127.0.0.1:{port} is served by mwl")
-        assert found["database"] == ("ok", "sqlite:///mwl.db, revision 0002")
+        assert found["database"] == ("ok", f"sqlite:///mwl.db, revision {REVISION}")
         assert server.stop() == 0
 
 
