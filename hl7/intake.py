@@ -1,0 +1,215 @@
+"""What becomes of a message, whoever waits for the answer: read, applied, settled.
+
+`hl7.inbound` takes messages from the wire by it, `hl7.replay` those of the journal.
+"""
+
+import itertools
+import secrets
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlmodel import Session
+
+from hl7 import ack, er7
+from hl7.mapping import Change, Envelope, Mapper, envelope
+from hl7.profile import Chain, Profile
+from mwl import charsets, journal, procedures, worklist
+from mwl.errors import Fault, Reason, Rejected
+from mwl.journal import Received, Settled, State
+from mwl.orders import OrderChange
+from mwl.outbox import Destinations
+from mwl.patients import PatientUpdate
+from mwl.worklist import Applied, Outcome, changed
+from mwl.worklist.changed import Changes
+
+# The most telling outcome of a message's changes is that of the message.
+_STATES = (
+    (Outcome.APPLIED, State.APPLIED),
+    (Outcome.STALE, State.STALE),
+    (Outcome.NOTED, State.NOTED),
+)
+_UNNAMED = Envelope()
+NOBODY: Final = Destinations()
+_BATCH_HEADERS = (b"FHS", b"BHS")  # 2.10.3
+_NO_HEADER = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
+_BATCH = Fault(Reason.SEQUENCE, "MSH", "a batch: not taken here; send its messages one by one")
+_DEFECT = Fault(Reason.INTERNAL, "", "could not be processed here; it is kept, tell the operator")
+_LONGEST_NAMED = 64  # characters of an identifier that a refused message is found by
+
+
+class Incoming(NamedTuple):
+    """A message as far as it can be read; `faults` if that is not to its end."""
+
+    received: Received
+    message: er7.Message | None  # its header alone where the rest can't be read
+    sent: Envelope = _UNNAMED
+    flags: Sequence[str] = ()
+    faults: Sequence[Fault] = ()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is worth a row: what begins like no message and no batch is not."""
+        raw = self.received.raw
+        return self.message is not None or _begins_with(raw, b"MSH", *_BATCH_HEADERS)
+
+
+class Intake:
+    """Reads and applies messages by one profile. Threads share it.
+
+    `told` are the systems that hear when a message leaves nothing to be done of an order
+    that scanners have worked on.
+    """
+
+    def __init__(
+        self, profile: Profile, site_zone: ZoneInfo, *, told: Destinations = NOBODY
+    ) -> None:
+        self._mapper = Mapper(profile, site_zone)
+        self._default_charset = profile.message.charset or None
+        self._zone = site_zone
+        self._told = told
+        self._patient_ids = profile.patient_identifier.sources
+        self._accession_numbers: Chain = (
+            *profile.with_ipc.procedure.columns.get("accession_number", ()),
+            *profile.procedure.columns.get("accession_number", ()),
+        )
+        # MSH-10 of our answers: not a call of the system's random source for each.
+        self._run = secrets.token_hex(5).upper()
+        self._numbers = itertools.count(1)
+
+    def open(self, raw: bytes, peer: str, at: datetime) -> Incoming:
+        """Decode by MSH-18 and split into segments."""
+        try:
+            read = charsets.decode(raw, er7.character_sets(raw), self._default_charset)
+            message = er7.Message.parse(read.text, read.encoding)
+        except (Rejected, er7.ParseError) as error:
+            return unreadable(raw, peer, at, error)
+        sent = envelope(message)
+        received = Received(at, peer, raw, journal.digest(raw), *sent, read.encoding)
+        return Incoming(received, message, sent, read.flags)
+
+    def read(self, incoming: Incoming) -> list[Change]:
+        """Give what a message asks for. Raises Rejected with every fault of it."""
+        if incoming.message is None or incoming.faults:
+            raise Rejected(*incoming.faults)
+        try:
+            return self._mapper.read(incoming.message, incoming.sent, incoming.received.received_at)
+        except er7.ParseError as error:
+            raise Rejected(*faults(error)) from error
+
+    def apply(
+        self, session: Session, incoming: Incoming, changes: Sequence[Change], answer: bytes
+    ) -> Settled:
+        """Apply what a message asks for, in the caller's transaction. Raises Rejected."""
+        try:
+            applied = [self._change(session, change, incoming) for change in changes]
+        except er7.ParseError as error:
+            raise Rejected(*faults(error)) from error
+        return _settle(applied, answer, incoming.flags)
+
+    def reject(self, incoming: Incoming, found: Sequence[Fault]) -> Settled:
+        """Say what is wrong with a message."""
+        return self._refuse(incoming, State.REJECTED, ack.code_for(found), found)
+
+    def fail(self, incoming: Incoming) -> Settled:
+        """Say that a message met a defect of ours."""
+        return self._refuse(incoming, State.FAILED, ack.Code.AE, [_DEFECT])
+
+    def _refuse(
+        self, incoming: Incoming, state: State, code: ack.Code, found: Sequence[Fault]
+    ) -> Settled:
+        # Whom and which order it names, since it leads to no row.
+        return Settled(
+            state,
+            code,
+            self.acknowledge(incoming, code, found),
+            "; ".join(map(str, found)),
+            incoming.flags,
+            patient_id=_first(incoming.message, self._patient_ids),
+            accession_number=_first(incoming.message, self._accession_numbers),
+        )
+
+    def acknowledge(self, incoming: Incoming, code: ack.Code, found: Sequence[Fault] = ()) -> bytes:
+        """Write the answer."""
+        return ack.acknowledge(
+            incoming.message,
+            code,
+            found,
+            now=incoming.received.received_at,
+            control_id=f"{self._run}{next(self._numbers):X}",
+        )
+
+    def _change(self, session: Session, change: Change, incoming: Incoming) -> Applied:
+        now = incoming.received.received_at
+        if isinstance(change, OrderChange):
+            applied = worklist.apply(session, change, now=now, zone=self._zone)
+            if applied.ended and applied.order is not None:
+                procedures.tell_end(session, applied.order, applied.ended, self._told, now)
+            return applied
+        if isinstance(change, PatientUpdate):
+            return worklist.update_patient(session, change, now=now)
+        return worklist.merge_patients(session, change, now=now)
+
+
+def unreadable(raw: bytes, peer: str, at: datetime, error: Rejected | er7.ParseError) -> Incoming:
+    """Keep what is at fault under its header, if it has one."""
+    came = (at, peer, raw, journal.digest(raw))
+    header = er7.header(raw)
+    if header is None:
+        fault = _BATCH if _begins_with(raw, *_BATCH_HEADERS) else _NO_HEADER
+        return Incoming(Received(*came), None, faults=[fault])
+    sent = envelope(header)
+    return Incoming(Received(*came, *sent), header, sent, faults=faults(error))
+
+
+def faults(error: Rejected | er7.ParseError) -> Sequence[Fault]:
+    """Give the faults that an error stands for."""
+    if isinstance(error, Rejected):
+        return error.faults
+    return [Fault(Reason.MALFORMED, error.where, error.text)]
+
+
+def where(error: BaseException) -> dict[str, str]:
+    """Tell where a defect lies, without its text, which may quote the message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
+    return {"error": type(error).__name__, "at": " > ".join(places)}
+
+
+def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:
+    outcomes = [each.outcome for each in applied]
+    told = [*flags]
+    orders = list(dict.fromkeys(each.order for each in applied if each.order))
+    patient = None
+    changes: Changes = {}
+    for each in applied:
+        told += each.flags
+        patient = patient or each.patient
+        changed.join(changes, each.changes)
+    return Settled(
+        next(state for outcome, state in _STATES if outcome in outcomes),
+        ack.Code.AA,
+        answer,
+        "",
+        list(dict.fromkeys(told)),
+        orders[0] if orders else None,
+        patient,
+        orders[1:],
+        changes,
+    )
+
+
+def _first(message: er7.Message | None, chain: Chain) -> str:
+    """Read the first place of a chain that says something, in the first segment of its name."""
+    if message is None:
+        return ""
+    values = (message.get(place) for places in chain for place in places[:1])
+    found = next((value for value in values if isinstance(value, str)), "")
+    return found.strip()[:_LONGEST_NAMED]
+
+
+def _begins_with(raw: bytes, *segments: bytes) -> bool:
+    return raw.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(segments)
