@@ -10,7 +10,21 @@ from time import perf_counter
 import structlog
 from flask import Flask, Response, g, request
 
-from web import assets, audit, devices, errors, guard, health, home, numbers, signing, users, wiring
+from web import (
+    assets,
+    audit,
+    devices,
+    errors,
+    guard,
+    health,
+    home,
+    numbers,
+    pictures,
+    signing,
+    studies,
+    users,
+    wiring,
+)
 from web.cookies import SharedKeySessions
 from web.look import dress
 from web.wiring import Wiring
@@ -40,7 +54,7 @@ def create_app(wired: Wiring) -> Flask:
     app.before_request(_start_clock)
     app.register_blueprint(health.blueprint(wired.database, wired.serving))
     assets.serve(app)
-    for each in (signing, home, audit, users, devices):
+    for each in (signing, home, audit, users, devices, studies, pictures):
         app.register_blueprint(each.blueprint)
     dress(app)
     errors.tell(app)

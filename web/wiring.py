@@ -14,6 +14,7 @@ from mwl.config import Settings
 from mwl.db import Database
 from mwl.devices import Answer
 from mwl.objects import ObjectStore
+from mwl.pictures import Pictures
 from mwl.procedures import Effects
 
 _KEY = "mwl"
@@ -38,6 +39,7 @@ class Wiring:
     database: Database
     settings: Settings
     objects: ObjectStore
+    pictures: Pictures
     effects: Effects
     tools: Tools
     serving: Callable[[], Mapping[str, bool]]

@@ -18,6 +18,7 @@ from mwl.db import Database
 from mwl.lifeline import Lifeline, name_process
 from mwl.listeners import Listeners
 from mwl.objects import open_store
+from mwl.pictures import Pictures
 from mwl.roles.following import effects
 from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
@@ -62,10 +63,12 @@ def wiring(
     settings: Settings, database: Database, serving: Callable[[], Mapping[str, bool]]
 ) -> Wiring:
     """Give the pages what they work on."""
+    objects = open_store(settings.archive, settings.data_dir)
     return Wiring(
         database=database,
         settings=settings,
-        objects=open_store(settings.archive, settings.data_dir),
+        objects=objects,
+        pictures=Pictures(objects),
         effects=effects(settings),
         tools=Tools(
             echo=lambda title, host, port: echo(Peer(title, host, port), settings.dicom.ae_title),
