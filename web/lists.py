@@ -39,13 +39,13 @@ class Page(Generic[T]):
 
 def filters(*names: str) -> dict[str, str]:
     """Read filters of the URL, by name; those not given are "" ."""
-    return {name: request.args.get(name, "").strip()[:_LONGEST] for name in names}
+    return {name: request.args.get(name, "").replace("\0", "").strip()[:_LONGEST] for name in names}
 
 
 def place() -> Place:
     """Read where the page of this request begins."""
     for name, backwards in (("after", False), ("before", True)):
-        if text := request.args.get(name, ""):
+        if text := request.args.get(name, "").replace("\0", ""):
             return Place(tuple(text[: 4 * _LONGEST].split(_BETWEEN)), backwards)
     return Place()
 

@@ -49,6 +49,13 @@ class ImagingOrder(SQLModel, table=True):
             sqlite_where=text("check_at IS NOT NULL"),
             postgresql_where=text("check_at IS NOT NULL"),
         ),
+        # What a person should see is rare.
+        Index(
+            "ix_imaging_order_flagged",
+            "id",
+            sqlite_where=text("flags <> '[]'"),
+            postgresql_where=text("flags <> '[]'"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -121,6 +128,12 @@ class ScheduledStep(SQLModel, table=True):
         Index("ix_scheduled_step_modality_start", "modality", "start_local"),
         Index("ix_scheduled_step_state_start", "state", "start_local"),
         Index("ix_scheduled_step_start", "start_local"),
+        Index(
+            "ix_scheduled_step_expired",
+            "start_local",
+            sqlite_where=text("expired"),
+            postgresql_where=text("expired"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)

@@ -119,6 +119,8 @@ def upgrade() -> None:
     )
     _index_some("ix_message_replay_of", "message", ["replay_of"], "replay_of IS NOT NULL")
     op.create_index("ix_delivery_destination", "delivery", ["destination", "id"])
+    _index_some("ix_imaging_order_flagged", "imaging_order", ["id"], "flags <> '[]'")
+    _index_some("ix_scheduled_step_expired", "scheduled_step", ["start_local"], "expired")
 
 
 def _index_some(name: str, table: str, columns: list[str], condition: str) -> None:
