@@ -9,6 +9,8 @@ import typer
 from mwl.cli import (
     check,
     commit,
+    completion,
+    demo,
     device,
     frame,
     hl7,
@@ -25,15 +27,25 @@ from mwl.cli import (
 
 _ROOT_HELP = """The bridge between a RIS and its scanners.
 
-HL7 v2 orders come in, a DICOM Modality Worklist goes out. `mwl serve` runs it, `mwl check`
-says what is wrong, the rest looks and helps while it runs.
+HL7 v2 orders come in, a DICOM Modality Worklist goes out; scanners tell what they do and
+send their images, and the order closes. `mwl serve` runs it, `mwl check` says what is
+wrong, `mwl demo` plays it, and the rest looks and helps while it runs.
 
 Settings come from --config FILE, else MWL_CONFIG, else the shipped config/mwl.toml; a
 variable MWL_SECTION__KEY overrides one of them. Exit codes: 0 done, 1 it could not be done,
 2 asked wrongly or a wrong setting.
 """
 
-app = frame.app(_ROOT_HELP)
+_ROOT_EXAMPLES = """\b
+Examples:
+  mwl serve                                   all of it, on this machine alone
+  mwl demo                                    an order from begin to end
+  mwl hl7 send order.hl7                      what your RIS would send
+  mwl worklist list --accession ACC-1001      where an order stands
+  MWL_DICOM__PORT=104 mwl serve --config mwl.toml
+"""
+
+app = frame.app(_ROOT_HELP, _ROOT_EXAMPLES)
 
 
 def _tell_version(asked: bool) -> None:
@@ -62,6 +74,8 @@ def _root(
 
 app.command()(serve.serve)
 app.command()(check.check)
+app.command(epilog=demo.EXAMPLES)(demo.demo)
+app.command(epilog=completion.EXAMPLES)(completion.completion)
 app.command()(verify.verify)
 app.add_typer(worklist.app, name="worklist")
 app.add_typer(messages.app, name="messages")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from mwl.cli.help import App, Group
 from mwl.errors import ConfigError, MwlError, Outage, Reason, Rejected
 
 if TYPE_CHECKING:
@@ -29,10 +30,15 @@ _ASKED_WRONGLY = {Reason.MISSING, Reason.MALFORMED, Reason.TOO_LONG, Reason.UNKN
 _WIDE = 400  # columns of a table that no terminal shows
 
 
-def app(help_text: str) -> typer.Typer:
+def app(help_text: str, examples: str = "") -> typer.Typer:
     """Make a Typer app in the house style."""
-    return typer.Typer(
-        help=help_text, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+    return App(
+        cls=Group,
+        help=help_text,
+        epilog=examples or None,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
 
 
