@@ -11,6 +11,7 @@ import structlog
 from flask import Flask, Response, g, request
 
 from web import (
+    api,
     assets,
     audit,
     devices,
@@ -54,7 +55,7 @@ def create_app(wired: Wiring) -> Flask:
     app.before_request(_start_clock)
     app.register_blueprint(health.blueprint(wired.database, wired.serving))
     assets.serve(app)
-    for each in (signing, home, audit, users, devices, studies, pictures):
+    for each in (signing, home, audit, users, devices, studies, pictures, api):
         app.register_blueprint(each.blueprint)
     dress(app)
     errors.tell(app)

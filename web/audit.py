@@ -34,8 +34,9 @@ _PAGES = {
     "delivery": "/deliveries/{}",
     "study": "/studies/{}",
     "instance": "/instances/{}",
-    "device": "/devices/{}",
 }
+# Of what has a name, not a number.
+_LISTS = {"user": "/users", "token": "/users", "device": "/devices"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK_ROWS = 200
 
@@ -132,8 +133,8 @@ def _key(at: lists.Place) -> Key | None:
 def _link(subject: str) -> str:
     """Give the page of a subject, "" where it has none."""
     kind, _, name = subject.partition(":")
-    if kind in {"user", "token"}:
-        return "/users"
+    if kind in _LISTS:
+        return _LISTS[kind]
     return _PAGES[kind].format(name) if kind in _PAGES and name.isdecimal() else ""
 
 

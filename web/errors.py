@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from mwl.errors import Outage, Rejected
+from mwl.errors import Outage, Reason, Rejected
 from web.guard import API
 
 log = structlog.get_logger(__name__)
@@ -21,11 +21,27 @@ _TEXTS = {
     429: "Too many requests: wait a moment.",
 }
 
+# What the REST API answers to what was asked wrongly; all else contradicts how things are.
+_STATUS = {
+    Reason.UNKNOWN_KEY: 404,
+    **dict.fromkeys((Reason.MISSING, Reason.MALFORMED, Reason.TOO_LONG, Reason.UNKNOWN_CODE), 422),
+}
+
+
+class Problem(Exception):
+    """A request can't be served, for a reason to be told: a status of HTTP, and a text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
 
 def tell(app: Flask) -> None:
     """Have errors answered in the house's words, without a traceback."""
     app.register_error_handler(CSRFError, _forged)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Problem, _problem)
     app.register_error_handler(Rejected, _rejected)
     app.register_error_handler(Outage, _outage)
     app.register_error_handler(Exception, _defect)
@@ -48,8 +64,15 @@ def _http(error: HTTPException) -> ResponseReturnValue:
     return _answer(status, _TEXTS.get(status, error.name))
 
 
+def _problem(error: Problem) -> ResponseReturnValue:
+    return _answer(error.status, error.text)
+
+
 def _rejected(error: Rejected) -> ResponseReturnValue:
-    return _answer(409, str(error))
+    if not request.path.startswith(API):
+        return _answer(409, str(error))
+    statuses = {_STATUS.get(fault.reason, 409) for fault in error.faults}
+    return _answer(statuses.pop() if len(statuses) == 1 else 409, str(error))
 
 
 def _outage(error: Outage) -> ResponseReturnValue:
