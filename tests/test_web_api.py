@@ -372,6 +372,8 @@ def test_the_description_is_openapi_3_1_and_names_every_endpoint(small: WebApp) 
             assert "For the role" in operation["description"], path
             assert {"400", "401", "403", "503"} <= set(operation["responses"]), path
             assert all(each["description"] for each in operation["parameters"]), path
+    named = {each["name"] for each in paths["/api/v1/worklist"]["get"]["parameters"]}
+    assert {"day", "device", "sort", "limit", "after"} <= named
 
 
 def test_every_field_of_the_description_says_what_it_is(small: WebApp) -> None:

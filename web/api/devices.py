@@ -19,7 +19,7 @@ from web.wiring import wired
 blueprint = Blueprint("devices", __name__, url_prefix="/devices")
 
 TAG = Tag(name="Devices", description="Scanners and other DICOM peers that are known.")
-_NUMBER = "The number of the device, `id`."
+_NUMBER = "The number of the device."
 
 
 class Device(BaseModel):

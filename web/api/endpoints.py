@@ -46,7 +46,7 @@ class Listed(Given):
 
     limit: Limit = Field(50, description="At most so many.")
     after: Cursor | None = Field(
-        None, description="Go on behind there: `after` of the answer before."
+        None, description="Go on behind there: what the answer before gave as after."
     )
 
 
@@ -87,10 +87,16 @@ def _complain(_request: Any, _response: Any, error: Any, *_: Any) -> None:
         raise error
 
 
+_models: dict[str, Any] = {}
+
+
 def _name(model: Any) -> str:
-    """Name a model in the document: Found[Entry] is EntryFound."""
+    """Name a model in the document, each differently: Found[Entry] is EntryFound."""
     outer, _, inner = model.__name__.partition("[")
-    return f"{inner.rstrip(']')}{outer}"
+    name = f"{inner.rstrip(']')}{outer}"
+    if _models.setdefault(name, model) is not model:
+        raise TypeError(f"{name}: two models of the API have this name")
+    return name
 
 
 _spec = SpecTree(
@@ -101,7 +107,7 @@ _spec = SpecTree(
     description=(
         "Worklist, orders, messages, studies and devices of the bridge between a RIS and its "
         "scanners. Text is never null: empty means unknown, as on the wire. Names are DICOM "
-        "PN (`Doe^Jane`), dates of people DA (`YYYYMMDD`), instants ISO 8601 with an offset."
+        "PN (Doe^Jane), dates of people DA (YYYYMMDD), instants ISO 8601 with an offset."
     ),
     before=_refuse,
     after=_complain,
@@ -114,7 +120,7 @@ _spec = SpecTree(
             data=SecuritySchemeData(
                 type=SecureType.HTTP,
                 scheme="bearer",
-                description="Made by `mwl token add NAME --role ROLE`, or on the page Users.",
+                description="Made by mwl token add NAME --role ROLE, or on the page Users.",
             ),
         )
     ],

@@ -56,7 +56,7 @@ class FullMessage(Message):
     orders: list[int] = Field(description="The numbers of the orders that it was applied to.")
 
 
-class Search(Listed):
+class MessageSearch(Listed):
     """Which messages; all that is given must hold."""
 
     text: str = Field("", max_length=200, description="A control, patient ID, accession number.")
@@ -72,7 +72,7 @@ class Search(Listed):
 
 @blueprint.get("")
 @endpoint(Role.VIEWER, TAG, Found[Message], problems=(422,))
-def search(query: Search) -> Found[Message]:
+def search(query: MessageSearch) -> Found[Message]:
     """Find messages, the newest first."""
     since, until = _bounds(query.day)
     wanted = journal.Wanted(
@@ -96,9 +96,7 @@ def search(query: Search) -> Found[Message]:
 
 
 @blueprint.get("/<int:message>")
-@endpoint(
-    Role.VIEWER, TAG, FullMessage, problems=(404,), numbers="The number of the message, `id`."
-)
+@endpoint(Role.VIEWER, TAG, FullMessage, problems=(404,), numbers="The number of the message.")
 def get(message: int) -> FullMessage:
     """Read a message, its bytes and the answer's."""
     with wired().database.read() as session:

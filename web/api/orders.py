@@ -72,7 +72,7 @@ class Order(BaseModel):
     """An order as it is on file, what happened, and what comes next."""
 
     id: int = Field(description="The number of the order here.")
-    source: str = Field(description="Who ordered it: MSH-3^MSH-4, `manual`, or `import`.")
+    source: str = Field(description="Who ordered it: MSH-3^MSH-4, manual, or import.")
     placer_number: str = Field(
         description="Placer Order Number / Imaging Service Request (0040,2016); ORC-2."
     )
@@ -89,7 +89,7 @@ class Order(BaseModel):
     story: list[Happening] = Field(description="What happened, the earliest first.")
 
 
-class Search(Given):
+class OrderSearch(Given):
     """Which orders."""
 
     accession: str = Field(
@@ -100,12 +100,12 @@ class Search(Given):
 class Numbers(BaseModel):
     """The numbers of orders."""
 
-    items: list[int] = Field(description="Each the `id` of an order.")
+    items: list[int] = Field(description="Each the id of an order.")
 
 
 @blueprint.get("")
 @endpoint(Role.VIEWER, TAG, Numbers, problems=(422,))
-def search(query: Search) -> Numbers:
+def search(query: OrderSearch) -> Numbers:
     """Find the orders that have an accession number."""
     with wired().database.read() as session:
         rows = story.by_accession(session, query.accession)
@@ -114,7 +114,7 @@ def search(query: Search) -> Numbers:
 
 
 @blueprint.get("/<int:order>")
-@endpoint(Role.VIEWER, TAG, Order, problems=(404,), numbers="The number of the order, `id`.")
+@endpoint(Role.VIEWER, TAG, Order, problems=(404,), numbers="The number of the order.")
 def get(order: int) -> Order:
     """Read an order: its procedures and steps, what happened to it, and what comes next."""
     wiring = wired()

@@ -71,7 +71,7 @@ class FullStudy(Study):
     series: list[Series]
 
 
-class Search(Listed):
+class StudySearch(Listed):
     """Which studies; all that is given must hold."""
 
     text: str = Field(
@@ -88,7 +88,7 @@ class Search(Listed):
 
 @blueprint.get("")
 @endpoint(Role.VIEWER, TAG, Found[FoundStudy], problems=(422,))
-def search(query: Search) -> Found[FoundStudy]:
+def search(query: StudySearch) -> Found[FoundStudy]:
     """Find studies, the newest first."""
     wanted = browse.Wanted(
         text=query.text,
@@ -108,7 +108,7 @@ def search(query: Search) -> Found[FoundStudy]:
 
 
 @blueprint.get("/<int:study>")
-@endpoint(Role.VIEWER, TAG, FullStudy, problems=(404,), numbers="The number of the study, `id`.")
+@endpoint(Role.VIEWER, TAG, FullStudy, problems=(404,), numbers="The number of the study.")
 def get(study: int) -> FullStudy:
     """Read a study with its series and instances."""
     with wired().database.read() as session:

@@ -23,7 +23,7 @@ from web.wiring import wired
 blueprint = Blueprint("worklist", __name__, url_prefix="/worklist")
 
 TAG = Tag(name="Worklist", description="Scheduled procedure steps: the lines of scanners' lists.")
-_NUMBER = "The number of the step, `id`."
+_NUMBER = "The number of the step."
 _YEARS = range(1900, 2200)  # any zone's clock can tell them
 
 
@@ -74,11 +74,11 @@ class Entry(BaseModel):
     )
     order_state: str = Field(description="What has become of the order as a whole.")
     flags: list[str] = Field(description="What a person should see of the order.")
-    source: str = Field(description="Who ordered it: MSH-3^MSH-4, `manual`, or `import`.")
+    source: str = Field(description="Who ordered it: MSH-3^MSH-4, manual, or import.")
     updated_at: datetime = Field(description="When the order changed last.")
 
 
-class Search(Listed):
+class WorklistSearch(Listed):
     """Which entries; all that is given must hold."""
 
     day: Day | None = Field(None, description="The day of the start, by the site's calendar.")
@@ -125,7 +125,7 @@ class Change(Given):
 
 
 class NewEntry(Change):
-    """What is put on the worklist; without `start`, for now."""
+    """What is put on the worklist; without a start, for now."""
 
     patient_id: str = Field(description="Patient ID (0010,0020).")
     issuer: str = Field("", description="Issuer of Patient ID (0010,0021).")
@@ -142,7 +142,7 @@ class Kept(BaseModel):
 
 @blueprint.get("")
 @endpoint(Role.VIEWER, TAG, Found[Entry], problems=(422,))
-def listing(query: Search) -> Found[Entry]:
+def listing(query: WorklistSearch) -> Found[Entry]:
     """List entries."""
     wanted = browse.Wanted(
         day=(query.day or "").replace("-", ""),
