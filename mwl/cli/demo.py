@@ -49,7 +49,7 @@ def demo(
 
     safety.check_served(given)
     with frame.database(given) as database:
-        stage = Stage(given, database, typer.echo)
+        stage = Stage(given, database, typer.echo, frame.actor())
         try:
             if day:
                 _play_day(stage, seed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from hl7.client import Ack
+from mwl.audit import Actor
 from mwl.config import Settings
 from mwl.db import Database
 from mwl.demo.ris import Order, Ris
@@ -20,11 +21,12 @@ _ACTOR, _WHAT = 10, 46  # columns
 
 @dataclass(slots=True)
 class Stage:
-    """One run; `say` is given each line for people."""
+    """One run; `say` is given each line for people, `actor` is who registers scanners."""
 
     settings: Settings
     database: Database
     say: Callable[[str], None]
+    actor: Actor
     run: str = field(default_factory=lambda: run_name(datetime.now(UTC)))
     ris: Ris = field(init=False)
 

@@ -2,7 +2,8 @@
 
 programme.py says who is to be examined, when and where; orders.py is what the RIS says,
 right and wrong; examinations.py what the scanners do, well and badly; commitments.py whom
-they ask to keep their images. play.py puts it all in order and tells what to look at.
+they ask to keep their images; desk.py what people do. play.py puts it all in order and tells
+what to look at.
 
 A seed makes the programme: the same seed, the same day, but for times, identifiers and UIDs.
 """

@@ -1,16 +1,10 @@
 """The day from its first order to what is left of it for a person to look at."""
 
-import socket
-
-from mwl import devices
-from mwl.config import DeviceTable
 from mwl.demo import watching
-from mwl.demo.day import commitments, examinations, orders
-from mwl.demo.day.commitments import Listening
+from mwl.demo.day import commitments, desk, examinations, orders
 from mwl.demo.day.programme import STATIONS, programme
 from mwl.demo.scanner import Failed
 from mwl.demo.stage import Stage
-from mwl.errors import Rejected
 
 _CLOSED_S = 30.0
 _TOLD_S = 15.0
@@ -23,15 +17,17 @@ def play(stage: Stage, seed: int) -> None:
     day = programme(stage.run, seed, midnight)
     stage.say(f"A department's day, {today:%Y-%m-%d}, run {stage.run}\n")
     with commitments.listening(STATIONS["MR"]) as ear:
-        _register(stage, ear)
+        desk.register(stage, ear.port)
         orders.place(stage, day.orders)
         orders.expire(stage)
         orders.change(stage, day)
         orders.merge(stage, day)
+        desk.add_by_hand(stage)
         examinations.poll(stage)
         done = examinations.finish(stage, day)
         examinations.leave_open(stage, day)
         examinations.go_wrong(stage, day)
+        desk.receive(stage, day)
         late = examinations.emergency(stage)
         commitments.commit(stage, done, ear)
         examinations.stray(stage)
@@ -42,37 +38,6 @@ def play(stage: Stage, seed: int) -> None:
         with stage.step("mwl", f"{STATIONS['MR']} is told of storage commitment"):
             watching.until(ear.has_answered, _TOLD_S)
     _tell(stage)
-
-
-def _register(stage: Stage, ear: Listening) -> None:
-    """Register three scanners, or all where the server takes known ones only."""
-    free = socket.create_server(("127.0.0.1", 0))
-    nobody = free.getsockname()[1]
-    free.close()
-    given = {"CT": {}, "MR": {"port": ear.port}, "US": {"port": nobody}}
-    dicom = stage.settings.dicom
-    if not devices.admits(dicom.admit, dicom.host, known=False):
-        given |= {"DX": {}}
-    with stage.step("mwl", f"{len(given)} scanners registered") as came:
-        for modality, where in given.items():
-            _add(stage, modality, where)
-        came.append(", ".join(STATIONS[modality] for modality in given))
-
-
-def _add(stage: Stage, modality: str, where: dict[str, int]) -> None:
-    place = {"host": "127.0.0.1", **where} if where else {}
-    device = DeviceTable(
-        ae_title=STATIONS[modality],
-        modality=modality,
-        station_name=f"{modality}-ROOM-1",
-        location="DEMO",
-        **place,
-    )
-    now = stage.now()
-    try:
-        stage.database.write(lambda s: devices.add(s, device, now=now, replace=True))
-    except Rejected as error:
-        raise Failed(f"{device.ae_title}: {error}") from None
 
 
 def _see_closed(stage: Stage, expected: list[str]) -> None:
