@@ -14,11 +14,13 @@ from web import (
     api,
     assets,
     audit,
+    deliveries,
     devices,
     errors,
     guard,
     health,
     home,
+    messages,
     numbers,
     pictures,
     signing,
@@ -55,7 +57,18 @@ def create_app(wired: Wiring) -> Flask:
     app.before_request(_start_clock)
     app.register_blueprint(health.blueprint(wired.database, wired.serving))
     assets.serve(app)
-    for each in (signing, home, audit, users, devices, studies, pictures, api):
+    for each in (
+        signing,
+        home,
+        audit,
+        users,
+        devices,
+        studies,
+        pictures,
+        api,
+        messages,
+        deliveries,
+    ):
         app.register_blueprint(each.blueprint)
     dress(app)
     errors.tell(app)

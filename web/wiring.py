@@ -10,9 +10,11 @@ from typing import Any, cast
 
 from flask import current_app
 
+from mwl.audit import Actor
 from mwl.config import Settings
 from mwl.db import Database
 from mwl.devices import Answer
+from mwl.journal import Overrides, Replayed
 from mwl.objects import ObjectStore
 from mwl.pictures import Pictures
 from mwl.procedures import Effects
@@ -30,6 +32,9 @@ class Tools:
 
     echo: Callable[[str, str, int], Answer]  # C-ECHO to AE title, host, port
     mllp: Callable[[str, int], Answer]  # whether host, port takes HL7; sends nothing
+    outline: Callable[[bytes], Any]  # an HL7 message as a tree for a template: hl7.outline
+    # A message of the journal, applied once more, now.
+    replay: Callable[[int, Actor, Overrides, datetime], Replayed]
 
 
 @dataclass(frozen=True, slots=True)

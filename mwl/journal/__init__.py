@@ -22,11 +22,13 @@ from mwl.journal.keeping import (
     repeat,
 )
 from mwl.journal.replaying import Overrides, Replayed, accepted, record_replay
-from mwl.journal.search import Key, Wanted, kept, search, types
+from mwl.journal.search import About, Kept, Key, Wanted, about, kept, search, types
 
 __all__ = [
     "ACCEPTED",
     "REUSED",
+    "About",
+    "Kept",
     "Key",
     "Overrides",
     "Received",
@@ -35,6 +37,7 @@ __all__ = [
     "Settled",
     "State",
     "Wanted",
+    "about",
     "accepted",
     "digest",
     "kept",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, text
 from sqlmodel import Session
@@ -80,6 +80,14 @@ class Kept:
     replays: Sequence[Any]
 
 
+class About(NamedTuple):
+    """Whom and what a message is about, in a list."""
+
+    patient_name: str
+    patient_id: str
+    accession_number: str
+
+
 _ALL = Wanted()
 
 
@@ -104,6 +112,28 @@ def search(
         found |= {row.id: row for row in conn.execute(statement.limit(limit))}
     newest_first = sorted(found.values(), key=lambda row: (row.received_at, row.id), reverse=True)
     return newest_first[-limit:] if before is not None else newest_first[:limit]
+
+
+def about(session: Session, rows: Sequence[Any]) -> dict[int, About]:
+    """Tell of each message of a list whom and what it is about, as far as it says."""
+    conn = session.connection()
+    patients = {row.patient for row in rows if row.patient}
+    orders = {row.imaging_order for row in rows if row.imaging_order}
+    names = select(_PATIENT.c.id, _PATIENT.c.patient_name, _PATIENT.c.patient_id)
+    people = {each.id: each for each in conn.execute(names.where(_PATIENT.c.id.in_(patients)))}
+    numbers = select(_PROCEDURE.c.imaging_order, func.min(_PROCEDURE.c.accession_number))
+    numbers = numbers.where(_PROCEDURE.c.imaging_order.in_(orders))
+    found = conn.execute(numbers.group_by(_PROCEDURE.c.imaging_order))
+    accessions: dict[int, str] = {row[0]: row[1] for row in found}
+    return {row.id: _about(row, people.get(row.patient), accessions) for row in rows}
+
+
+def _about(row: Any, person: Any, accessions: dict[int, str]) -> About:
+    return About(
+        person.patient_name if person else "",
+        person.patient_id if person else row.patient_id,
+        accessions.get(row.imaging_order, row.accession_number),
+    )
 
 
 def types(session: Session) -> list[str]:

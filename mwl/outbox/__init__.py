@@ -1,6 +1,7 @@
 """The outbox service: what peers are to be told, until they have taken it.
 
-`enqueue`, `status_facts`, `listing`, `resend` and `drop` work in the caller's transaction.
+`enqueue`, `status_facts`, `listing`, `resend` and `drop` work in the caller's transaction;
+`inspection` has the lists for people.
 `Courier` delivers, by what app.py gives it for each `Kind`.
 """
 

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from mwl.errors import Fault, Reason, Rejected
 from mwl.outbox.claims import Channel, line_up
-from mwl.outbox.rows import IS_OPEN, TABLE, State
+from mwl.outbox.rows import IS_OPEN, TABLE, State, named_state
 
 _SHOWN = ("id", "destination", "kind", "subject", "control_id", "attempts", "error", "created_at")
 _SENT_AGAIN = frozenset({State.WAITING, State.PARKED, State.DROPPED, State.DONE})
@@ -34,7 +34,7 @@ def listing(
         TABLE.c.payload["event"].as_string().label("event"),
     ).order_by(TABLE.c.id.desc())
     if state is not None:
-        named = _state(state)
+        named = named_state(state)
         statement = statement.where(TABLE.c.state == named.value)
         if named is not State.DONE:
             statement = statement.where(IS_OPEN)
@@ -113,11 +113,3 @@ def _change(session: Session, row: Any, values: dict[str, Any]) -> None:
     conn = session.connection()
     conn.execute(update(TABLE).where(TABLE.c.id == row.id).values(values))
     line_up(conn, Channel(row.kind, row.destination), row.subject)
-
-
-def _state(name: str) -> State:
-    try:
-        return State(name.lower())
-    except ValueError:
-        known = ", ".join(State)
-        raise Rejected(Fault(Reason.UNKNOWN_CODE, "state", f"must be one of {known}")) from None

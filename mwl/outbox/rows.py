@@ -26,6 +26,7 @@ from sqlmodel import Session
 
 from mwl.db import Prepared
 from mwl.db.tables import Delivery
+from mwl.errors import Fault, Reason, Rejected
 
 TABLE: Table = Delivery.__table__  # type: ignore[attr-defined]
 
@@ -45,6 +46,15 @@ class State(StrEnum):
     DONE = "done"
     PARKED = "parked"  # refused: for a person to send again or to drop
     DROPPED = "dropped"  # given up by a person
+
+
+def named_state(name: str) -> State:
+    """Read a state's name. Raises Rejected for none."""
+    try:
+        return State(name.lower())
+    except ValueError:
+        known = ", ".join(State)
+        raise Rejected(Fault(Reason.UNKNOWN_CODE, "state", f"must be one of {known}")) from None
 
 
 IS_OPEN = TABLE.c.state != text("'done'")  # what its index is asked by

@@ -13,6 +13,9 @@ from granian.log import LogLevels
 
 import web
 from hl7.client import reach
+from hl7.intake import Intake
+from hl7.outline import outline
+from hl7.replay import Replay
 from mwl.config import Settings
 from mwl.db import Database
 from mwl.lifeline import Lifeline, name_process
@@ -20,6 +23,7 @@ from mwl.listeners import Listeners
 from mwl.objects import open_store
 from mwl.pictures import Pictures
 from mwl.roles.following import effects
+from mwl.roles.hl7 import mapping_profile
 from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
 from web.wiring import Tools, Wiring
@@ -64,15 +68,19 @@ def wiring(
 ) -> Wiring:
     """Give the pages what they work on."""
     objects = open_store(settings.archive, settings.data_dir)
+    profile, following = mapping_profile(settings), effects(settings)
+    replay = Replay(database, Intake(profile, settings.site.zone_info, told=following.told))
     return Wiring(
         database=database,
         settings=settings,
         objects=objects,
         pictures=Pictures(objects),
-        effects=effects(settings),
+        effects=following,
         tools=Tools(
             echo=lambda title, host, port: echo(Peer(title, host, port), settings.dicom.ae_title),
             mllp=reach,
+            outline=partial(outline, default_charset=profile.message.charset or None),
+            replay=lambda message, who, overrides, now: replay(message, who, overrides, now=now),
         ),
         serving=serving,
     )
