@@ -112,6 +112,13 @@ def quiet_at(work: Work, rules: Rules) -> datetime | None:
     return work.image_at + rules.quiet
 
 
+def needs_person(work: Work) -> bool:
+    """Tell of a COMPLETED step that nothing which may still come lets its order close."""
+    if work.reported:
+        return not work.listed and not work.running
+    return not work.silent and work.image_at is None
+
+
 def ends_by_silence(work: Work, now: datetime, rules: Rules) -> bool:
     """Tell whether a step is to be COMPLETED since its study is quiet."""
     return work.state not in FINAL and is_quiet(work, now, rules)
@@ -188,9 +195,7 @@ def expires(
     return at is not None and at <= now
 
 
-def expires_at(
-    plans: Sequence[Plan], revived_at: datetime | None, rules: Rules
-) -> datetime | None:
+def expires_at(plans: Sequence[Plan], revived_at: datetime | None, rules: Rules) -> datetime | None:
     """Tell when what is left of an order expires; None: nothing is left, or it is under way."""
     if not is_left(plan.state for plan in plans):
         return None

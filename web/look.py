@@ -13,7 +13,7 @@ _COLOURS = {
     "primary": "SCHEDULED ARRIVED READY waiting",
     "info": "STARTED DEPARTED IN_PROGRESS IN-PROGRESS",
     "success": "COMPLETED CLOSED AA AL done reported applied committed",
-    "warning": "HELD EXPIRED DISCONTINUED blocked quarantined",
+    "warning": "HELD EXPIRED DISCONTINUED blocked quarantined outdated",
     "danger": "AE AR AF parked failed rejected stuck",
 }
 _COLOUR_OF = {
@@ -39,6 +39,7 @@ def dress(app: Flask) -> None:
     app.jinja_env.filters.update(
         local=local, clock=clock, ago=ago, person=person, colour=colour, day=day, size=size
     )
+    app.jinja_env.filters["wall"] = wall
     app.context_processor(_common)
 
 
@@ -73,6 +74,13 @@ def day(da: str) -> str:
     return f"{da[:4]}-{da[4:6]}-{da[6:]}" if len(da) == 8 and da.isdigit() else da
 
 
+def wall(moment: str) -> str:
+    """Write YYYYMMDDHHMMSS of a wall clock: 2026-07-01 10:30; what is none stays as it is."""
+    if len(moment) != 14 or not moment.isdigit():
+        return moment
+    return f"{day(moment[:8])} {moment[8:10]}:{moment[10:12]}"
+
+
 def person(name: str) -> str:
     """Write a DICOM PN for people: Doe, Jane Q (漢字); all groups that differ."""
     groups = [_group(each) for each in name.split("=")]
@@ -88,7 +96,7 @@ def _group(group: str) -> str:
 
 def colour(state: str) -> str:
     """Choose Bootstrap's colour for a state."""
-    return _COLOUR_OF.get(str(state).casefold(), "secondary")
+    return _COLOUR_OF.get(str(state).casefold().replace(" ", "_"), "secondary")
 
 
 def size(count: int | None) -> str:

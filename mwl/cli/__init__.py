@@ -18,6 +18,7 @@ from mwl.cli import (
     mpps,
     outbox,
     serve,
+    story,
     study,
     token,
     user,
@@ -77,6 +78,7 @@ app.command()(check.check)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=completion.EXAMPLES)(completion.completion)
 app.command()(verify.verify)
+app.command()(story.story)
 app.add_typer(worklist.app, name="worklist")
 app.add_typer(messages.app, name="messages")
 app.add_typer(hl7.app, name="hl7")

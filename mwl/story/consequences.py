@@ -1,0 +1,156 @@
+"""What followed: what others were told, what people did, how the order ended."""
+
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, select
+
+from mwl import outbox
+from mwl.audit import Action
+from mwl.closing_rules import Rules
+from mwl.db.tables import AuditEvent, Delivery
+from mwl.orders import StepState
+from mwl.outbox import State
+from mwl.performed import Route
+from mwl.story.entries import Entry, Kind, known, moment, several
+from mwl.story.subjects import Subject
+from mwl.worklist.manual import SOURCE
+
+_DELIVERY = Delivery.__table__  # type: ignore[attr-defined]
+_EVENT = AuditEvent.__table__  # type: ignore[attr-defined]
+
+_MOST = 200
+_LONGEST_ANSWER = 2_000
+_PROMPT = timedelta(minutes=1)
+_EVENTS = {
+    "IP": "in progress",
+    "CM": "completed",
+    "DC": "discontinued",
+    "CLOSED": "closed",
+}
+_DONE = {
+    Action.CREATE: "put it on the worklist",
+    Action.CHANGE: "changed it",
+    Action.CANCEL: "cancelled it",
+    Action.ARRIVE: "noted that the patient has arrived",
+    Action.REOPEN: "reopened it",
+    Action.CLOSE: "closed it",
+    Action.LINK: "linked something with it",
+    Action.RESEND: "had a message about it sent again",
+    Action.DROP: "dropped a message about it",
+    Action.REPLAY: "had a message about it applied again",
+}
+
+
+def deliveries(conn: Connection, subject: Subject, zone: ZoneInfo) -> list[Entry]:
+    """List what destinations are told of the order."""
+    d = _DELIVERY.c
+    statement = (
+        select(
+            *(d.id, d.destination, d.state, d.control_id, d.attempts, d.next_at, d.error),
+            *(d.answer, d.created_at, d.done_at, d.payload["event"].as_string().label("event")),
+        )
+        .where(d.subject == outbox.subject(subject.order["id"]))
+        .order_by(d.id.desc())
+        .limit(_MOST)
+    )
+    rows = conn.execute(statement).all()
+    return [_delivery(row, zone) for row in reversed(rows)]
+
+
+def _delivery(row: Any, zone: ZoneInfo) -> Entry:
+    event = row.event or ""
+    told = f"{event} ({_EVENTS[event]})" if event in _EVENTS else event or "news"
+    verb = {State.DONE: "was told", State.DROPPED: "was not told"}.get(row.state, "is to be told")
+    late = row.done_at - row.created_at if row.done_at else _PROMPT
+    if late > _PROMPT:
+        told += f", {several(int(late.total_seconds() // 60), 'minute')} later"
+    waits = moment(row.next_at, zone) if row.state == State.WAITING else ""
+    return Entry(
+        row.created_at,
+        Kind.DELIVERY,
+        f"{row.destination} {verb}: {told}",
+        row.state,
+        [row.error] if row.error and row.state != State.DONE else [],
+        known(
+            ("attempts", str(row.attempts)),
+            ("delivered", moment(row.done_at, zone) if row.done_at else ""),
+            ("tried next", waits),
+            ("message control ID", row.control_id),
+            ("answer", _text(row.answer)),
+        ),
+        about=f"delivery:{row.id}",
+    )
+
+
+def _text(answer: bytes) -> str:
+    """Give an answer's bytes as lines, without what a terminal would obey."""
+    text = bytes(answer[:_LONGEST_ANSWER]).decode("utf-8", "replace")
+    lines = text.replace("\r", "\n").splitlines()
+    return "\n".join("".join(c for c in line if c.isprintable()) for line in lines).strip()
+
+
+def people(conn: Connection, subject: Subject) -> list[Entry]:
+    """List what people did with the order; who looked at it is the audit trail's to tell."""
+    rows = [f"order:{subject.order['id']}", *(f"step:{step['id']}" for step in subject.steps)]
+    statement = (
+        select(_EVENT)
+        .where(_EVENT.c.subject.in_(rows), _EVENT.c.action.in_([str(each) for each in _DONE]))
+        .order_by(_EVENT.c.id.desc())
+        .limit(_MOST)
+    )
+    return [
+        Entry(row.at, Kind.PERSON, f"{row.who} {_DONE[Action(row.action)]}")
+        for row in conn.execute(statement)
+    ]
+
+
+def route(name: str, rules: Rules) -> str:
+    """Tell why an order closed."""
+    quiet = several(int(rules.quiet.total_seconds() // 60), "minute")
+    return {
+        Route.ARCHIVED: "every image that its scanner listed is here",
+        Route.ELSEWHERE: "it was completed, and the images of this site go to another archive",
+        Route.QUIET: f"its images had been quiet for {quiet}, and no MPPS comes from its scanner",
+        Route.HAND: "a person closed it",
+    }.get(Route(name), name)
+
+
+def marks(subject: Subject, rules: Rules) -> list[Entry]:
+    """List what became of the order as a whole, as far as no message tells."""
+    order = subject.order
+    entries = []
+    if order["source"] == SOURCE:
+        text = "put on the worklist by hand"
+        entries.append(Entry(order["created_at"], Kind.ORDER, text))
+    if order["closed_at"] is not None:
+        text = f"closed: {route(order['closed_by'], rules)}"
+        entries.append(Entry(order["closed_at"], Kind.ORDER, text, "CLOSED"))
+    if order["expired_at"] is not None:
+        text = "expired: it was never begun; scanners are not shown it any more"
+        entries.append(Entry(order["expired_at"], Kind.ORDER, text, "EXPIRED"))
+    if order["revived_at"] is not None:
+        text = "brought back after it had expired"
+        entries.append(Entry(order["revived_at"], Kind.ORDER, text))
+    return entries
+
+
+def steps(subject: Subject, entries: list[Entry]) -> list[Entry]:
+    """Tell since when each step is what it is: beside what made it that, else by itself."""
+    causes = {
+        entry.at: entry
+        for entry in entries
+        if entry.kind in (Kind.MESSAGE, Kind.PERFORMED, Kind.PERSON)
+    }
+    alone = []
+    for step in subject.steps:
+        if step["state"] == StepState.SCHEDULED:
+            continue
+        text = f"step {step['sps_id']}"
+        cause = causes.get(step["state_at"])
+        if cause is not None:
+            cause.facts.insert(0, (text, f"{step['state']} since then"))
+        else:
+            alone.append(Entry(step["state_at"], Kind.ORDER, text, step["state"]))
+    return alone
