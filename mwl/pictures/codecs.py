@@ -1,9 +1,12 @@
 """Which library decodes which transfer syntax; chosen, and tested against each other.
 
 pydicom finds the frames and knows its plugins; JPEG with 12 bits, and lossless JPEG, it has
-none for that is free of the GPL: that is what `decode_frame` is, a plugin of its kind.
+none for that is free of the GPL: that is what `decode_frame` is, a plugin of its kind. Of the
+syntaxes of OWN it has never heard: their frames are made plain here.
 """
 
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 from pydicom import uid
@@ -62,3 +65,38 @@ def decode_frame(encoded: bytes, runner: Any) -> bytes:
     runner.set_option("bits_allocated", decoded.dtype.itemsize * 8)
     runner.set_option("planar_configuration", 0)
     return bytes(decoded.tobytes())
+
+
+def _jpeg_xl(encoded: bytes, options: dict[str, Any]) -> bytes:
+    """Decode JPEG XL; `options` are changed to what comes out."""
+    import imagecodecs
+
+    decoded = imagecodecs.jpegxl_decode(encoded)
+    _bound(decoded.size, options)
+    options["bits_allocated"] = decoded.dtype.itemsize * 8
+    options["planar_configuration"] = 0
+    if options["samples_per_pixel"] > 1:
+        options["photometric_interpretation"] = "RGB"  # whatever it was before
+    return bytes(decoded.tobytes())
+
+
+def _inflated(encoded: bytes, options: dict[str, Any]) -> bytes:
+    """Inflate a frame, and no more than a frame (PS3.5 A.4.13)."""
+    samples = options["rows"] * options["columns"] * options["samples_per_pixel"]
+    length = -(-samples * options["bits_allocated"] // 8)
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded, length)
+
+
+def _bound(samples: int, options: dict[str, Any]) -> None:
+    if samples != options["rows"] * options["columns"] * options["samples_per_pixel"]:
+        raise ValueError("the compressed frame has another size than the header says")
+
+
+Plain = Callable[[bytes, dict[str, Any]], bytes]
+
+OWN: dict[str, Plain] = {
+    "1.2.840.10008.1.2.4.110": _jpeg_xl,  # lossless
+    "1.2.840.10008.1.2.4.111": _jpeg_xl,  # JPEG, recompressed
+    "1.2.840.10008.1.2.4.112": _jpeg_xl,
+    "1.2.840.10008.1.2.8.1": _inflated,
+}

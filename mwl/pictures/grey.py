@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from mwl.pictures.window import Window
 
@@ -65,18 +64,35 @@ def shown(
 def _shades(
     domain: Any, is_there: Any, attributes: Dataset, wanted: Window | None
 ) -> tuple[Any, Window | None]:
-    values = np.nan_to_num(apply_modality_lut(domain, attributes).astype(np.float64))
+    values = np.nan_to_num(_rescaled(domain, attributes))
     window = wanted or _own_window(attributes)
     function = str(attributes.get("VOILUTFunction") or "LINEAR")
     if window is None and attributes.get("VOILUTSequence"):
-        table = attributes.VOILUTSequence[0]
-        out = apply_voi(np.rint(values).astype(np.int32), attributes)
-        bits = int(table.LUTDescriptor[2]) or 8
+        out, bits = _looked_up(values, attributes.VOILUTSequence[0])
         return np.clip(out * (_WHITE / (2**bits - 1)), 0, _WHITE).astype(np.uint8), None
     if window is None:
         window = _whole(domain, values, is_there, attributes)
         function = "LINEAR_EXACT"
     return windowed(values, window, function), window
+
+
+def _rescaled(domain: Any, attributes: Dataset) -> Any:
+    """Apply the modality LUT (C.11.1)."""
+    if attributes.get("ModalityLUTSequence"):
+        return _looked_up(domain, attributes.ModalityLUTSequence[0])[0]
+    slope, intercept = (_first(attributes.get(k)) for k in ("RescaleSlope", "RescaleIntercept"))
+    return domain.astype(np.float64) * (1 if slope is None else slope) + (intercept or 0)
+
+
+def _looked_up(values: Any, table: Dataset) -> tuple[Any, int]:
+    """Look values up in a table of words; tell how many bits they have (C.11.1.1, C.11.2.1.1)."""
+    entries, first, bits = (int(each) for each in table.LUTDescriptor)
+    data = table.LUTData
+    # OW are bytes still, and little endian wherever such a table was ever seen.
+    words = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
+    words = words.astype(np.float64)[: entries or 1 << 16]
+    places = np.clip(np.rint(values) - first, 0, len(words) - 1).astype(np.int64)
+    return words[places], bits if 8 <= bits <= 16 else 16
 
 
 def windowed(values: Any, window: Window, function: str) -> Any:
@@ -115,7 +131,9 @@ def _whole(domain: Any, values: Any, is_there: Any, attributes: Dataset) -> Wind
     if not seen.size:
         seen = values
     least, most = float(seen.min()), float(seen.max())
-    return Window((least + most) / 2, max(most - least, 1.0))
+    if least == most:
+        return Window(least + 0.5, 1.0)  # nothing to be seen is black
+    return Window((least + most) / 2, most - least)
 
 
 def _padding(domain: Any, attributes: Dataset) -> Any:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 
@@ -19,7 +19,7 @@ from mwl.pictures.wire import HEAD, WISH, Kind, message
 _START_S = 30.0
 _PIECE = 1024 * 1024
 _LONGEST_ANSWER = 128 * 1024 * 1024
-_MODULE = "mwl.pictures.child"
+_COMMAND = (sys.executable, "-I", "-m", "mwl.pictures.child")
 # A pool of threads each, of a library that here never multiplies matrices.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
 
@@ -41,12 +41,12 @@ class Lost(MwlError):
 class Child:
     """One child. Whoever gets `Lost`, or anything else but an answer, must end() it."""
 
-    def __init__(self, limits: Limits, module: str = _MODULE) -> None:
+    def __init__(self, limits: Limits, command: Sequence[str] = _COMMAND) -> None:
         """Start it, and wait until it can work. Raises Lost."""
         self._limits = limits
         arguments = [str(limits.seconds), str(limits.bytes)]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-I", "-m", module, *arguments],
+            [*command, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
