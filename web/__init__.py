@@ -14,19 +14,24 @@ from web import (
     api,
     assets,
     audit,
+    commitments,
     deliveries,
     devices,
+    entries,
     errors,
     guard,
     health,
     home,
     messages,
+    mpps,
     numbers,
+    orders,
     pictures,
     signing,
     studies,
     users,
     wiring,
+    worklist,
 )
 from web.cookies import SharedKeySessions
 from web.look import dress
@@ -68,6 +73,11 @@ def create_app(wired: Wiring) -> Flask:
         api,
         messages,
         deliveries,
+        worklist,
+        entries,
+        orders,
+        mpps,
+        commitments,
     ):
         app.register_blueprint(each.blueprint)
     dress(app)

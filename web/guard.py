@@ -5,12 +5,15 @@ that doesn't is not made. A person comes with a session's cookie, a program with
 token, which opens the REST API and nothing else.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
+from flask import session as cookie
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -22,6 +25,7 @@ from web.wiring import wired
 COOKIE = "mwl_session"
 API = "/api/"
 _ROLE = "allowed_role"
+_WATCHED = "watched"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _SETTLING = {
     "signing.sign_out",
@@ -99,6 +103,21 @@ def address() -> str:
 def viewed(subject: str = "", /, **detail: Any) -> None:
     """Have it recorded that patient data were looked at, if the answer goes out well."""
     g.setdefault("views", []).append(Event(Action.VIEW, subject, detail))
+
+
+def watched(subject: str = "", /, **detail: Any) -> None:
+    """Have a view recorded of a page that refreshes itself: once an hour while it is open.
+
+    The signed cookie tells that this view is on record, so asking for a refresh by hand
+    hides nothing.
+    """
+    what = json.dumps([subject, detail], sort_keys=True, default=str)
+    hour = int(wired().clock().timestamp()) // 3600
+    mark = f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.{hour}"
+    if "X-Refresh" in request.headers and cookie.get(_WATCHED) == mark:
+        return
+    cookie[_WATCHED] = mark
+    viewed(subject, **detail)
 
 
 def bounds() -> sessions.Bounds:

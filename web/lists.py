@@ -42,6 +42,11 @@ def filters(*names: str) -> dict[str, str]:
     return {name: request.args.get(name, "").replace("\0", "").strip()[:_LONGEST] for name in names}
 
 
+def changed(given: Mapping[str, str], **changes: str) -> str:
+    """Give the URL of the list's beginning under filters `given`, some of them changed."""
+    return "?" + urlencode({name: value for name, value in {**given, **changes}.items() if value})
+
+
 def place() -> Place:
     """Read where the page of this request begins."""
     for name, backwards in (("after", False), ("before", True)):

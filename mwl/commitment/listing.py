@@ -17,18 +17,30 @@ _AT_ONCE = 500  # values that a statement is given
 
 
 def listing(
-    session: Session, *, state: str | None = None, limit: int = 1000
+    session: Session,
+    *,
+    state: str | None = None,
+    limit: int = 1000,
+    after: int | None = None,
+    backwards: bool = False,
 ) -> list[dict[str, Any]]:
-    """List requests, the newest first. Raises Rejected for no state.
+    """List requests, the newest first: those behind `after`, a request, or before it.
+
+    Raises Rejected for no state.
 
     `failed` counts instances by failure reason, as four hexadecimal digits; `open` are not
     decided yet. `delivery` is where the report stands in the outbox, if it does.
     """
-    statement = select(_REQUEST).order_by(_REQUEST.c.id.desc()).limit(limit)
+    number = _REQUEST.c.id
+    statement = select(_REQUEST).order_by(number if backwards else number.desc()).limit(limit)
+    if after is not None:
+        statement = statement.where(number > after if backwards else number < after)
     if state is not None:
         statement = statement.where(_REQUEST.c.state == _state(state).value)
     conn = session.connection()
     rows = conn.execute(statement).all()
+    if backwards:
+        rows = rows[::-1]
     entries = []
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]

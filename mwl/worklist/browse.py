@@ -51,6 +51,7 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _p, _o, _r, _s = _PATIENT.c, _ORDER.c, _PROCEDURE.c, _STEP.c
 
 _FEW: Final = 2_000  # entries that are read and sorted sooner than a list is walked
+_HIGHEST: Final = 2**31 - 1
 _BEHIND_ALL = "\U0010ffff"
 _LATIN_ENDS = "\u024f"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -408,10 +409,11 @@ def _ordered(
 
 def _keys(sort: Sort, at: Sequence[str]) -> tuple[Any, int]:
     try:
-        value, row = at
+        value, number = at
+        row = max(0, min(int(number), _HIGHEST))
         if sort is Sort.CHANGED:
-            return _EPOCH + timedelta(microseconds=int(value)), int(row)
-        return value, int(row)
+            return _EPOCH + timedelta(microseconds=int(value)), row
+        return value, row
     except (ValueError, OverflowError):
         text_ = "is no place in this list: go to its beginning"
         raise Rejected(Fault(Reason.MALFORMED, "page", text_)) from None
