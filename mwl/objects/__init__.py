@@ -8,9 +8,10 @@ to S3, Google Cloud Storage and Azure. Neither knows what it keeps: names are it
 from pathlib import Path
 
 from mwl.config import Archive
+from mwl.objects.space import Room, room_of
 from mwl.objects.store import Full, Missing, ObjectStore, Writer
 
-__all__ = ["Full", "Missing", "ObjectStore", "Writer", "open_store"]
+__all__ = ["Full", "Missing", "ObjectStore", "Room", "Writer", "open_store", "room"]
 
 
 def open_store(archive: Archive, data_dir: Path) -> ObjectStore:
@@ -25,3 +26,13 @@ def open_store(archive: Archive, data_dir: Path) -> ObjectStore:
     from mwl.objects.local import LocalStore
 
     return LocalStore(data_dir / archive.objects, archive.min_free_bytes)
+
+
+def room(archive: Archive, data_dir: Path) -> Room | None:
+    """Tell how much room there is for images; None: in a bucket, or nobody can tell."""
+    if "://" in archive.objects:
+        return None
+    try:
+        return room_of(data_dir / archive.objects, archive.min_free_bytes)
+    except OSError:
+        return None

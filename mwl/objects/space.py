@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from mwl.objects.store import Full
@@ -11,6 +12,22 @@ from mwl.objects.store import Full
 # so many bytes, whichever ends first.
 _BELIEVED_S = 0.25
 _BELIEVED_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes that are free on a disk, and how many of them may be written (below 0: none)."""
+
+    free: int
+    above: int
+
+
+def room_of(folder: Path, floor: int) -> Room:
+    """Tell how much room a folder has, which may still have to be made. Raises OSError."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    disk = os.statvfs(there)
+    free = disk.f_bavail * disk.f_frsize
+    return Room(free, free - floor)
 
 
 class Space:

@@ -1,0 +1,93 @@
+"""What waits: for its turn, or for a person."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ScalarSelect, Table, bindparam, func, select, text
+from sqlmodel import Session
+
+from mwl.db import Prepared
+from mwl.db.tables import (
+    Delivery,
+    ImagingOrder,
+    Knock,
+    Message,
+    PerformedStep,
+    StoredObject,
+    Study,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How much of what waits there is."""
+
+    deliveries: int  # their turn has not come
+    deliveries_since: datetime | None  # the oldest of them was queued
+    parked: int  # refused by who was to be told
+    blocked: int  # behind a parked one
+    failed: int  # messages since a time that are our fault: state failed
+    rejected: int  # messages since a time that were answered AE or AR
+    unmatched: int  # studies that no order asked for
+    quarantined: int  # stored objects that contradict what is there
+    stuck: int  # MPPS begun long ago and never ended
+    flagged: int  # orders with something that a person should see
+    refused: int  # strangers that were refused since a time
+
+
+def waiting(session: Session, *, since: datetime, stuck_before: datetime) -> Waiting:
+    """Count what waits.
+
+    Messages and refused strangers count since `since`; an MPPS is stuck that is in progress
+    and began before `stuck_before`.
+    """
+    params = {"since": since, "since_knock": since, "stuck_before": stuck_before}
+    row = _statement().first(session.connection(), params)
+    return Waiting(**{name: getattr(row, name) for name in Waiting.__dataclass_fields__})
+
+
+@cache
+def _statement() -> Prepared:
+    # Conditions are written out as their partial indexes have them, or none would be used.
+    counts = {
+        "deliveries": _count(Delivery, "state = 'waiting'"),
+        "parked": _count(Delivery, "state = 'parked' AND state <> 'done'"),
+        "blocked": _count(Delivery, "state = 'blocked' AND state <> 'done'"),
+        "failed": _messages("failed"),
+        "rejected": _messages("rejected"),
+        "unmatched": _count(Study, "requested_procedure IS NULL"),
+        "quarantined": _count(StoredObject, "state = 'quarantined' AND state <> 'served'"),
+        "flagged": _count(ImagingOrder, "flags <> '[]'"),
+    }
+    performed, knock = _table(PerformedStep), _table(Knock)
+    counts["stuck"] = _count(
+        PerformedStep, "state = 'IN PROGRESS'", performed.c.created_at < bindparam("stuck_before")
+    )
+    counts["refused"] = _count(Knock, "NOT admitted", knock.c.last_at >= bindparam("since_knock"))
+    columns: list[Any] = [count.label(name) for name, count in counts.items()]
+    return Prepared(select(*columns, _oldest().label("deliveries_since")))
+
+
+def _count(model: Any, condition: str, *further: Any) -> ScalarSelect[int]:
+    table = _table(model)
+    rows = select(func.count()).select_from(table).where(text(condition), *further)
+    return rows.scalar_subquery()
+
+
+def _messages(state: str) -> ScalarSelect[int]:
+    since = _table(Message).c.received_at >= bindparam("since")
+    return _count(Message, f"state = '{state}' AND state <> 'applied'", since)
+
+
+def _oldest() -> ScalarSelect[datetime]:
+    """Find since when the first in line has waited: rows are queued in the order of their ids."""
+    table = _table(Delivery)
+    of_it = select(table.c.created_at).where(text("state = 'waiting' AND state <> 'done'"))
+    return of_it.order_by(table.c.id).limit(1).scalar_subquery()
+
+
+def _table(model: Any) -> Table:
+    table: Table = model.__table__
+    return table
