@@ -7,6 +7,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from mwl.errors import Outage, Reason, Rejected
+from mwl.objects import Missing
 from web.guard import API
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ def tell(app: Flask) -> None:
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(Rejected, _rejected)
     app.register_error_handler(Outage, _outage)
+    app.register_error_handler(Missing, _missing)
     app.register_error_handler(Exception, _defect)
 
 
@@ -78,6 +80,11 @@ def _rejected(error: Rejected) -> ResponseReturnValue:
 def _outage(error: Outage) -> ResponseReturnValue:
     log.warning("web.outage", error=str(error))
     return _answer(503, "The database or the image store can't be reached just now: try again.")
+
+
+def _missing(error: Missing) -> ResponseReturnValue:
+    log.error("web.object_missing", error=str(error))
+    return _answer(404, "The image store has lost it: `mwl verify` tells what else is missing.")
 
 
 def _defect(error: Exception) -> ResponseReturnValue:
