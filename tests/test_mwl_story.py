@@ -63,7 +63,7 @@ def test_a_story_goes_from_the_first_message_to_the_last_answer(database, tmp_pa
         ("Worklist", "CT2 was shown step SPS1", ""),
         ("MPPS", "CT1 began step SPS1", "IN PROGRESS"),
         ("HL7 out", "ris was told: IP (in progress), 6 minutes later", "done"),
-        ("Images", "5 images in 2 series from CT1", ""),
+        ("Images", "5 images in 2 series from CT1, the last at 2030-01-02 09:07:05", ""),
         ("Commitment", "CT1 asks us to keep 5 images", ""),
         ("Commitment", "CT1 was told that 5 of 5 images are kept", "committed"),
         ("MPPS", "CT1 ended its work; it lists 5 images in 2 series", "COMPLETED"),
@@ -104,7 +104,7 @@ def test_a_scanner_that_has_an_old_name_is_pointed_out(scene):
     assert one(scene, Kind.SHOWN).notes == []
     scene.hear(adt_a08(PID_5="Doe^Janet^Q"))
     assert one(scene, Kind.SHOWN).notes == [
-        "the scanner was told another name than is on file now: Doe^Jane^Q, now Doe^Janet^Q"
+        "it was told another name than is on file: Doe^Jane^Q, now Doe^Janet^Q"
     ]
     assert "ADT^A08 from RIS^HOSPITAL: changed name of patient" in texts(scene)
     scene.show()
@@ -330,7 +330,7 @@ def test_the_terminal_tells_the_same_story(terminal):
     assert "ACC1  CLOSED" in text
     assert "Closed on 2030-01-02 09:10: every image that its scanner listed is here." in text
     assert "2030-01-02 09:05:00  MPPS        CT1 began step SPS1  [IN PROGRESS]" in text
-    assert "! the scanner was told another name than is on file now" in text
+    assert "! it was told another name than is on file" in text
     assert "step SPS1, start: 2030-01-02 09:30:00 → 2030-01-02 10:15:00" in text
     assert "Study Instance UID" not in terminal("ACC1", "--brief")
     assert terminal("--order", str(terminal.scene.order)) == text

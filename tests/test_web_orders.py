@@ -41,7 +41,7 @@ def test_an_order_is_told_from_its_first_message_to_its_end(sqlite_database, tmp
         "5 images in 2 series from CT1",
         "5 of 5 images are kept",
         "ris was told: CM (completed)",
-        "the scanner was told another name than is on file now",
+        "it was told another name than is on file",
     ):
         assert text in page, text
     for link in ("/messages/1", "/deliveries/1", "/studies/1", f"/orders/{scene.order}/mpps/1"):

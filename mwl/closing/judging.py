@@ -62,12 +62,13 @@ class Judgement(NamedTuple):
 
 def judge(conn: Connection, order: Row, rules: Rules, now: datetime) -> Judgement:
     """Apply the rules to an order, without changing anything."""
-    return _judge(order, rows.works(conn, order["id"]), rules, now)
+    return judge_works(order, rows.works(conn, order["id"]), rules, now)
 
 
-def _judge(order: Row, works: dict[int, Work], rules: Rules, now: datetime) -> Judgement:
+def judge_works(order: Row, works: dict[int, Work], rules: Rules, now: datetime) -> Judgement:
+    """Apply the rules to an order of which `rows.works` is known."""
     silent = [step for step, work in works.items() if ends_by_silence(work, now, rules)]
-    works |= {step: replace(works[step], state=StepState.COMPLETED) for step in silent}
+    works = works | {step: replace(works[step], state=StepState.COMPLETED) for step in silent}
     state = derive(
         (work.state for work in works.values()),
         begun=order["status"] == OrderState.IN_PROGRESS,
@@ -98,7 +99,7 @@ def consider(
     if held is None:
         return None
     found = held._asdict()
-    judgement = _judge(found, works, rules_of(close), now)
+    judgement = judge_works(found, works, rules_of(close), now)
     ruling = judgement.ruling
     if not judgement.acts and ruling.check_at == found["check_at"]:
         return OrderState(found["status"])

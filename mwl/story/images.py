@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ _MOST_STUDIES = 20
 _MOST_SERIES = 200
 _MOST_REQUESTS = 50
 _PICTURES = 4  # of a study
+_AT_ONCE = timedelta(minutes=1)
 
 _SERVED = text(f"'{ObjectState.SERVED}'")
 _SET_ASIDE = text(f"'{ObjectState.QUARANTINED}'")
@@ -131,15 +132,19 @@ def _entry(study: Any, series: list[_Series], zone: ZoneInfo) -> Entry:
     lasts = [each.last for each in series if each.last]
     sources = ", ".join(dict.fromkeys(name for each in series for name in each.sources))
     text = f"{several(images, 'image')} in {several(len(series), 'series', 'series')}"
-    first = min(firsts, default=study.created_at)
+    if sources:
+        text += f" from {sources}"
+    first, last = min(firsts, default=study.created_at), max(lasts, default=study.created_at)
+    if (last - first) > _AT_ONCE:
+        text += f", the last at {moment(last, zone)}"
     return Entry(
         first,
         Kind.IMAGES,
-        f"{text} from {sources}" if sources else text,
+        text,
         facts=[
             *known(
                 ("first received", moment(first, zone)),
-                ("last received", moment(max(lasts), zone) if lasts else ""),
+                ("last received", moment(last, zone)),
                 ("linked by", study.matched_by if study.requested_procedure else ""),
             ),
             *((each.label, several(each.images, "image")) for each in series),

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from mwl import config
 from mwl.closing import rows
-from mwl.closing.judging import judge, rules_of
+from mwl.closing.judging import judge_works, rules_of
 from mwl.closing_rules import (
     OTHER_PATIENT,
     Rules,
@@ -60,14 +60,15 @@ def look(
     """Tell what comes next, without changing anything."""
     order, rules = subject.order, rules_of(close)
     state = OrderState(order["status"] or OrderState.SCHEDULED)
-    works = rows.works(conn, order["id"])
-    missing = rows.not_come(conn, order["id"])
-    seen = _Look(subject, works, missing, rules, now, zone)
     if state in _OVER:
-        return _over(seen, state)
+        return _over(_Look(subject, {}, {}, rules, now, zone), state)
+    works = rows.works(conn, order["id"])
+    is_missing = any(work.missing for work in works.values())
+    missing = rows.not_come(conn, order["id"]) if is_missing else {}
+    seen = _Look(subject, works, missing, rules, now, zone)
     points = _points(seen)
     if state is OrderState.COMPLETED:
-        return _completed(conn, seen, points)
+        return _completed(seen, points)
     if state is OrderState.EXPIRED:
         return _expired(seen, points)
     if at := expires_at(rows.plans(conn, order["id"]), order["revived_at"], rules):
@@ -100,9 +101,8 @@ def _expired(seen: _Look, points: list[str]) -> Outlook:
     return Outlook(text, [point for point in points if "quiet" in point])
 
 
-def _completed(conn: Connection, seen: _Look, points: list[str]) -> Outlook:
-    judgement = judge(conn, seen.subject.order, seen.rules, seen.now)
-    ruling = judgement.ruling
+def _completed(seen: _Look, points: list[str]) -> Outlook:
+    ruling = judge_works(seen.subject.order, seen.works, seen.rules, seen.now).ruling
     if ruling.route is not None:
         return Outlook(f"Closes within seconds: {route(ruling.route, seen.rules)}.", points)
     done = [work for work in seen.works.values() if work.state is StepState.COMPLETED]

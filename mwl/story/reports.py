@@ -57,7 +57,7 @@ def _last(seen: Seen, zone: ZoneInfo) -> Entry:
         often = f"was last shown step {seen.sps_id} ({several(seen.count, 'time')} in all)"
     told = [(_label(keyword), local(value)) for keyword, value in seen.shown.items()]
     notes = [
-        f"the scanner was told another {_label(keyword)} than is on file now: "
+        f"it was told another {_label(keyword)} than is on file: "
         f"{local(then) or 'none'}, now {local(now) or 'none'}"
         for keyword, (then, now) in seen.outdated.items()
     ]
