@@ -20,6 +20,7 @@
   let own = null; // the window that the picture came with
   let loading = false;
   let stale = false;
+  let typing = false; // what stands in the form is somebody's, until it is sent
 
   function numbers(text) {
     const [center, width] = text.split(" ").map(Number);
@@ -75,10 +76,12 @@
   function label() {
     const shown = wanted || own;
     byId("at").textContent = at;
-    byId("slice").value = at;
     byId("window").textContent = shown ? `C ${neat(shown.center)} W ${neat(shown.width)}` : "";
-    byId("center").value = shown ? neat(shown.center) : "";
-    byId("width").value = shown ? neat(shown.width) : "";
+    if (!typing) {
+      byId("slice").value = at;
+      byId("center").value = shown ? neat(shown.center) : "";
+      byId("width").value = shown ? neat(shown.width) : "";
+    }
     picture.alt = `Slice ${at} of ${slices.length}`;
     const { instance } = slices[at - 1];
     byId("instance").href = byId("instance").dataset.path + instance;
@@ -86,7 +89,7 @@
     for (const [id, to] of Object.entries(places())) {
       const off = to === at;
       byId(id).classList.toggle("disabled", off);
-      byId(id).toggleAttribute("aria-disabled", off);
+      byId(id).setAttribute("aria-disabled", off);
       byId(id).href = query(to);
     }
     history.replaceState(null, "", query(at));
@@ -104,12 +107,14 @@
     if (next === at) return;
     way = next > at ? 1 : -1;
     at = next;
+    typing = false;
     label();
     load();
   }
 
   let settling = 0;
   function setWindow(window) {
+    typing = false;
     wanted = window && { center: window.center, width: Math.max(window.width, 0.01) };
     label();
     clearTimeout(settling);
@@ -179,6 +184,7 @@
     else return;
     event.preventDefault();
   });
+  byId("set").addEventListener("input", () => { typing = true; });
   byId("set").addEventListener("submit", (event) => {
     event.preventDefault();
     const [center, width] = [byId("center").value, byId("width").value];
