@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from mwl.demo import images, watching
+from mwl.demo.association import Failed
 from mwl.demo.entries import Entry
 from mwl.demo.people import PEOPLE
 from mwl.demo.ris import Order, Patient
-from mwl.demo.scanner import Failed, Scanner
+from mwl.demo.scanner import Scanner
 from mwl.demo.stage import Stage, taken
 from mwl.demo.watching import Standing
 

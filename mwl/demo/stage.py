@@ -10,9 +10,10 @@ from hl7.client import Ack
 from mwl.audit import Actor
 from mwl.config import Settings
 from mwl.db import Database
+from mwl.demo.association import Failed
 from mwl.demo.ris import Order, Ris
 from mwl.demo.safety import reachable
-from mwl.demo.scanner import Failed, Scanner
+from mwl.demo.scanner import Scanner
 
 _DIGITS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # I and O are read as 1 and 0
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

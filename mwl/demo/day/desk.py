@@ -7,10 +7,10 @@ from sqlmodel import Session
 from mwl import audit, devices
 from mwl.audit import Action, Event
 from mwl.config import DeviceTable
+from mwl.demo.association import Failed
 from mwl.demo.day.programme import STATIONS, Programme
 from mwl.demo.people import PEOPLE
 from mwl.demo.ris import NAMESPACE
-from mwl.demo.scanner import Failed
 from mwl.demo.stage import Stage
 from mwl.errors import Rejected
 from mwl.worklist import manual

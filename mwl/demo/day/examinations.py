@@ -10,12 +10,13 @@ from sqlalchemy import bindparam, update
 from mwl.db import Prepared
 from mwl.db.tables import PerformedStep
 from mwl.demo import images
+from mwl.demo.association import Failed
 from mwl.demo.datasets import EQUIPMENT_FAILURE, WRONG_ENTRY
 from mwl.demo.day.programme import STATIONS, Programme
 from mwl.demo.entries import Entry, new_uid
 from mwl.demo.people import PEOPLE
 from mwl.demo.ris import NAMESPACE, Order, Patient
-from mwl.demo.scanner import Failed, Scanner
+from mwl.demo.scanner import Scanner
 from mwl.demo.stage import Stage, taken
 
 IMAGES = {"CT": 12, "MR": 8, "DX": 1, "US": 3}

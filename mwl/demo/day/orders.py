@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from hl7.client import Ack
+from mwl.demo.association import Failed
 from mwl.demo.day.programme import Programme
 from mwl.demo.people import PEOPLE
 from mwl.demo.ris import Order, Patient
-from mwl.demo.scanner import Failed
 from mwl.demo.stage import Stage, taken
 
 _KINDS = ("ORM^O01", "ORM^O01", "ORM^O01", "OMG^O19", "ORM^O01", "OMI^O23")

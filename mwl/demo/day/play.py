@@ -1,9 +1,9 @@
 """The day from its first order to what is left of it for a person to look at."""
 
 from mwl.demo import watching
+from mwl.demo.association import Failed
 from mwl.demo.day import commitments, desk, examinations, orders
 from mwl.demo.day.programme import STATIONS, programme
-from mwl.demo.scanner import Failed
 from mwl.demo.stage import Stage
 
 _CLOSED_S = 30.0
@@ -35,8 +35,9 @@ def play(stage: Stage, seed: int) -> None:
         examinations.knock(stage)
         orders.misspeak(stage, day)
         _see_closed(stage, [*done, late])
-        with stage.step("mwl", f"{STATIONS['MR']} is told of storage commitment"):
-            watching.until(ear.has_answered, _TOLD_S)
+        with stage.step("mwl", f"{STATIONS['MR']} is told of storage commitment") as came:
+            told = watching.until(ear.has_answered, _TOLD_S)
+            came.append("told" if told else "not yet: earlier reports wait for it")
     _tell(stage)
 
 
