@@ -188,6 +188,9 @@ def department(database):
         ({"error": "100 %"}, []),
         ({"error": "identifier", "patient": "P9"}, ["T9"]),
         ({"flagged": True}, ["A9"]),
+        ({"source": "RIS^H", "state": "rejected"}, ["T9", "A9"]),
+        ({"source": "RIS^H", "type": "ORM^O01"}, ["T9", "A9", "T3", "T2", "T1"]),
+        ({"source": "ADT^H"}, []),
         ({"state": "rejected", "flagged": True, "type": "ORM^O01"}, ["A9"]),
         ({"since": NOW + timedelta(minutes=8)}, ["T9", "A9"]),
         ({"since": NOW + timedelta(minutes=2), "until": NOW + timedelta(minutes=8)}, ["T3", "T2"]),
@@ -237,6 +240,7 @@ def test_types_are_those_that_came(database):
         ({"state": "rejected"}, "unapplied"),
         ({"flagged": True}, "flagged"),
         ({"error": "x"}, "unapplied"),
+        ({"source": "RIS^HOSPITAL"}, "feed"),
     ],
 )
 def test_no_list_reads_or_sorts_all_of_the_journal(sqlite_database, criteria, index):

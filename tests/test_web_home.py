@@ -76,8 +76,8 @@ def test_what_is_wrong_is_said_with_the_rows_behind_it(app: WebApp) -> None:
     page = home(app)
     assert "Not all of it." in page
     assert links(page) == {
-        "3 to be told can't be: the first has been due 60 min ago.": "/deliveries?state=waiting",
-        "2 deliveries were refused by whom they were for.": "/deliveries?state=parked",
+        "3 waiting to be delivered, the first queued 60 min ago.": "/deliveries?state=waiting",
+        "2 deliveries were refused by their receivers.": "/deliveries?state=parked",
         "A message failed here lately.": "/messages?state=failed",
         "2 messages got an error for an answer lately.": "/messages?state=rejected",
         "An order wants to be looked at.": "/worklist?flagged=1&day=any",

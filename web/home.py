@@ -34,8 +34,8 @@ _SERVERS = {
 _KINDS = (
     (
         "parked",
-        "A delivery was refused by whom it was for.",
-        "{} deliveries were refused by whom they were for.",
+        "A delivery was refused by its receiver.",
+        "{} deliveries were refused by their receivers.",
         "/deliveries?state=parked",
         True,
     ),
@@ -154,7 +154,7 @@ def _crowded(left: Room | None) -> Iterator[Trouble]:
 def _waiting(waits: Waiting, now: datetime) -> Iterator[Trouble]:
     since = waits.deliveries_since
     if since is not None and now - since > _PATIENCE:
-        text = f"{waits.deliveries:,} to be told can't be: the first has been due {ago(since)}."
+        text = f"{waits.deliveries:,} waiting to be delivered, the first queued {ago(since)}."
         yield Trouble(text, "/deliveries?state=waiting", grave=True)
     for name, one, many, url, grave in _KINDS:
         if count := getattr(waits, name):

@@ -23,7 +23,7 @@ blueprint = Blueprint("messages", __name__)
 
 _FILTERS = (
     *("text", "type", "state", "day", "flagged"),
-    *("control_id", "patient", "accession", "error"),
+    *("control_id", "patient", "accession", "source", "error"),
 )
 _WHOLE = 1 << 30  # bytes: no message is longer
 _MEANINGS = {
@@ -105,6 +105,7 @@ def _wanted(given: dict[str, str]) -> Wanted:
         control_id=given["control_id"],
         patient=given["patient"],
         accession=given["accession"],
+        source=given["source"],
         type=given["type"],
         state=given["state"],
         error=given["error"],

@@ -57,6 +57,7 @@ class Wanted:
     control_id: str = ""
     patient: str = ""
     accession: str = ""
+    source: str = ""  # MSH-3^MSH-4
     type: str = ""
     state: str = ""
     error: str = ""
@@ -209,6 +210,9 @@ def _ways(conn: Connection, wanted: Wanted) -> Iterator[list[Condition]]:
         )
     if wanted.error:
         filters.append([_TABLE.c.state == each for each in (State.REJECTED, State.FAILED)])
+    elif wanted.source and not wanted.state:
+        # The index of a feed is by state first, then by time.
+        filters.append([_TABLE.c.state == each for each in State])
     for way in product(*filters):
         yield [*way]
 
@@ -217,6 +221,8 @@ def _plain(wanted: Wanted) -> Iterator[Condition]:
     """Give the conditions that are looked up in one place."""
     if wanted.control_id:
         yield _TABLE.c.control_id == wanted.control_id
+    if wanted.source:
+        yield _TABLE.c.source == wanted.source
     if wanted.type:
         yield _TABLE.c.type == wanted.type
     if wanted.state:
