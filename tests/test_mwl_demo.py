@@ -5,23 +5,28 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
+from sqlalchemy import text
 
-from mwl import charsets
+from mwl import archive, charsets, commitment, devices, outbox, procedures
 from mwl.config import Settings, load
+from mwl.db import Database
 from mwl.demo import images, phantom, safety
 from mwl.demo.day.programme import ORDERS, programme
 from mwl.demo.entries import Entry
 from mwl.demo.people import PEOPLE
 from mwl.demo.stage import run_name
+from mwl.worklist.listing import listing
 from tests.serving import PATIENCE_S, Serving, served
 
 NOW = datetime(2030, 1, 2, 9, 30, tzinfo=UTC)
@@ -260,36 +265,50 @@ def _fetch(server, study_uid):
 def test_a_day_leaves_something_for_every_page(tmp_path):
     with served(tmp_path) as server:
         said = server.run("demo", "--day").stdout
-        entries = rows(server, "worklist", "list")
-        states = Counter(each["status"] for each in entries)
-        orders = Counter(each["order_status"] for each in entries)
-        assert states["SCHEDULED"] > 30
-        assert [states[each] for each in ("STARTED", "HELD", "CANCELED", "ARRIVED")] == [3, 1, 3, 3]
-        assert (orders["CLOSED"], orders["DISCONTINUED"]) == (11, 1)
-        assert orders["COMPLETED"] == 1  # two of its images are missing
-        assert any(each["flags"] for each in entries)
-        names = "".join(each["patient_name"] for each in entries)
-        for letter in "ŁИΓق山홍שใñΠकȘř":
-            assert letter in names
-        assert len(rows(server, "mpps", "list", "--stuck")) == 1
-        assert len(rows(server, "mpps", "list", "--unscheduled")) == 1
-        assert {each["matched_by"] for each in rows(server, "study", "list", "--unmatched")} == {
-            "",
-            "wrong entry",
-        }
-        reasons = Counter(each["reason"] for each in rows(server, "study", "list", "--quarantined"))
-        assert sorted(reasons.values()) == [1, 3]
-        deliveries = Counter(each["state"] for each in rows(server, "outbox", "list"))
-        assert deliveries == {"done": 1, "parked": 1, "waiting": 1}
-        asked = Counter(each["state"] for each in rows(server, "commit", "list"))
-        assert asked["waiting"] == 1
-        acks = Counter(each["ack_code"] for each in rows(server, "messages", "list"))
-        assert (acks["AE"], acks["AR"]) == (3, 3)
-        assert rows(server, "messages", "list", "--flagged")
-        known = {each.get("ae_title") for each in rows(server, "device", "list")}
-        assert {"DEMO-CT1", "DEMO-MR1", "DEMO-US1"} <= known
-        knocks = [each for each in rows(server, "device", "list") if "calling_ae_title" in each]
-        assert {each["admitted"] for each in knocks} == {True, False}
-        merged = {e["patient_id"] for e in entries if e["accession_number"].endswith("-M1")}
-        assert not any(each.endswith("-TWICE") for each in merged)
+        with closing(Database("sqlite:///mwl.db", data_dir=server.data_dir)) as database:
+            _look_at_the_worklist(list(listing(database, zone=ZoneInfo("UTC"))))
+            _look_at_what_waits(database)
+            with database.read() as session:
+                _look_at_peers(session)
     assert said.count(f"http://127.0.0.1:{server.ports['web']}/") >= 10
+
+
+def _look_at_the_worklist(entries):
+    states = Counter(each["status"] for each in entries)
+    orders = Counter(each["order_status"] for each in entries)
+    assert states["SCHEDULED"] > 30
+    assert [states[each] for each in ("STARTED", "HELD", "CANCELED", "ARRIVED")] == [3, 1, 3, 3]
+    assert (orders["CLOSED"], orders["DISCONTINUED"]) == (11, 1)
+    assert orders["COMPLETED"] == 1  # two of its images are missing
+    assert any(each["flags"] for each in entries)
+    names = "".join(each["patient_name"] for each in entries)
+    for letter in "ŁИΓق山やשใñ홍कȘř":
+        assert letter in names
+    (merged,) = (each for each in entries if each["accession_number"].endswith("-M1"))
+    assert not merged["patient_id"].endswith("-TWICE")
+
+
+def _look_at_what_waits(database):
+    now = datetime.now(UTC)
+    (stuck,) = procedures.listing(database, now=now, stuck=timedelta(hours=12))
+    assert stuck["status"] == "IN PROGRESS"
+    assert len(list(procedures.listing(database, now=now, unscheduled=True))) == 1
+    unmatched = [each["matched_by"] for each in archive.studies(database, unmatched=True)]
+    assert sorted(unmatched) == ["", "wrong entry"]
+    reasons = Counter(each["reason"] for each in archive.quarantined(database))
+    assert sorted(reasons.values()) == [1, 3]
+
+
+def _look_at_peers(session):
+    deliveries = Counter(each["state"] for each in outbox.listing(session))
+    assert deliveries == {"done": 1, "parked": 1, "waiting": 1}
+    asked = Counter(each["state"] for each in commitment.listing(session))
+    assert asked["waiting"] == 1
+    (acks,) = session.connection().execute(
+        text("select sum(ack_code = 'AE'), sum(ack_code = 'AR'), sum(flags <> '[]') from message")
+    )
+    assert acks[:2] == (3, 3)
+    assert acks[2] >= 1
+    known = {each.ae_title for each in devices.listing(session)}
+    assert known == {"DEMO-CT1", "DEMO-MR1", "DEMO-US1"}
+    assert {each.admitted for each in devices.knocks(session)} == {True, False}
