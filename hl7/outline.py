@@ -6,14 +6,15 @@ long the beginning is shown, and `is_cut` says so.
 
 A field without parts has its value, unescaped. One with repetitions, components or
 subcomponents has its text as received, and a node for each part that says something. Places
-are named as `hl7.er7` names them. Controls are shown by their pictures (␀, ␍), but for the
-line breaks that an escape like `\.br\` stands for.
+are named as `hl7.er7` names them. Controls are shown by their names (‹NUL›, ‹ESC›), but for
+the line breaks that an escape like `\.br\` stands for.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 from hl7 import er7, names
 from hl7.escapes import STANDARD, UNDECLARED, Delimiters, unescape
@@ -21,6 +22,7 @@ from mwl import charsets
 from mwl.errors import Rejected
 
 MOST_BYTES: Final = 128 * 1024
+MOST_LINES: Final = 1_000
 MOST_SEGMENTS: Final = 250
 MOST_NODES: Final = 4_000
 LONGEST_VALUE: Final = 1_000
@@ -28,8 +30,13 @@ LONGEST_VALUE: Final = 1_000
 _MOST_BYTES_OF_A_CHARACTER = 4
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
-_KEPT_BREAKS = {code: picture for code, picture in _PICTURES.items() if code != 0x0A}
+_CONTROLS = (
+    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR"),
+    *("SO", "SI", "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB"),
+    *("ESC", "FS", "GS", "RS", "US"),
+)
+_NAMED = {code: f"‹{name}›" for code, name in enumerate(_CONTROLS)} | {0x7F: "‹DEL›"}
+_WITHIN = {code: name for code, name in _NAMED.items() if code != 0x0A}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +58,18 @@ class Segment:
     fields: Sequence[Node]
 
 
+class Line(NamedTuple):
+    """A line of a message's text, and how it ends: ‹CR›, ‹LF›, ‹CR›‹LF› or not at all."""
+
+    text: str
+    end: str
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A message. `raw` is its text with visible line ends, `flags` how that was read."""
+    """A message: its text by lines, how that was read, and what it says."""
 
-    raw: str
+    lines: Sequence[Line]
     encoding: str
     flags: Sequence[str] = ()
     segments: Sequence[Segment] = ()
@@ -164,14 +178,23 @@ def outline(raw: bytes, default_charset: str | None = None) -> Outline:
     is_cut = len(raw) > MOST_BYTES
     if is_cut:
         fault = ""  # what is wrong with a beginning may be its end
+    lines = _lines(text)
     is_cut = is_cut or len(shown) < len(segments) or writer.budget.left < 0
-    return Outline(visible(text), encoding, [*flags], shown, fault, is_cut)
+    is_cut = is_cut or len(lines) > MOST_LINES
+    return Outline(lines[:MOST_LINES], encoding, [*flags], shown, fault, is_cut)
 
 
-def visible(text: str) -> str:
-    """Show controls by their pictures, and begin a line where the text does."""
-    lined = _LINE_END.sub(lambda match: f"{match[0].translate(_PICTURES)}\n", text)
-    return lined.translate(_KEPT_BREAKS)
+def _lines(text: str) -> list[Line]:
+    """Split a text at its line ends, one more than is shown."""
+    found = []
+    start = 0
+    for match in islice(_LINE_END.finditer(text), MOST_LINES + 1):
+        line = text[start : match.start()]
+        found.append(Line(line.translate(_NAMED), match[0].translate(_NAMED)))
+        start = match.end()
+    if start < len(text) and len(found) <= MOST_LINES:
+        found.append(Line(text[start:].translate(_NAMED), ""))
+    return found
 
 
 def _decoded(raw: bytes, default_charset: str | None) -> charsets.Decoded:
@@ -210,7 +233,7 @@ def _by_line(text: str, encoding: str) -> Sequence[er7.Segment]:
     delimiters = head.delimiters if head and start >= 0 else STANDARD
     counts: dict[str, int] = {}
     found = []
-    for line in _LINE_END.split(text.replace("\0", "␀"))[: MOST_SEGMENTS + 1]:
+    for line in _LINE_END.split(text.replace("\0", _NAMED[0]))[: MOST_SEGMENTS + 1]:
         bare = line.strip(" \t\x0b\x1c\ufeff")
         if not bare:
             continue
@@ -233,4 +256,4 @@ def _version(segments: Sequence[er7.Segment]) -> str:
 
 def _shown(text: str) -> str:
     cut = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
-    return cut.translate(_KEPT_BREAKS)
+    return cut.translate(_WITHIN)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hl7 import names
-from hl7.outline import LONGEST_VALUE, MOST_NODES, Node, Outline, outline
+from hl7.outline import LONGEST_VALUE, MOST_LINES, MOST_NODES, Node, Outline, outline
 from tests.builders import omi, orm
 
 
@@ -18,6 +18,10 @@ def nodes(read: Outline) -> list[Node]:
         return [each, *(found for part in each.parts for found in below(part))]
 
     return [found for segment in read.segments for each in segment.fields for found in below(each)]
+
+
+def text_of(read: Outline) -> str:
+    return "".join(f"{line.text}{line.end}" for line in read.lines)
 
 
 def test_segments_and_fields_have_the_names_of_the_standard():
@@ -80,8 +84,13 @@ def test_segments_of_one_name_are_counted():
 
 
 def test_line_ends_and_controls_are_visible():
-    read = outline(b"MSH|^~\\&|A\r\nPID|||1\x0b\rNTE|x\n")
-    assert read.raw == "MSH|^~\\&|A␍␊\nPID|||1␋␍\nNTE|x␊\n"
+    read = outline(b"MSH|^~\\&|A\r\nPID|||1\x0b\rNTE|x\nZZZ")
+    assert read.lines == [
+        ("MSH|^~\\&|A", "‹CR›‹LF›"),
+        ("PID|||1‹VT›", "‹CR›"),
+        ("NTE|x", "‹LF›"),
+        ("ZZZ", ""),
+    ]
 
 
 def test_text_is_decoded_as_declared():
@@ -95,11 +104,11 @@ def test_text_is_decoded_as_declared():
     ("raw", "fault", "place", "value"),
     [
         (b"", "begins with MSH", None, None),
-        (b"\0\1\2", "MSH", "?", "␀␁␂"),
+        (b"\0\1\2", "MSH", "?", "‹NUL›‹SOH›‹STX›"),
         (b"GET / HTTP/1.1", "begins with MSH", "?", "GET / HTTP/1.1"),
         (b"MSH|^~\\&|A\rMSH|^~\\&|B", "a second MSH", "MSH(2)-3", "B"),
         (b"FHS|^~\\&|A\rMSH|^~\\&|B\rPID|||7", "begins with MSH", "PID-3", "7"),
-        (b"MSH|^~\\&|A\rPID|||1\x002", "NUL", "PID-3", "1␀2"),
+        (b"MSH|^~\\&|A\rPID|||1\x002", "NUL", "PID-3", "1‹NUL›2"),
         (b"MSH#^~\\&#A\rPID#" + b"#" * 1200, "more than 1000 fields", "MSH-3", "A"),
     ],
 )
@@ -117,7 +126,7 @@ def test_of_ten_mebibytes_the_beginning_is_shown():
     value = node(read, "OBX-5.5").value
     assert (len(value), value[-1]) == (LONGEST_VALUE + 1, "…")
     assert node(read, "PID-5.1").value == "Doe"
-    assert len(read.raw) < 200_000
+    assert len(text_of(read)) < 200_000
 
 
 def test_a_cut_through_a_character_does_not_change_how_it_is_read():
@@ -132,11 +141,16 @@ def test_what_has_too_many_parts_is_cut():
     assert len(nodes(read)) <= MOST_NODES + 1
 
 
+def test_what_has_too_many_lines_is_cut():
+    read = outline(orm().encode() + b"\r" * 100_000 + b"ZZZ|1")
+    assert (read.is_cut, len(read.lines)) == (True, MOST_LINES)
+
+
 @given(st.binary(max_size=400) | st.builds(lambda tail: orm().encode() + tail, st.binary()))
 def test_it_reads_any_bytes(raw):
     read = outline(raw)
     assert all(each.place for each in nodes(read))
-    text = "".join([read.raw, *(each.value for each in nodes(read))])
+    text = "".join([text_of(read), *(each.value for each in nodes(read))])
     assert all(each == "\n" or each >= " " for each in text)
 
 

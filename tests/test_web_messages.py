@@ -107,7 +107,7 @@ def test_a_message_is_shown_whole(app, feed):
     assert "Patient name" in page
     assert "PID-5.1" in page
     assert "Müller" in page
-    assert "␍" in page
+    assert "‹CR›" in page
     assert "MSA|AA|GOOD1" in page
     assert "utf-8" in page
     assert "It was applied." in page
