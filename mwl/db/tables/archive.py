@@ -51,7 +51,10 @@ class Series(SQLModel, table=True):
     """A series of a study."""
 
     __tablename__ = "series"
-    __table_args__ = (UniqueConstraint("study", "series_instance_uid"),)
+    __table_args__ = (
+        UniqueConstraint("study", "series_instance_uid"),
+        Index("ix_series_modality", "modality", "study"),  # the newest studies of one
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     study: int = Field(foreign_key="study.id")

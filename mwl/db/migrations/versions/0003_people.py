@@ -94,6 +94,7 @@ def upgrade() -> None:
         "device", sa.Column("seen_address", sa.String(), nullable=False, server_default="")
     )
     op.create_index("ix_message_feed", "message", ["source", "state", "received_at"])
+    op.create_index("ix_series_modality", "series", ["modality", "study"])
     op.create_index("ix_instance_created_at", "instance", ["created_at"])
     op.add_column("message", sa.Column("changes", Json, nullable=False, server_default="{}"))
     op.create_table(
