@@ -190,9 +190,9 @@ def test_a_technologist_links_a_study(database: Database, tmp_path: Path) -> Non
     ("given", "told"),
     [
         ({}, "Which order?"),
-        ({"accession": "NONE"}, "There is no order"),
+        ({"accession": "NONE"}, "No order with a procedure has it."),
         ({"accession": "SAME"}, "give the order&#39;s number as well, of 1, 2"),
-        ({"order": "77"}, "There is no order"),
+        ({"order": "77"}, "No order with a procedure has it."),
     ],
 )
 def test_a_link_that_fails_says_why(

@@ -208,7 +208,7 @@ def test_a_technologist_links_a_study_and_sees_what_is_set_aside(
     site.shoot(page, f"study-unmatched-{name_of(width, dark)}")
     page.fill("#accession", "NONE")
     page.click("text=Link >> nth=-1")
-    expect(page.get_by_role("alert")).to_have_text("There is no order with a procedure has it.")
+    expect(page.get_by_role("alert")).to_have_text("No order with a procedure has it.")
     site.troubles.clear()  # the browser logs the 409
     page.fill("#accession", "ACC1")
     page.click("text=Link >> nth=-1")

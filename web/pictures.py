@@ -41,6 +41,8 @@ _MOST_LOOKS = 10_000
 _KEY = "mwl.looks"
 _PDF = "application/pdf"
 _LARGEST = 1e9  # of a window: no stored value is greater
+# MPEG-2, H.264 and H.265, whose frames are no pictures of their own.
+_FILMS = "1.2.840.10008.1.2.4.10"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."  # PDF, CDA and their like
 
 
@@ -70,6 +72,7 @@ def show(instance: int) -> str:
         why=why,
         is_image=is_image,
         is_document=is_document,
+        is_film=(row.transfer_syntax or "").startswith(_FILMS),
         before=before,
         after=after,
         at=_place(found, instance),

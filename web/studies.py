@@ -210,10 +210,12 @@ def _for_people(error: Rejected) -> str:
     """Tell what is wrong with a link in the words of the page, not of the command line."""
     fault = error.faults[0]
     if fault.reason is Reason.DUPLICATE_KEY:
-        return f"{fault.text}.".replace("add --order, of", "give the order's number as well, of")
+        return f"S{fault.text[1:]}.".replace(
+            "add --order, of", "give the order's number as well, of"
+        )
     if fault.reason is Reason.MISSING:
         return "Which order? Give its accession number."
-    return f"There is {fault.text}." if fault.text.startswith("no ") else f"{fault.text}."
+    return f"{fault.text[:1].upper()}{fault.text[1:]}."
 
 
 def _row(at: lists.Place) -> int | None:

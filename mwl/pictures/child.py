@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mwl.lifeline import name_process
 from mwl.pictures.source import opened
 from mwl.pictures.wire import HEAD, WISH, Kind, message, packed
 
@@ -26,6 +27,9 @@ Task = Callable[[Any, dict[str, Any]], Answer]
 
 def main() -> None:
     """Work until nobody asks any more."""
+    name_process("mwl-pictures")
+    # A signal that our parent holds back would never come: the alarm neither.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     seconds, memory = int(sys.argv[1]), int(sys.argv[2])
     # What libraries print must not come between two messages.
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
