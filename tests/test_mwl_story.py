@@ -346,3 +346,50 @@ def test_programs_read_the_story_as_json(terminal):
 def test_an_accession_number_that_nobody_has_is_said_to_be_so(terminal):
     assert "no order on file has the accession number ACC9" in terminal("ACC9", code=1)
     terminal(code=2)
+
+
+def test_what_is_done_in_the_terminal_is_recorded_with_the_order(
+    sqlite_database, sqlite_url, tmp_path, monkeypatch
+):
+    config = tmp_path / "site.toml"
+    config.write_text(f'[database]\nurl = "{sqlite_url}"\n')
+    monkeypatch.setenv("MWL_CONFIG", str(config))
+    monkeypatch.setenv("LOGNAME", "anna")
+
+    def mwl(*arguments):
+        done = CliRunner().invoke(app, list(arguments))
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    who = ("--patient-id", "4712", "--name", "Doe^Jane", "--modality", "MR")
+    mwl("worklist", "add", *who, "--accession", "A1")
+    mwl("worklist", "change", "--accession", "A1", "--new-accession", "A2")
+    mwl("worklist", "arrive", "--accession", "A2")
+    mwl("worklist", "cancel", "--accession", "A2")
+    mwl("worklist", "reopen", "--accession", "A2")
+    lines = [line for line in mwl("story", "A2", "--brief").splitlines() if "  Person  " in line]
+    assert [line.partition("anna ")[2] for line in lines] == [
+        "put it on the worklist",
+        "changed it",
+        "noted that the patient has arrived",
+        "cancelled it",
+        "reopened it",
+    ]
+
+
+def test_what_a_person_changed_is_told_where_it_was_recorded(scene):
+    scene.hear(orm())
+    order = scene.order
+    detail = {
+        "step": "SPS1",
+        "was": {"modality": "CT", "stations": ["CT1", "CT2"]},
+        "modality": "MR",
+        "stations": ["MR1"],
+    }
+    event = Event(Action.CHANGE, f"order:{order}", detail)
+    scene.database.write(lambda s: audit.record(s, Actor("anna"), event, now=scene.now))
+    assert set(one(scene, Kind.PERSON).facts) == {
+        ("step", "SPS1"),
+        ("modality", "CT → MR"),
+        ("stations", "CT1, CT2 → MR1"),
+    }

@@ -20,7 +20,9 @@ def story(
     order: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="The number that its page has instead.")
     ] = None,
-    brief: Annotated[bool, typer.Option(help="One line an entry, without what is beside.")] = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="One line an entry, without what is beside.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Tell all that happened to an order, from its first message on, and what comes next.

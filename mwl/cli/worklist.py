@@ -1,6 +1,8 @@
 """`mwl worklist …`: see the worklist, and keep it on the day when the RIS is down."""
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +11,13 @@ from zoneinfo import ZoneInfo
 import typer
 
 from mwl.cli import frame
+from mwl.errors import Rejected
 from mwl.orders import OrderState, StepState
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from mwl.audit import Action
     from mwl.config import Settings
     from mwl.procedures import Effects
     from mwl.worklist.manual import Done, Which
@@ -121,6 +127,7 @@ def add(
     station: Station = None,
 ) -> None:
     """Put a patient on the worklist by hand; without --start, for now."""
+    from mwl.audit import Action
     from mwl.worklist import manual
 
     given = frame.settings(context)
@@ -137,8 +144,13 @@ def add(
         stations=tuple(station) if station else None,
     )
     zone, now = given.site.zone_info, frame.now()
-    with frame.database(given) as database:
-        done = database.write(lambda session: manual.add(session, entry, now=now, zone=zone))
+    done = _audited(
+        given,
+        Action.CREATE,
+        None,
+        lambda session: manual.add(session, entry, now=now, zone=zone),
+        now,
+    )
     _report("added", done)
 
 
@@ -159,6 +171,7 @@ def change(
     ] = None,
 ) -> None:
     """Change the entry with this accession number or step ID; the rest stays."""
+    from mwl.audit import Action
     from mwl.worklist import manual
 
     given = frame.settings(context)
@@ -175,10 +188,13 @@ def change(
     if entry == manual.Entry():
         frame.refuse("nothing to change: give --start, --station, --name or another option")
     which, zone, now = _which(accession, step), given.site.zone_info, frame.now()
-    with frame.database(given) as database:
-        done = database.write(
-            lambda session: manual.change(session, which, entry, now=now, zone=zone)
-        )
+    done = _audited(
+        given,
+        Action.CHANGE,
+        which,
+        lambda session: manual.change(session, which, entry, now=now, zone=zone),
+        now,
+    )
     _report("changed", done)
 
 
@@ -186,24 +202,30 @@ def change(
 def cancel(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
     """Take an entry from the scanners' lists; it stays on record as CANCELED."""
     from mwl import procedures
+    from mwl.audit import Action
 
     which, now, given = _which(accession, step), frame.now(), frame.settings(context)
     effects = _effects(given)
-    with frame.database(given) as database:
-        done = database.write(
-            lambda session: procedures.cancel(session, which, effects=effects, now=now)
-        )
+    done = _audited(
+        given,
+        Action.CANCEL,
+        which,
+        lambda session: procedures.cancel(session, which, effects=effects, now=now),
+        now,
+    )
     _report("cancelled", done)
 
 
 @app.command()
 def arrive(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
     """Note that the patient has come; scanners that show it see ARRIVED."""
+    from mwl.audit import Action
     from mwl.worklist import manual
 
-    which, now = _which(accession, step), frame.now()
-    with frame.database(frame.settings(context)) as database:
-        done = database.write(lambda session: manual.arrive(session, which, now=now))
+    which, now, given = _which(accession, step), frame.now(), frame.settings(context)
+    done = _audited(
+        given, Action.ARRIVE, which, lambda session: manual.arrive(session, which, now=now), now
+    )
     _report("arrived", done)
 
 
@@ -211,15 +233,18 @@ def arrive(context: typer.Context, accession: Accession = "", step: StepId = "")
 def close(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
     """Close a COMPLETED order by hand: its images won't all come, or are elsewhere."""
     from mwl import closing
+    from mwl.audit import Action
     from mwl.outbox import Destinations
     from mwl.worklist import manual
 
     which, now, given = _which(accession, step), frame.now(), frame.settings(context)
     told = Destinations.of(given.hl7.destination)
-    with frame.database(given) as database:
-        database.write(
-            lambda session: closing.close(session, manual.order_of(session, which), now, told)
-        )
+
+    def work(session: "Session") -> "Done":
+        closing.close(session, manual.order_of(session, which), now, told)
+        return manual.Done([])
+
+    _audited(given, Action.CLOSE, which, work, now)
     typer.echo("closed")
 
 
@@ -231,13 +256,17 @@ def reopen(context: typer.Context, accession: Accession = "", step: StepId = "")
     and the RIS hears of it.
     """
     from mwl import procedures
+    from mwl.audit import Action
 
     which, now, given = _which(accession, step), frame.now(), frame.settings(context)
     effects = _effects(given)
-    with frame.database(given) as database:
-        done = database.write(
-            lambda session: procedures.reopen(session, which, effects=effects, now=now)
-        )
+    done = _audited(
+        given,
+        Action.REOPEN,
+        which,
+        lambda session: procedures.reopen(session, which, effects=effects, now=now),
+        now,
+    )
     _report("reopened", done)
 
 
@@ -265,6 +294,34 @@ def import_(
     typer.echo(f"{report.imported} imported, {len(report.problems)} not")
     if report.problems:
         raise typer.Exit(frame.FAILED)
+
+
+def _audited(
+    given: "Settings",
+    action: "Action",
+    which: "Which | None",
+    work: "Callable[[Session], Done]",
+    now: datetime,
+) -> "Done":
+    """Do `work` in one transaction with its record; None: its entry is a new one."""
+    from mwl import audit
+    from mwl.worklist import manual
+
+    def both(session: "Session") -> "Done":
+        order = None
+        with suppress(Rejected):  # which the work will say better
+            # Asked before: it may have another accession number afterwards.
+            order = manual.order_of(session, which) if which else None
+        done = work(session)
+        if order is None:
+            order = manual.order_of(session, manual.Which(sps_id=done.sps_ids[0]))
+        detail = {"step": ", ".join(done.sps_ids)} if done.sps_ids else {}
+        event = audit.Event(action, f"order:{order}", detail)
+        audit.record(session, frame.actor(), event, now=now)
+        return done
+
+    with frame.database(given) as database:
+        return database.write(both)
 
 
 def _state(name: str | None) -> StepState | OrderState | None:

@@ -1,5 +1,6 @@
 """What followed: what others were told, what people did, how the order ended."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -101,9 +102,31 @@ def people(conn: Connection, subject: Subject) -> list[Entry]:
         .limit(_MOST)
     )
     return [
-        Entry(row.at, Kind.PERSON, f"{row.who} {_DONE[Action(row.action)]}")
+        Entry(
+            row.at,
+            Kind.PERSON,
+            f"{row.who} {_DONE[Action(row.action)]}",
+            facts=known(("step", _words(row.detail.get("step"))), *_differences(row.detail)),
+        )
         for row in conn.execute(statement)
     ]
+
+
+def _differences(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Tell what somebody changed, where the record of it has what was there before."""
+    before = detail.get("was")
+    if not isinstance(before, Mapping):
+        return [("it was", _words(before))]
+    return [
+        (name.replace("_", " "), f"{_words(was) or 'nothing'} → {_words(detail.get(name))}")
+        for name, was in before.items()
+    ]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def route(name: str, rules: Rules) -> str:
