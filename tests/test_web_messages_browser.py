@@ -74,7 +74,7 @@ def test_a_lost_order_is_found_and_replayed(
         site.look(page)
         site.shoot(page, name("message-refused", width, dark))
         page.on("dialog", lambda dialog: dialog.accept())
-        page.click("text=Replay it")
+        page.click("summary:has-text('Replay it')")
         page.get_by_role("button", name="Replay").click()
         page.wait_for_url("**/messages/5")
         assert "This is the replay." in page.locator("[role=status]").inner_text()
@@ -123,7 +123,7 @@ def test_what_a_person_does_not_confirm_is_not_done(
     with live(app) as site:
         page = site.open(chromium, Role.ADMIN, "/messages/3")
         page.on("dialog", lambda dialog: dialog.dismiss())
-        page.click("text=Replay it")
+        page.click("summary:has-text('Replay it')")
         page.get_by_role("button", name="Replay").click()
         assert page.url == f"{site.url}/messages/3"
         assert len(feed.rows(MESSAGE)) == 4

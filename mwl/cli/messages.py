@@ -1,17 +1,22 @@
 """`mwl messages …`: the journal of HL7 messages."""
 
 import json
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mwl.cli import frame
+
+if TYPE_CHECKING:
+    from hl7.outline import Node, Outline
 
 app = frame.app("Look into the journal of HL7 messages.")
 
 _STATES = "applied, noted, stale, rejected, failed"  # journal.State, whose import costs 0.1 s
 
 _COLUMNS = {
+    "id": "ID",
     "received_at": "received",
     "control_id": "control ID",
     "type": "type",
@@ -20,6 +25,7 @@ _COLUMNS = {
     "error": "error",
     "flags": "flags",
 }
+_Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="As `mwl messages list` shows it.")]
 
 
 @app.callback()
@@ -37,6 +43,18 @@ def list_(
     control_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Only this control ID (MSH-10).")
     ] = None,
+    message_type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Only this type, as ORM^O01.")
+    ] = None,
+    patient: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only about the patient of this ID.")
+    ] = None,
+    accession: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Only about this accession number.")
+    ] = None,
+    error: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only refused ones whose error says this.")
+    ] = None,
     flagged: Annotated[
         bool, typer.Option("--flagged", help="Only messages with a flag for a person.")
     ] = False,
@@ -53,10 +71,19 @@ def list_(
 
     with frame.database(frame.settings(context)) as database:
         with database.read() as session:
-            wanted = journal.Wanted(state=state or "", control_id=control_id or "", flagged=flagged)
+            wanted = journal.Wanted(
+                state=state or "",
+                control_id=control_id or "",
+                type=message_type or "",
+                patient=patient or "",
+                accession=accession or "",
+                error=error or "",
+                flagged=flagged,
+            )
             found = journal.search(session, wanted, limit=limit)
         rows = [
             {
+                "id": row.id,
                 "control_id": row.control_id,
                 "type": row.type,
                 "state": row.state,
@@ -72,3 +99,86 @@ def list_(
             typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
         frame.print_table(_COLUMNS, ({**row, "flags": "; ".join(row["flags"])} for row in rows))
+
+
+@app.command()
+def show(context: typer.Context, message: _Id) -> None:
+    """Show a message: as it came, field by field, what became of it, and the answer."""
+    from hl7.outline import outline
+    from mwl import journal
+    from mwl.roles.hl7 import mapping_profile
+
+    given = frame.settings(context)
+    charset = mapping_profile(given).message.charset or None
+    with frame.database(given) as database, database.read() as session:
+        kept = journal.kept(session, message)
+    row = kept.row
+    typer.echo(f"{row.type} {row.control_id} from {row.source} at {frame.instant(row.received_at)}")
+    typer.echo(f"{row.state} {row.ack_code}".rstrip())
+    for text in filter(None, (row.error, *row.flags)):
+        typer.echo(f"  {text}")
+    for heading, raw in (("As it came", kept.raw), ("Answer", row.ack)):
+        if raw:
+            _print(heading, outline(raw, charset))
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    message: _Id,
+    accepted: Annotated[
+        bool,
+        typer.Option("--although-accepted", help="Apply it although it was accepted before."),
+    ] = False,
+    older: Annotated[
+        bool,
+        typer.Option(
+            "--although-older", help="Apply it although something newer was applied since."
+        ),
+    ] = False,
+) -> None:
+    """Apply a message once more, now, as if its sender had sent it again.
+
+    For what was refused, once its cause is mended. Nobody is answered. The exit code is 1
+    where it is refused again.
+    """
+    from hl7.intake import Intake
+    from hl7.replay import Replay
+    from mwl.journal import Overrides
+    from mwl.roles.following import effects
+    from mwl.roles.hl7 import mapping_profile
+
+    given = frame.settings(context)
+    intake = Intake(mapping_profile(given), given.site.zone_info, told=effects(given).told)
+    with frame.database(given) as database:
+        done = Replay(database, intake)(
+            message, frame.actor(), Overrides(accepted, older), now=frame.now()
+        )
+    typer.echo(f"message {done.row}: {done.state}, answer {done.ack_code}")
+    for text in filter(None, (done.error, *done.flags)):
+        typer.echo(f"  {text}")
+    if done.ack_code != "AA":
+        raise typer.Exit(frame.FAILED)
+
+
+def _print(heading: str, read: "Outline") -> None:
+    typer.echo(f"\n{heading}, {read.encoding}:")
+    for line in read.lines:
+        typer.echo(f"  {line.text}{line.end}")
+    typer.echo("")
+    for segment in read.segments:
+        typer.echo(f"  {segment.place}  {segment.title}".rstrip())
+        for depth, node in _nodes(segment.fields):
+            value = "" if node.parts else node.value.replace("\n", "\n" + " " * 60)
+            place = f"{'  ' * depth}{node.place}"
+            typer.echo(f"  {place:<18} {node.name:<38} {value}".rstrip())
+    if read.fault:
+        typer.echo(f"  not a message: {read.fault}")
+    if read.is_cut:
+        typer.echo("  there is more than is shown here")
+
+
+def _nodes(nodes: "Sequence[Node]", depth: int = 1) -> "Iterator[tuple[int, Node]]":
+    for node in nodes:
+        yield depth, node
+        yield from _nodes(node.parts, depth + 1)

@@ -1,11 +1,17 @@
 """`mwl outbox …`: what other systems are to be told, and what became of it."""
 
 import json
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mwl.cli import frame
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from mwl.audit import Action
 
 app = frame.app("See what other systems are told, and decide for what they refused.")
 
@@ -77,10 +83,16 @@ def resend(
 ) -> None:
     """Send deliveries again, now: the same bytes, unless --anew."""
     from mwl import outbox
+    from mwl.audit import Action
 
     now = frame.now()
+
+    def work(session: "Session") -> None:
+        outbox.resend(session, ids, now=now, anew=anew)
+        _audit(session, Action.RESEND, ids, now, anew=anew)
+
     with frame.database(frame.settings(context)) as database:
-        database.write(lambda session: outbox.resend(session, ids, now=now, anew=anew))
+        database.write(work)
     typer.echo(f"waiting to be sent: {_named(ids)}")
 
 
@@ -88,11 +100,27 @@ def resend(
 def drop(context: typer.Context, ids: _Ids) -> None:
     """Give deliveries up, so that what waits behind them goes on."""
     from mwl import outbox
+    from mwl.audit import Action
 
     now = frame.now()
+
+    def work(session: "Session") -> None:
+        outbox.drop(session, ids, now=now)
+        _audit(session, Action.DROP, ids, now)
+
     with frame.database(frame.settings(context)) as database:
-        database.write(lambda session: outbox.drop(session, ids, now=now))
+        database.write(work)
     typer.echo(f"dropped: {_named(ids)}")
+
+
+def _audit(
+    session: "Session", action: "Action", ids: list[int], now: datetime, **detail: bool
+) -> None:
+    from mwl import audit
+
+    for each in sorted(set(ids)):
+        event = audit.Event(action, f"delivery:{each}", detail)
+        audit.record(session, frame.actor(), event, now=now)
 
 
 def _named(ids: list[int]) -> str:
