@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mwl.config import load
-from tests.peers import dcmtk
+from tests.peers import dcmtk, require
 from tests.serving import PATIENCE_S, served
 
 ROOT = Path(__file__).parent.parent
@@ -25,18 +25,30 @@ COMMANDS = [
 @pytest.fixture
 def path(tmp_path):
     """A PATH with `mwl` as after activation, and DCMTK's programs, not pynetdicom's."""
+    require("sqlite3")
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "mwl").symlink_to(ROOT / ".venv" / "bin" / "mwl")
     return os.pathsep.join([str(folder), str(Path(dcmtk("findscu")).parent), os.defpath])
 
 
+def _here(command, server, folder):
+    """Put this test's ports and folders in place of those that the README speaks of."""
+    places = {
+        "127.0.0.1 11112": f"127.0.0.1 {server.ports['dicom']}",
+        " data/": f" {server.data_dir}/",
+        "/srv/backup": f"{folder}/backup",
+    }
+    for theirs, ours in places.items():
+        command = command.replace(theirs, ours)
+    return command
+
+
 def test_every_command_does_what_the_readme_says(tmp_path, path):
     said = {}
     with served(tmp_path) as server:
         for command in COMMANDS:
-            # The README speaks of the default ports; here others are free.
-            ours = command.replace("127.0.0.1 11112", f"127.0.0.1 {server.ports['dicom']}")
+            ours = _here(command, server, tmp_path)
             done = subprocess.run(
                 ["/bin/sh", "-c", ours],
                 cwd=ROOT,
@@ -62,6 +74,12 @@ def test_every_command_does_what_the_readme_says(tmp_path, path):
     assert study.count("(Pending)") == 1
     assert "Doe^Jane" in study
     assert "ACC-2001" in said["mwl study list"][0]
+    assert "order CLOSED" in said["mwl demo"][0]
+    assert "What to look at" in said["mwl demo --day"][0]
+    assert "ORM^O01" in said["mwl story ACC-1001"][0]
+    assert "1 imported, 0 not" in said["mwl worklist import tests/data/first-steps/worklists"][0]
+    (copy,) = (texts[0] for command, texts in said.items() if command.endswith("backup mwl verify"))
+    assert "all well" in copy
 
 
 def test_the_first_steps_end_with_a_cancelled_order(tmp_path):
