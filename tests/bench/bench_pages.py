@@ -133,7 +133,11 @@ def _item(number: int) -> dict[str, dict[str, object]]:
     return item(
         number,
         f"{modality}1",
-        order={"status": "CLOSED" if is_past else "SCHEDULED"},
+        order={
+            "status": "CLOSED" if is_past else "SCHEDULED",
+            "closed_at": begins if is_past else None,
+            "closed_by": "archived" if is_past else "",
+        },
         step={
             "modality": modality,
             "state": state,
@@ -155,7 +159,7 @@ def fill_messages(database: Database) -> None:
     others = [
         c for c in table.c if c.name not in {each.strip() for each in named} and not c.nullable
     ]
-    empties = {"VARCHAR": "''", "JSON": "'[]'", "BLOB": "''", "INTEGER": "0", "BOOLEAN": "false"}
+    empties = {"VARCHAR": "''", "JSON": "'{}'", "BLOB": "''", "INTEGER": "0", "BOOLEAN": "false"}
     values = [empties.get(str(c.type).split("(")[0], "''") for c in others] or ["NULL"]
     columns = [c.name for c in others] or ["repeated_at"]
     numbers = words["numbers"].format(count=_MESSAGES)
