@@ -178,3 +178,19 @@ def test_a_long_text_is_cut_and_so_is_a_long_data_set():
     items = item * 3_000
     data = b"\x08\0\x99\x11" + len(items).to_bytes(4, "little") + items
     assert len(datasets.lines(data, IMPLICIT)) == datasets.MOST_LINES
+
+
+def test_a_step_is_cancelled_from_the_order_s_page_which_tells_of_it(scene, tmp_path):
+    scene.hear(orm())
+    path = f"/orders/{scene.order}"
+    person = opened(scene, tmp_path, Role.TECHNOLOGIST)
+    cancel = f"/worklist/{scene.step}/cancel?next={path}"
+    assert f'action="{cancel}"' in person.get(path).text
+    assert person.post(cancel).headers["Location"] == path
+    page = person.get(path).text
+    assert "technologist cancelled it" in page
+    assert "Nothing is waited for: the order is cancelled." in page
+    assert "/audit?subject=order" not in page
+    assert (
+        f"/audit?subject=order:{scene.order}" in opened(scene, tmp_path, Role.ADMIN).get(path).text
+    )
