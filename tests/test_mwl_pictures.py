@@ -10,6 +10,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -509,7 +510,22 @@ def memory_source(memory: Memory, number: int) -> Any:
     return Source(key, len(memory.kept[key]), f"digest of {key}")
 
 
-def test_more_than_a_few_at_once_are_turned_away() -> None:
+def test_many_at_once_have_their_turn() -> None:
+    memory = Memory()
+    pictures = Pictures(memory)  # type: ignore[arg-type]
+    source = memory.add(part10(gradient()))
+    pictures.frame(source)
+    with ThreadPoolExecutor(24) as people:
+        shown = list(
+            people.map(lambda n: pictures.frame(source, window=Window(n, 400)).png, range(96))
+        )
+    assert all(shown)
+    assert len(pictures._idle) <= 2
+    pictures.close()
+
+
+def test_more_than_a_few_at_once_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mwl.pictures.pictures._PATIENCE_S", 0.2)
     memory = Memory()
     pictures = Pictures(memory, SHORT, command=HANGING)  # type: ignore[arg-type]
     sources = [memory.add(b"hang") for _ in range(8)]

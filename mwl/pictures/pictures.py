@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CHILDREN = 2
 _MOST_ASKING = 6  # threads, those that wait included; pages need some too
+_PATIENCE_S = 2.0  # of others: a picture takes some 20 ms, unless all are held up
 _WAIT_S = 10.0
 _KEPT_BYTES = 32 * 1024 * 1024
 _LARGEST_KEPT = _KEPT_BYTES // 8
@@ -140,7 +141,7 @@ class Pictures:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._asking.acquire(blocking=False):
+        if not self._asking.acquire(timeout=_PATIENCE_S):
             raise Busy("too many pictures are asked for at once")
         try:
             if not self._working.acquire(timeout=_WAIT_S):
