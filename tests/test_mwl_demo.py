@@ -40,7 +40,7 @@ def rows(server, *command):
 
 class TestPhantom:
     def test_a_slice_through_the_middle_shows_skull_brain_and_ventricles(self):
-        hounsfield = phantom.head(3)[1].astype(int) - phantom.AIR
+        hounsfield = phantom.head(1)[0].astype(int) - phantom.AIR
         middle = phantom.SIZE // 2
 
         def about(row, column):
@@ -59,10 +59,10 @@ class TestPhantom:
         right = (dark & inside)[:, : phantom.SIZE // 2].sum()
         assert right > left * 1.2
 
-    def test_slices_differ_and_are_largest_in_the_middle(self):
+    def test_slices_differ_and_end_with_the_crown(self):
         slices = phantom.head(24)
         sizes = [int((each > 500).sum()) for each in slices]
-        assert sizes[0] < sizes[6] < sizes[12] > sizes[18] > sizes[23] > 0
+        assert sizes[0] < sizes[6] > sizes[12] > sizes[18] > sizes[23] > 0
         assert len({each.tobytes() for each in slices}) == 24
 
     @pytest.mark.parametrize("look", [phantom.CT_LOOK, phantom.MR_LOOK])

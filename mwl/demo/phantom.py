@@ -18,7 +18,7 @@ SIZE = 256  # rows and columns
 HALF_EDGE_MM = 115.0
 PIXEL_MM = 2 * HALF_EDGE_MM / SIZE
 AIR = 1024  # CT: what is added to Hounsfield units, so that none is negative
-_REACH = 0.72  # slices lie within this much of z, where there is head in all of them
+_LOWEST, _HIGHEST = -0.25, 0.7  # z of slices: the first one shows what tells it is a head
 _NOISE = 6.0
 
 Image = NDArray[np.uint16]
@@ -46,7 +46,7 @@ def positions(count: int) -> list[float]:
     """Give where `count` slices lie, feet first, in millimetres from the middle."""
     if count == 1:
         return [0.0]
-    return [float(z) for z in np.linspace(-_REACH, _REACH, count) * HALF_EDGE_MM]
+    return [float(z) for z in np.linspace(_LOWEST, _HIGHEST, count) * HALF_EDGE_MM]
 
 
 def head(count: int, look: Sequence[float] = CT_LOOK, seed: int = 0) -> list[Image]:
