@@ -81,6 +81,7 @@ def test_a_technologist_closes_an_order_whose_images_are_missing(
         page.get_by_role("button", name="Close the order").click()
         page.get_by_text("The order is closed.").wait_for()
         assert page.get_by_text("technologist closed it").is_visible()
+        page.wait_for_load_state("networkidle")
         site.look(page)
 
 
@@ -97,4 +98,5 @@ def test_a_person_sees_all_of_a_patient(
         site.look(page)
         site.shoot(page, named("patient", width, dark))
         page.get_by_role("link", name="ACC1").click()
+        page.wait_for_load_state("networkidle")
         assert "CLOSED" in page.locator("h1").inner_text()
