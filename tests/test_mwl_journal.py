@@ -240,6 +240,9 @@ def test_types_are_those_that_came(database):
         ({"state": "rejected"}, "unapplied"),
         ({"flagged": True}, "flagged"),
         ({"error": "x"}, "unapplied"),
+        ({"flagged": True, "type": "ORM^O01"}, "flagged"),
+        ({"state": "rejected", "type": "ORM^O01"}, "unapplied"),
+        ({"control_id": "T1", "type": "ORM^O01"}, "control_id"),
         ({"source": "RIS^HOSPITAL"}, "feed"),
     ],
 )
