@@ -59,7 +59,9 @@ def crowd():
             *[(), ("CT1",), ("CT1", "CT2"), ("MR1",)][number % 4],
             patient={"patient_name": NAMES[number % 5], "patient_id": f"P{number // 3}.{number}"},
             order={
-                "status": "CLOSED" if state == "COMPLETED" and number % 2 else "SCHEDULED",
+                "status": ["COMPLETED", "CLOSED"][number % 2]
+                if state == "COMPLETED"
+                else "SCHEDULED",
                 "flags": ["odd"] if number % 7 == 0 else [],
                 "placer_number": f"PL{number}",
                 "updated_at": NOW + timedelta(minutes=number * 37 % 60),

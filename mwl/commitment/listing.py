@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlmodel import Session
 
 from mwl.commitment.outcome import subject
@@ -36,7 +36,7 @@ def listing(
     if after is not None:
         statement = statement.where(number > after if backwards else number < after)
     if state is not None:
-        statement = statement.where(_REQUEST.c.state == _state(state).value)
+        statement = statement.where(_in_state(_state(state)))
     conn = session.connection()
     rows = conn.execute(statement).all()
     if backwards:
@@ -48,6 +48,12 @@ def listing(
         deliveries = _deliveries(session, [row.id for row in some])
         entries += [_entry(row, counts[row.id], deliveries.get(row.id)) for row in some]
     return entries
+
+
+def _in_state(state: State) -> ColumnElement[bool]:
+    # In the end nearly all are reported: those are walked, not looked for and sorted.
+    column = _REQUEST.c.state
+    return (func.coalesce(column, "") if state is State.REPORTED else column) == state.value
 
 
 def _counts(session: Session, requests: list[int]) -> dict[int, dict[int | None, int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import Connection, Select, func, or_, select, text
 from sqlmodel import Session
 
 from mwl.db.tables import (
@@ -29,6 +29,7 @@ _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _c = _PERFORMED.c
 
 STUCK: Final = "stuck"
+_IS_UNSCHEDULED = text("performed_step.unscheduled")  # as the partial index says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def page(
     elif wanted.state:
         statement = statement.where(_c.state == _state(wanted.state).value)
     if wanted.unscheduled:
-        statement = statement.where(_c.unscheduled)
+        statement = statement.where(_IS_UNSCHEDULED)
     if wanted.text:
         statement = statement.where(_named(wanted.text.replace("\0", "")))
     if after is not None:
@@ -117,9 +118,9 @@ def uid(session: Session, performed: int) -> str | None:
     return found
 
 
-def _named(text: str) -> Any:
+def _named(typed: str) -> Any:
     columns = (_c.patient_id, _c.accession_number, _c.sop_instance_uid, _c.study_instance_uid)
-    return or_(*(column == text for column in columns))
+    return or_(*(column == typed for column in columns))
 
 
 def _state(name: str) -> PerformedState:

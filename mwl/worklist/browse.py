@@ -39,7 +39,7 @@ from mwl import devices, matching
 from mwl.db.matching import condition, parameters, shape
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
-from mwl.orders import FINAL, OrderState, StepState
+from mwl.orders import OrderState, StepState
 from mwl.patients import name_key
 from mwl.worklist import asking
 from mwl.worklist.find import criteria
@@ -58,6 +58,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # As the partial indexes say it.
 _IS_FLAGGED = text("imaging_order.flags <> '[]'")
 _IS_EXPIRED = text("scheduled_step.expired")
+_IS_UNDER_WAY = text("imaging_order.status IN ('IN_PROGRESS', 'COMPLETED')")
 _ENTRIES = (
     _STEP.join(_PROCEDURE, _r.id == _s.procedure)
     .join(_ORDER, _o.id == _r.imaging_order)
@@ -67,6 +68,7 @@ _ENTRIES = (
 State = StepState | OrderState
 # States that only orders have; the others are looked for in steps.
 _OF_ORDERS = frozenset({OrderState.IN_PROGRESS, OrderState.EXPIRED, OrderState.CLOSED})
+_UNDER_WAY = frozenset({OrderState.IN_PROGRESS, StepState.COMPLETED})
 
 
 class Sort(StrEnum):
@@ -325,7 +327,7 @@ def _few(conn: Connection, wanted: Wanted) -> list[int] | None:
     for found in (
         _by_text(wanted.text) if wanted.text else None,
         _flagged() if wanted.flagged else None,
-        _in_progress() if wanted.state is OrderState.IN_PROGRESS else None,
+        _under_way() if wanted.state in _UNDER_WAY else None,
     ):
         if found is not None:
             rows = conn.execute(found.limit(_FEW + 1)).scalars().all()
@@ -374,16 +376,9 @@ def _flagged() -> Any:
     return select(_s.id).join(_PROCEDURE, _r.id == _s.procedure).where(_r.imaging_order.in_(orders))
 
 
-def _in_progress() -> Any:
-    """Select the steps of orders in progress: each has one that is under way, or to come."""
-    left = [state.value for state in StepState if state not in FINAL]
-    orders = (
-        select(_o.id)
-        .select_from(
-            _STEP.join(_PROCEDURE, _r.id == _s.procedure).join(_ORDER, _o.id == _r.imaging_order)
-        )
-        .where(_s.state.in_(left), _o.status == OrderState.IN_PROGRESS.value)
-    )
+def _under_way() -> Any:
+    """Select the steps of orders that are not over: each step that is done is of one, or CLOSED."""
+    orders = select(_o.id).where(_IS_UNDER_WAY)
     return select(_s.id).join(_PROCEDURE, _r.id == _s.procedure).where(_r.imaging_order.in_(orders))
 
 
@@ -411,9 +406,8 @@ def _keys(sort: Sort, at: Sequence[str]) -> tuple[Any, int]:
     try:
         value, number = at
         row = max(0, min(int(number), _HIGHEST))
-        if sort is Sort.CHANGED:
-            return _EPOCH + timedelta(microseconds=int(value)), row
-        return value, row
+        is_instant = sort is Sort.CHANGED
+        return _EPOCH + timedelta(microseconds=int(value)) if is_instant else value, row
     except (ValueError, OverflowError):
         text_ = "is no place in this list: go to its beginning"
         raise Rejected(Fault(Reason.MALFORMED, "page", text_)) from None

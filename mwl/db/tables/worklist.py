@@ -49,6 +49,13 @@ class ImagingOrder(SQLModel, table=True):
             sqlite_where=text("check_at IS NOT NULL"),
             postgresql_where=text("check_at IS NOT NULL"),
         ),
+        # From the first of its steps that is done until it closes: few at any time.
+        Index(
+            "ix_imaging_order_under_way",
+            "id",
+            sqlite_where=text("status IN ('IN_PROGRESS', 'COMPLETED')"),
+            postgresql_where=text("status IN ('IN_PROGRESS', 'COMPLETED')"),
+        ),
         # What a person should see is rare.
         Index(
             "ix_imaging_order_flagged",

@@ -121,6 +121,8 @@ def upgrade() -> None:
     _index_some("ix_message_replay_of", "message", ["replay_of"], "replay_of IS NOT NULL")
     op.create_index("ix_delivery_destination", "delivery", ["destination", "id"])
     _index_some("ix_imaging_order_flagged", "imaging_order", ["id"], "flags <> '[]'")
+    under_way = "status IN ('IN_PROGRESS', 'COMPLETED')"
+    _index_some("ix_imaging_order_under_way", "imaging_order", ["id"], under_way)
     _index_some("ix_scheduled_step_expired", "scheduled_step", ["start_local"], "expired")
 
 
