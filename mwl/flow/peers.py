@@ -19,7 +19,6 @@ _DEVICE = Device.__table__  # type: ignore[attr-defined]
 _KNOCK = Knock.__table__  # type: ignore[attr-defined]
 
 _MOST_FEEDS: Final = 100
-_ERRORS: Final = frozenset({State.REJECTED, State.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,12 @@ class Feed:
     source: str
     last_at: datetime
     messages: int
-    errors: int
+    rejected: int  # of these: answered AE or AR
+    failed: int  # of these: our own fault
+
+    @property
+    def errors(self) -> int:
+        return self.rejected + self.failed
 
 
 def feeds(session: Session, *, since: datetime) -> list[Feed]:
@@ -44,8 +48,8 @@ def _feed(row: Any) -> Feed | None:
     times = [at for state in State if (at := getattr(row, f"{state.value}_at")) is not None]
     if not times:
         return None
-    errors = sum(counts[state] for state in _ERRORS)
-    return Feed(row.source, max(times), sum(counts.values()), errors)
+    rejected, failed = counts[State.REJECTED], counts[State.FAILED]
+    return Feed(row.source, max(times), sum(counts.values()), rejected, failed)
 
 
 @cache
