@@ -133,7 +133,9 @@ def test_wheel_keys_and_dragging_change_slice_and_window(chromium: Browser, site
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.wheel(0, 100)
-    expect(at).not_to_have_text("3")
+    expect(at).to_have_text("4")
+    page.mouse.wheel(0, -200)
+    expect(at).to_have_text("2")
     page.keyboard.press("Home")
     expect(at).to_have_text("1")
     page.keyboard.press("ArrowUp")

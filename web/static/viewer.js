@@ -9,6 +9,7 @@
   const SETTLE_MS = 80; // of a drag, before its picture is asked for
   const AGAIN_MS = 700; // until one that was turned away asks again
   const TOUCH_PIXELS = 10; // of a finger's way, for a slice
+  const [NOTCH_PIXELS, NOTCH_LINES] = [100, 3]; // of the wheel, for a slice
 
   const slices = viewer.dataset.slices.split(",").flatMap((run) => {
     const [instance, frames, version] = run.split(":").map(Number);
@@ -131,13 +132,14 @@
   byId("how").hidden = false;
   screen.focus({ preventScroll: true });
 
-  let turned = 0;
+  let turned = 0; // notches of the wheel that are no whole slice yet
   screen.addEventListener("wheel", (event) => {
+    if (event.ctrlKey) return;
     event.preventDefault();
-    turned += event.deltaMode === 0 ? event.deltaY / 50 : event.deltaY;
-    const whole = Math.trunc(turned) || Math.sign(event.deltaY) * (Math.abs(event.deltaY) >= 40 ? 1 : 0);
-    turned = whole ? 0 : turned;
-    if (whole) go(at + Math.sign(whole) * Math.min(Math.abs(whole), 5));
+    turned += event.deltaY / (event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? NOTCH_PIXELS : NOTCH_LINES);
+    const whole = Math.trunc(turned);
+    turned -= whole;
+    go(at + whole);
   }, { passive: false });
 
   const TURNS = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 };
