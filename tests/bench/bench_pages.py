@@ -1,4 +1,5 @@
-"""List pages of a department of years: 100,000 worklist items, 1 million messages, 100,000 images.
+"""List pages of a department of years: 100,000 worklist items, 100,000 images, 1 million
+messages and 1 million events of the audit trail.
 
 Server time alone: the application is called as granian calls it, without a socket. Each URL
 is asked for several times; the slowest median is the figure.
@@ -25,6 +26,7 @@ from tests.worklist_rows import insert_items, item
 _ITEMS = 100_000
 _MESSAGES = 1_000_000
 _INSTANCES = 100_000
+_EVENTS = 1_000_000
 _A_DAY = 400  # worklist items
 _AT_ONCE = 5_000
 _RUNS = 7
@@ -61,7 +63,11 @@ _PAGES = (
     "/studies?unmatched=1",
     "/devices",
     "/audit",
-    "/audit?who=viewer",
+    "/audit?who=user7",
+    "/audit?who=rare&action=view",
+    "/audit?action=remove",
+    "/audit?subject=order:77",
+    "/audit?address=10.0.0.9&day=2029-06-01",
     "/orders/4711",
 )
 
@@ -76,6 +82,15 @@ SELECT n, {at}, 'RIS^HOSPITAL', '127.0.0.1:5000', 'C' || n,
     CASE WHEN n % 10000 = 9 THEN '["OBR-4.2: shortened"]' ELSE '[]' END{cast},
     'utf-8', {digest}, {blob}, {blob},
     n % {items} + 1, n % {items} + 1, 0, {values}
+FROM {numbers}
+"""
+
+_EVENTS_SQL = """
+INSERT INTO audit_event (id, at, who, role, address, action, subject, detail)
+SELECT n, {at}, CASE WHEN n % 50000 = 7 THEN 'rare' ELSE 'user' || (n % 20) END, 'viewer',
+    '10.0.0.' || (n % 200),
+    CASE WHEN n % 100000 = 3 THEN 'remove' WHEN n % 20 = 0 THEN 'change' ELSE 'view' END,
+    'order:' || (n % {items} + 1), '{{"text": "x"}}'{cast}
 FROM {numbers}
 """
 
@@ -97,6 +112,7 @@ def _measure(name: str, url: str, folder: Path) -> Iterator[Result]:
         fill_archive(database, _INSTANCES)
         fill_worklist(database)
         fill_messages(database)
+        fill_audit(database)
         if database.dialect == "postgresql":
             execute(database, "ANALYZE")
         app = WebApp(database, folder)
@@ -178,3 +194,20 @@ def fill_messages(database: Database) -> None:
     execute(database, sql)
     if not is_sqlite:
         execute(database, "SELECT setval('message_id_seq', (SELECT max(id) FROM message))")
+
+
+def fill_audit(database: Database) -> None:
+    """Insert events of a year; some people and acts are rare."""
+    is_sqlite = database.dialect == "sqlite"
+    numbers = WORDS[database.dialect]["numbers"].format(count=_EVENTS)
+    sql = _EVENTS_SQL.format(
+        at="1893585600000000 - (1000000 - n) * 30000000"
+        if is_sqlite
+        else "timestamptz '2030-01-02 12:00:00Z' - (1000000 - n) * interval '30 seconds'",
+        cast="" if is_sqlite else "::jsonb",
+        items=_ITEMS,
+        numbers=f"{numbers} AS numbers" if is_sqlite else numbers,
+    )
+    execute(database, sql)
+    if not is_sqlite:
+        execute(database, "SELECT setval('audit_event_id_seq', (SELECT max(id) FROM audit_event))")
