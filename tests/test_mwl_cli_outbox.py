@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mwl import outbox
+from mwl import audit, outbox
 from mwl.db import Database
 from mwl.outbox import Kind
 from tests.mllp_peer import AE, Ris
@@ -54,6 +54,14 @@ def put(server, *subjects):
     database.close()
 
 
+def decisions(server):
+    database = Database("sqlite:///mwl.db", data_dir=server.data_dir)
+    with database.read() as session:
+        found = audit.listing(session, audit.Wanted(), limit=9)
+    database.close()
+    return [(event.action, event.subject, event.role) for event in found]
+
+
 def listed(server, *options):
     done = server.run("outbox", "list", "--json", *options)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -100,3 +108,4 @@ def test_a_dropped_delivery_is_not_sent(server, ris):
     put(server, "order:1")
     eventually(lambda: [row["state"] for row in listed(server)] == ["done", "dropped"])
     assert len(ris.messages) == 2
+    assert decisions(server) == [("drop", "delivery:1", "cli")]
