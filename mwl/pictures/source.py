@@ -11,7 +11,19 @@ Fetch = Callable[[int, int], bytes]  # from where, how many bytes at most
 
 def opened(size: int, fetch: Fetch) -> BufferedReader:
     """Open an object of `size` bytes."""
-    return BufferedReader(_Remote(size, fetch), _BUFFER_BYTES)
+    return _Object(_Remote(size, fetch), size)
+
+
+class _Object(BufferedReader):
+    """Never makes room for more than there is, whatever a header says of its lengths."""
+
+    def __init__(self, raw: RawIOBase, size: int) -> None:
+        super().__init__(raw, _BUFFER_BYTES)
+        self._size = size
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 class _Remote(RawIOBase):
