@@ -72,5 +72,6 @@ def _chart(name: str, title: str, url: str, labels: Sequence[str], counts: Seque
         height = max(round(_HEIGHT * count / highest), _LOWEST if count else 0)
         top = _TOP + _HEIGHT - height
         bars.append(Bar(label, count, _STEP * number, top, _STEP - _GAP, height))
-    ticks = [(bar.x, bar.label) for bar in bars if int(bar.label[:2]) % _EVERY == 0]
+    # A label is two bars wide: beside the last one it would be cut.
+    ticks = [(bar.x, bar.label) for bar in bars[:-1] if int(bar.label[:2]) % _EVERY == 0]
     return Chart(name, title, url, bars, ticks)
