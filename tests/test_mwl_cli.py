@@ -38,6 +38,7 @@ COMMANDS = [
     ["worklist", "add"],
     ["worklist", "change"],
     ["worklist", "cancel"],
+    ["worklist", "arrive"],
     ["worklist", "close"],
     ["worklist", "reopen"],
     ["worklist", "import"],
