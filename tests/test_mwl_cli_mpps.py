@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from mwl import procedures
+from mwl import audit, procedures
 from mwl.cli import app, frame
 from mwl.performed import Created, Request
 from mwl.procedures import Effects
@@ -49,6 +49,15 @@ def test_the_list_shows_what_is_stuck_and_what_has_no_order(run):
     assert len(entries(run("mpps", "list", "--stuck", "--json"))) == 1
     assert len(entries(run("mpps", "list", "--unscheduled", "--json"))) == 1
     assert "no order on file for it" in run("mpps", "list").output
+
+
+def test_what_a_person_ends_is_in_the_audit_trail(run):
+    begin(run.database)
+    run("mpps", "end", UID, "--completed")
+    with run.database.read() as session:
+        (event,) = audit.listing(session, audit.Wanted(), limit=9)
+    assert (event.role, event.action, event.subject) == ("cli", "change", "mpps:1")
+    assert event.detail == {"uid": UID, "ended": "COMPLETED"}
 
 
 def test_times_are_in_seconds(run):

@@ -117,6 +117,15 @@ def test_a_session_ends_when_it_rests_and_in_any_case_some_day(app: WebApp) -> N
     assert last == 302  # 12.5 hours
 
 
+def test_a_page_that_refreshes_itself_keeps_no_session_alive(app: WebApp) -> None:
+    client = app.signed_in()
+    for _ in range(3):
+        app.now += timedelta(minutes=9)
+        assert client.get("/", headers={"X-Refresh": "1"}).status_code == 200
+    app.now += timedelta(minutes=9)
+    assert client.get("/", headers={"X-Refresh": "1"}).status_code == 302
+
+
 def test_signing_out_ends_the_session_for_who_copied_the_cookie_as_well(app: WebApp) -> None:
     client, thief = app.signed_in(), app.visitor()
     cookie = client.get_cookie(COOKIE)

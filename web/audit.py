@@ -7,19 +7,17 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, abort, render_template
-from werkzeug.exceptions import BadRequest
 
 from mwl import accounts
 from mwl.accounts import Role
-from mwl.audit import Action, Key, Wanted, export, listing
-from web import lists
+from mwl.audit import Action, Wanted, export, listing
+from web import instants, lists
 from web.guard import allowed, viewed
-from web.numbers import bounded
 from web.wiring import wired
 
 blueprint = Blueprint("audit", __name__)
@@ -37,7 +35,6 @@ _PAGES = {
 }
 # Of what has a name, not a number.
 _LISTS = {"user": "/users", "token": "/users", "device": "/devices"}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK_ROWS = 200
 
 
@@ -50,11 +47,9 @@ def audit() -> str:
     with wired().database.read() as session:
 
         def fetch(at: lists.Place, count: int) -> Sequence[Any]:
-            key = _key(at)
-            place = {"before" if at.backwards else "after": key} if key else {}
-            return listing(session, wanted, **place, limit=count)
+            return listing(session, wanted, **instants.beside(at), limit=count)
 
-        page = lists.page(fetch, _key_of, given)
+        page = lists.page(fetch, lambda row: instants.keys(row.at, row.id), given)
         known = [row.name for row in accounts.listing(session)]
         known += [f"token {row.name}" for row in accounts.list_tokens(session)]
     viewed("audit", **{name: value for name, value in given.items() if value})
@@ -79,7 +74,7 @@ def download(kind: str) -> Response:
 
 
 def _wanted(given: dict[str, str]) -> Wanted:
-    since, until = _bounds(given["day"])
+    since, until = instants.day_bounds(given["day"])
     return Wanted(
         who=given["who"],
         action=given["action"],
@@ -88,20 +83,6 @@ def _wanted(given: dict[str, str]) -> Wanted:
         since=since,
         until=until,
     )
-
-
-def _bounds(day: str) -> tuple[datetime | None, datetime | None]:
-    """Give when a day of the site's calendar begins and ends."""
-    if not day:
-        return None, None
-    try:
-        first = date.fromisoformat(day)
-        days = (first, first + timedelta(days=1))
-        zone = wired().settings.site.zone_info
-        begins, ends = (datetime.combine(each, time(), zone).astimezone(UTC) for each in days)
-    except (ValueError, OverflowError):
-        raise BadRequest from None
-    return begins, ends
 
 
 def _until_now(wanted: Wanted, now: datetime) -> Wanted:
@@ -114,20 +95,6 @@ def _until_now(wanted: Wanted, now: datetime) -> Wanted:
         wanted.since,
         min(wanted.until or now, now),
     )
-
-
-def _key_of(row: Any) -> tuple[int, int]:
-    return (row.at - _EPOCH) // timedelta(microseconds=1), row.id
-
-
-def _key(at: lists.Place) -> Key | None:
-    if not at.keys:
-        return None
-    try:
-        instant, row = at.keys
-        return _EPOCH + timedelta(microseconds=int(instant)), bounded(row)
-    except (ValueError, OverflowError):
-        raise BadRequest from None
 
 
 def _link(subject: str) -> str:

@@ -24,6 +24,7 @@ from web.wiring import wired
 
 COOKIE = "mwl_session"
 API = "/api/"
+REFRESH = "X-Refresh"  # sent by app.js
 _ROLE = "allowed_role"
 _WATCHED = "watched"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -153,7 +154,8 @@ def _by_session() -> Visitor | None:
         found = accounts.find(session, cookie, bounds(), now=now)
     if found is None:
         return None
-    if found.is_due:
+    # A page that fetches itself again is nobody who clicks.
+    if found.is_due and REFRESH not in request.headers:
         wiring.database.write(lambda s: sessions.seen(s, found.id, now=now))
     g.must_change = found.must_change
     return Visitor(found.name, found.role, found.account, found.id)

@@ -1,11 +1,14 @@
 """`mwl commit …`: what scanners want to be sure of before they delete it."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mwl.cli import frame
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 app = frame.app("See what storage commitment was asked for, and report it again.")
 
@@ -74,10 +77,16 @@ def report(
     its scanner alone: it asks again.
     """
     from mwl import commitment
+    from mwl.audit import Action
 
     now = frame.now()
+
+    def work(session: "Session") -> None:
+        commitment.report_again(session, request, now)
+        frame.record(session, Action.RESEND, f"commitment:{request}")
+
     with frame.database(frame.settings(context)) as database:
-        database.write(lambda session: commitment.report_again(session, request, now))
+        database.write(work)
     typer.echo(f"queued: the report of commitment {request}")
 
 

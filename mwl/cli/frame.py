@@ -19,7 +19,9 @@ from mwl.cli.help import App, Group
 from mwl.errors import ConfigError, MwlError, Outage, Reason, Rejected
 
 if TYPE_CHECKING:
-    from mwl.audit import Actor
+    from sqlmodel import Session
+
+    from mwl.audit import Action, Actor
     from mwl.config import Settings
     from mwl.db import Database
 
@@ -92,6 +94,13 @@ def actor() -> "Actor":
     from mwl.audit import Actor
 
     return Actor(person(), "cli")
+
+
+def record(session: "Session", action: "Action", subject: str, **detail: Any) -> None:
+    """Have the audit trail tell of an act, in the transaction that does it."""
+    from mwl import audit
+
+    audit.record(session, actor(), audit.Event(action, subject, detail), now=now())
 
 
 def run(work: Callable[[], object]) -> NoReturn:

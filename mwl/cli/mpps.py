@@ -9,6 +9,8 @@ import typer
 from mwl.cli import frame
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
     from mwl.config import Settings
     from mwl.procedures import Effects
 
@@ -83,15 +85,22 @@ def link(
     all steps under the accession number are meant.
     """
     from mwl import procedures
+    from mwl.audit import Action
+    from mwl.procedures import browse
 
     if not accession:
         frame.refuse("which order? Give --accession")
     given, now = frame.settings(context), frame.now()
     which, effects = procedures.Which(accession, sps), _effects(given)
+
+    def work(session: "Session") -> list[str]:
+        steps = procedures.link(session, uid, which, effects=effects, now=now)
+        subject = f"mpps:{browse.row(session, uid)}"
+        frame.record(session, Action.LINK, subject, uid=uid, accession=accession, steps=steps)
+        return steps
+
     with frame.database(given) as database:
-        steps = database.write(
-            lambda session: procedures.link(session, uid, which, effects=effects, now=now)
-        )
+        steps = database.write(work)
     typer.echo(f"linked: step {', '.join(steps)}")
 
 
@@ -109,19 +118,25 @@ def end(
     What the scanner says of it later is refused.
     """
     from mwl import procedures
+    from mwl.audit import Action
     from mwl.performed import PerformedState
+    from mwl.procedures import browse
 
     if completed == discontinued:
         frame.refuse("how did it end? Give --completed or --discontinued")
     state = PerformedState.COMPLETED if completed else PerformedState.DISCONTINUED
     given, now = frame.settings(context), frame.now()
     effects = _effects(given)
+
+    def work(session: "Session") -> list[str]:
+        by = frame.person()
+        flags = procedures.end(session, uid, state, by=by, effects=effects, now=now)
+        subject = f"mpps:{browse.row(session, uid)}"
+        frame.record(session, Action.CHANGE, subject, uid=uid, ended=state.value)
+        return flags
+
     with frame.database(given) as database:
-        flags = database.write(
-            lambda session: procedures.end(
-                session, uid, state, by=frame.person(), effects=effects, now=now
-            )
-        )
+        flags = database.write(work)
     typer.echo(f"ended: {state}")
     for flag in flags:
         typer.echo(f"note: {flag}")

@@ -1,7 +1,6 @@
 """`mwl outbox …`: what other systems are to be told, and what became of it."""
 
 import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,6 @@ from mwl.cli import frame
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from mwl.audit import Action
 
 app = frame.app("See what other systems are told, and decide for what they refused.")
 
@@ -89,7 +87,8 @@ def resend(
 
     def work(session: "Session") -> None:
         outbox.resend(session, ids, now=now, anew=anew)
-        _audit(session, Action.RESEND, ids, now, anew=anew)
+        for each in sorted(set(ids)):
+            frame.record(session, Action.RESEND, f"delivery:{each}", anew=anew)
 
     with frame.database(frame.settings(context)) as database:
         database.write(work)
@@ -106,21 +105,12 @@ def drop(context: typer.Context, ids: _Ids) -> None:
 
     def work(session: "Session") -> None:
         outbox.drop(session, ids, now=now)
-        _audit(session, Action.DROP, ids, now)
+        for each in sorted(set(ids)):
+            frame.record(session, Action.DROP, f"delivery:{each}")
 
     with frame.database(frame.settings(context)) as database:
         database.write(work)
     typer.echo(f"dropped: {_named(ids)}")
-
-
-def _audit(
-    session: "Session", action: "Action", ids: list[int], now: datetime, **detail: bool
-) -> None:
-    from mwl import audit
-
-    for each in sorted(set(ids)):
-        event = audit.Event(action, f"delivery:{each}", detail)
-        audit.record(session, frame.actor(), event, now=now)
 
 
 def _named(ids: list[int]) -> str:

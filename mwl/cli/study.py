@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mwl.cli import frame
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from mwl.archive.by_hand import Linked
 
 app = frame.app("See the archive's studies; link one to its order by hand.")
 
@@ -74,13 +79,21 @@ def link(
 ) -> None:
     """Say by hand which order a study belongs to; what was known before gives way."""
     from mwl import archive
+    from mwl.archive import browse
+    from mwl.audit import Action
 
     if not accession and order is None:
         frame.refuse("which order? Give --accession or --order")
+
+    def work(session: "Session") -> "Linked":
+        done = archive.link(session, study_uid, accession=accession, order=order)
+        subject = f"study:{browse.study_of_uid(session, study_uid)}"
+        detail = {"order": done.imaging_order, "accession": done.accession_number}
+        frame.record(session, Action.LINK, subject, **detail)
+        return done
+
     with frame.database(frame.settings(context)) as database:
-        linked = database.write(
-            lambda session: archive.link(session, study_uid, accession=accession, order=order)
-        )
+        linked = database.write(work)
     typer.echo(f"linked: order {linked.imaging_order}, accession {linked.accession_number}")
     for flag in linked.flags:
         typer.echo(f"note: {flag}")

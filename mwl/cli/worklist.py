@@ -145,11 +145,7 @@ def add(
     )
     zone, now = given.site.zone_info, frame.now()
     done = _audited(
-        given,
-        Action.CREATE,
-        None,
-        lambda session: manual.add(session, entry, now=now, zone=zone),
-        now,
+        given, Action.CREATE, None, lambda session: manual.add(session, entry, now=now, zone=zone)
     )
     _report("added", done)
 
@@ -193,7 +189,6 @@ def change(
         Action.CHANGE,
         which,
         lambda session: manual.change(session, which, entry, now=now, zone=zone),
-        now,
     )
     _report("changed", done)
 
@@ -211,7 +206,6 @@ def cancel(context: typer.Context, accession: Accession = "", step: StepId = "")
         Action.CANCEL,
         which,
         lambda session: procedures.cancel(session, which, effects=effects, now=now),
-        now,
     )
     _report("cancelled", done)
 
@@ -224,7 +218,7 @@ def arrive(context: typer.Context, accession: Accession = "", step: StepId = "")
 
     which, now, given = _which(accession, step), frame.now(), frame.settings(context)
     done = _audited(
-        given, Action.ARRIVE, which, lambda session: manual.arrive(session, which, now=now), now
+        given, Action.ARRIVE, which, lambda session: manual.arrive(session, which, now=now)
     )
     _report("arrived", done)
 
@@ -244,7 +238,7 @@ def close(context: typer.Context, accession: Accession = "", step: StepId = "") 
         closing.close(session, manual.order_of(session, which), now, told)
         return manual.Done([])
 
-    _audited(given, Action.CLOSE, which, work, now)
+    _audited(given, Action.CLOSE, which, work)
     typer.echo("closed")
 
 
@@ -265,7 +259,6 @@ def reopen(context: typer.Context, accession: Accession = "", step: StepId = "")
         Action.REOPEN,
         which,
         lambda session: procedures.reopen(session, which, effects=effects, now=now),
-        now,
     )
     _report("reopened", done)
 
@@ -301,10 +294,8 @@ def _audited(
     action: "Action",
     which: "Which | None",
     work: "Callable[[Session], Done]",
-    now: datetime,
 ) -> "Done":
     """Do `work` in one transaction with its record; None: its entry is a new one."""
-    from mwl import audit
     from mwl.worklist import manual
 
     def both(session: "Session") -> "Done":
@@ -316,8 +307,7 @@ def _audited(
         if order is None:
             order = manual.order_of(session, manual.Which(sps_id=done.sps_ids[0]))
         detail = {"step": ", ".join(done.sps_ids)} if done.sps_ids else {}
-        event = audit.Event(action, f"order:{order}", detail)
-        audit.record(session, frame.actor(), event, now=now)
+        frame.record(session, action, f"order:{order}", **detail)
         return done
 
     with frame.database(given) as database:

@@ -118,6 +118,12 @@ def uid(session: Session, performed: int) -> str | None:
     return found
 
 
+def row(session: Session, uid: str) -> int | None:
+    """Tell the row of a performed step by its UID; None: there is none."""
+    found: int | None = session.connection().scalar(select(_c.id).where(_c.sop_instance_uid == uid))
+    return found
+
+
 def _named(typed: str) -> Any:
     columns = (_c.patient_id, _c.accession_number, _c.sop_instance_uid, _c.study_instance_uid)
     return or_(*(column == typed for column in columns))

@@ -21,6 +21,7 @@ if (main) {
   setInterval(async () => {
     if (busy()) return;
     const answer = await fetch(location.href, { headers: { "X-Refresh": "1" } }).catch(() => null);
+    if (answer && answer.redirected) location.reload(); // the session has ended: ask to sign in
     if (!answer || !answer.ok || answer.redirected || busy()) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
     if (fresh) main.replaceChildren(...fresh.childNodes);
