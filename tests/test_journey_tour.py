@@ -70,6 +70,7 @@ def test_the_demo_ends_with_a_closed_order_and_pictures_of_it(server: Serving, p
     shoot(page, "order")
     page.goto(told["The study"])
     page.locator("main img").first.click()
+    page.wait_for_url("**/series/**")
     picture = page.locator("main img").first
     picture.wait_for()
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 256

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
 from mwl import accounts
@@ -28,6 +29,23 @@ from web.guard import COOKIE
 PASSWORD = "correct horse battery"
 _HASH = passwords.hashed(PASSWORD)  # hashing takes its time: once for all tests
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+class _Compiled(BytecodeCache):
+    """Templates as they were compiled for the test before."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if found := self._kept.get(bucket.key + bucket.checksum):
+            bucket.bytecode_from_string(found)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key + bucket.checksum] = bucket.bytecode_to_string()
+
+
+_TEMPLATES = _Compiled()
 
 
 class Person(FlaskClient):
@@ -74,6 +92,7 @@ class WebApp:
             )
         )
         self.flask.test_client_class = Person
+        self.flask.jinja_env.bytecode_cache = _TEMPLATES
 
     def add_account(self, name: str, role: Role) -> int:
         """Make an account whose password is PASSWORD; give its row."""

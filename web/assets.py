@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import flask_bootstrap
@@ -20,7 +21,8 @@ _BOOTSTRAP = Path(flask_bootstrap.__file__).parent / "static" / "bootstrap5" / "
 _A_YEAR_S = 31_536_000
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-_RULE = re.compile(r"([^{}]*\[data-bs-theme=dark\][^{}]*)(\{[^{}]*\})")
+_RULE = re.compile(r"([^{}]+)(\{[^{}]*\})")
+_DARK = "[data-bs-theme=dark]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def serve(app: Flask) -> None:
     app.jinja_env.globals["asset"] = asset
 
 
+@cache
 def _read() -> list[Asset]:
     bootstrap = (_BOOTSTRAP / "bootstrap.min.css").read_text("utf-8")
     texts = {"bootstrap.css": dark_by_preference(bootstrap)}
@@ -84,8 +87,8 @@ def dark_by_preference(css: str) -> str:
     """
     css = re.sub(r"/\*# sourceMappingURL=.*?\*/", "", css)
     dark = [
-        selectors.replace("[data-bs-theme=dark]", ":root") + body
+        selectors.replace(_DARK, ":root") + body
         for selectors, body in _RULE.findall(css)
-        if "navbar[data" not in selectors
+        if _DARK in selectors and f"navbar{_DARK}" not in selectors
     ]
     return f"{css}@media (prefers-color-scheme:dark){{{''.join(dark)}}}"
