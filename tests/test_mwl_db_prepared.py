@@ -35,15 +35,19 @@ def inserting(table):
 
 def a_device(title, **also):
     blank = dict.fromkeys(
-        ("host", "modality", "station_name", "location", "origin", "commit_report"), ""
+        ("host", "modality", "station_name", "location", "origin", "commit_report", "seen_address"),
+        "",
     )
-    times = {"created_at": NOW, "updated_at": NOW}
+    times = {"created_at": NOW, "updated_at": NOW, "seen_at": None}
     return {"ae_title": title, **blank, "port": 104, "may": ["find"], "mpps": True, **times, **also}
 
 
 A_MESSAGE = {
     **dict.fromkeys(("source", "peer", "control_id", "type", "state", "ack_code", "error"), ""),
+    **dict.fromkeys(("patient_id", "accession_number"), ""),
     "received_at": NOW,
+    "changes": {"order:1": {"status": ["", "ä"]}},
+    "replay_of": None,
     "flags": [{"ä": None}],
     "encoding": "",
     "repeats": 3,
