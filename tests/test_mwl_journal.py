@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from mwl import journal
 from mwl.errors import Rejected
-from mwl.journal import REUSED, Received, Settled, State
+from mwl.journal import REUSED, Received, Settled, State, keeping
 from mwl.journal.search import _TABLE, _ordered, _ways
 from tests.worklist_rows import insert_items, item
 
@@ -272,3 +272,15 @@ def plans(database, criteria):
             rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}".replace("%", "%%"))
             found.append("; ".join(row[3] for row in rows))
         return found
+
+
+def test_a_reused_control_id_is_looked_for_by_the_control_id(sqlite_database):
+    # By the sender it would be a walk through all messages of a feed, with every order.
+    dialect = sqlite_database._writer.dialect
+    sql = str(keeping._INSERT._statement.compile(dialect=dialect))
+    with sqlite_database.read() as session:
+        conn = session.connection()
+        rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))
+        plan = " ".join(row[3] for row in rows)
+    assert "ix_message_control_id (control_id=?)" in plan
+    assert "ix_message_feed" not in plan
