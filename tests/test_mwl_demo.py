@@ -265,12 +265,14 @@ def _fetch(server, study_uid):
 def test_a_day_leaves_something_for_every_page(tmp_path):
     with served(tmp_path) as server:
         said = server.run("demo", "--day").stdout
-        with closing(Database("sqlite:///mwl.db", data_dir=server.data_dir)) as database:
-            _look_at_the_worklist(list(listing(database, zone=ZoneInfo("UTC"))))
-            _look_at_what_waits(database)
-            with database.read() as session:
-                _look_at_peers(session)
-    assert said.count(f"http://127.0.0.1:{server.ports['web']}/") >= 10
+        web = server.ports["web"]
+        server.stop()  # who knocked is written every two seconds, and at the end
+    with closing(Database("sqlite:///mwl.db", data_dir=server.data_dir)) as database:
+        _look_at_the_worklist(list(listing(database, zone=ZoneInfo("UTC"))))
+        _look_at_what_waits(database)
+        with database.read() as session:
+            _look_at_peers(session)
+    assert said.count(f"http://127.0.0.1:{web}/") >= 10
 
 
 def _look_at_the_worklist(entries):
