@@ -262,6 +262,8 @@ class DeviceTable(_Table):
     may: tuple[May, ...] = ("worklist", "mpps", "store", "commit")
     mpps: bool = True
     commit_report: Literal["new", "same"] = "new"
+    tls: bool = False
+    certificate: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
 class Settings(_Table):

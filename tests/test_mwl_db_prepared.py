@@ -35,11 +35,15 @@ def inserting(table):
 
 def a_device(title, **also):
     blank = dict.fromkeys(
-        ("host", "modality", "station_name", "location", "origin", "commit_report", "seen_address"),
+        (
+            *("host", "modality", "station_name", "location", "origin", "commit_report"),
+            *("seen_address", "certificate"),
+        ),
         "",
     )
     times = {"created_at": NOW, "updated_at": NOW, "seen_at": None}
-    return {"ae_title": title, **blank, "port": 104, "may": ["find"], "mpps": True, **times, **also}
+    flat = {"port": 104, "may": ["find"], "mpps": True, "tls": False, "oddities": []}
+    return {"ae_title": title, **blank, **flat, **times, **also}
 
 
 A_MESSAGE = {

@@ -30,6 +30,7 @@ def _unless_there(table: Table) -> dict[str, Prepared]:
 
 
 _INSERT_STUDY, _INSERT_SERIES = _unless_there(_STUDY), _unless_there(_SERIES)
+_UNMATCHED = {"requested_procedure": None, "matched_by": "", "patient": None, "coerced": False}
 # Held, so that two who both know the patient of a nameless study don't both say who it is.
 # What refers to the row is not kept waiting.
 _FIND_STUDY = Prepared(
@@ -76,7 +77,7 @@ def _study(conn: Connection, received: Received) -> _Found | None:
     key = {"study_instance_uid": received.study_instance_uid}
     row, is_new = _FIND_STUDY.first(conn, key), False
     if row is None:
-        values = {**study_row(received), "requested_procedure": None, "matched_by": ""}
+        values = {**study_row(received), **_UNMATCHED}
         is_new = _INSERT_STUDY[conn.dialect.name].run(conn, values) > 0
         row = _FIND_STUDY.first(conn, key)
     known = Person(row.patient_id, row.patient_id_issuer, row.patient_name, row.birth_date)

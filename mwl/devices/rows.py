@@ -138,13 +138,16 @@ def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
         "may": list(device.may),
         "mpps": device.mpps,
         "commit_report": device.commit_report,
+        "tls": device.tls,
+        "certificate": device.certificate,
         "origin": origin,
     }
 
 
 def kept(row: Device) -> dict[str, Any]:
     """Give what is set of a device, not what happened to it."""
-    return row.model_dump(exclude={"id", "created_at", "updated_at", "seen_at", "seen_address"})
+    happened = {"created_at", "updated_at", "seen_at", "seen_address", "oddities"}
+    return row.model_dump(exclude={"id", *happened})
 
 
 def _put(
@@ -153,7 +156,7 @@ def _put(
     values = {**_values(device, origin), "updated_at": now}
     conn = session.connection()
     if row is None:
-        conn.execute(insert(_DEVICE).values(**values, seen_address="", created_at=now))
+        conn.execute(insert(_DEVICE).values(**values, seen_address="", oddities=[], created_at=now))
     else:
         conn.execute(update(_DEVICE).where(_DEVICE.c.id == row).values(**values))
     # It is no stranger any more.

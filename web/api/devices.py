@@ -35,6 +35,8 @@ class Device(BaseModel):
     may: list[May] = Field(description="What it is let do beyond C-ECHO.")
     mpps: bool = Field(description="Whether it tells of its work by MPPS.")
     commit_report: str = Field(description="Where it is told of commitment: new or same.")
+    tls: bool = Field(description="Whether we call it over TLS.")
+    certificate: str = Field(description='Whose certificate it must show; "": it need not.')
     origin: str = Field(description="manual; config: the settings own it.")
     updated_at: datetime = Field(description="When it was changed last.")
 

@@ -16,6 +16,7 @@ class Study(SQLModel, table=True):
     __table_args__ = (
         Index("ix_study_date", "study_date", "id"),
         Index("ix_study_created_at", "created_at"),
+        Index("ix_study_patient_id", "patient_id", "patient_id_issuer", "id"),
         Index(
             "ix_study_unmatched",
             "id",
@@ -26,7 +27,7 @@ class Study(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     study_instance_uid: str = Field(unique=True)
-    patient_id: str = Field(default="", index=True)
+    patient_id: str = ""
     patient_id_issuer: str = ""
     patient_name: str = ""
     name_key: str = Field(default="", index=True)
@@ -44,6 +45,8 @@ class Study(SQLModel, table=True):
         default=None, foreign_key="requested_procedure.id", index=True
     )
     matched_by: str = ""  # mwl.studies.MatchedBy
+    patient: int | None = Field(default=None, index=True)  # the row of the patient, if known
+    coerced: bool = False  # patient or order have other values now than the images
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 

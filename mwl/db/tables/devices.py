@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import BigInteger, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
@@ -24,6 +24,9 @@ class Device(SQLModel, table=True):
     may: list[Any] = Field(default_factory=list, sa_type=Json)  # what it may do
     mpps: bool = True  # whether it tells of its work; False: the quiet-study rule closes
     commit_report: str = "new"  # or "same": the association that it is told on
+    tls: bool = False  # whether we call it over TLS
+    certificate: str = ""  # what its certificate must be; "": none is asked for
+    oddities: list[Any] = Field(default_factory=list, sa_type=Json)  # faults that we overlook
     origin: str = "manual"  # or "config"
     seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # to seconds
     seen_address: str = ""
@@ -45,3 +48,25 @@ class Knock(SQLModel, table=True):
     count: int = 1
     first_at: datetime = Field(sa_type=UtcDateTime)
     last_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class LiveAssociation(SQLModel, table=True):
+    """An association that a process serves now, as it was a few seconds ago."""
+
+    __tablename__ = "live_association"
+    __table_args__ = (UniqueConstraint("server", "number"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    server: str  # host and process that serve it
+    number: int  # in that process
+    address: str
+    calling_ae_title: str = ""
+    called_ae_title: str = ""
+    tls: bool = False
+    contexts: list[Any] = Field(default_factory=list, sa_type=Json)
+    operation: str = ""  # what is being done
+    received_bytes: int = Field(default=0, sa_type=BigInteger)
+    sent_bytes: int = Field(default=0, sa_type=BigInteger)
+    messages: int = 0
+    since: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)

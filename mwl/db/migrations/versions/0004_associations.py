@@ -1,0 +1,43 @@
+"""Live associations, what devices are over TLS, whose studies are, as patients are now."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from mwl.db.types import Json, UtcDateTime
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "live_association",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("server", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("calling_ae_title", sa.String(), nullable=False),
+        sa.Column("called_ae_title", sa.String(), nullable=False),
+        sa.Column("tls", sa.Boolean(), nullable=False),
+        sa.Column("contexts", Json, nullable=False),
+        sa.Column("operation", sa.String(), nullable=False),
+        sa.Column("received_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sent_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("messages", sa.Integer(), nullable=False),
+        sa.Column("since", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_live_association"),
+        sa.UniqueConstraint("server", "number", name="uq_live_association_server_number"),
+    )
+    op.add_column("device", sa.Column("tls", sa.Boolean(), nullable=False, server_default="0"))
+    op.add_column(
+        "device", sa.Column("certificate", sa.String(), nullable=False, server_default="")
+    )
+    op.add_column("device", sa.Column("oddities", Json, nullable=False, server_default="[]"))
+    op.add_column("study", sa.Column("patient", sa.Integer(), nullable=True))
+    op.add_column("study", sa.Column("coerced", sa.Boolean(), nullable=False, server_default="0"))
+    op.create_index("ix_study_patient", "study", ["patient"])
+    op.drop_index("ix_study_patient_id", "study")
+    op.create_index("ix_study_patient_id", "study", ["patient_id", "patient_id_issuer", "id"])
