@@ -26,6 +26,7 @@ from mwl.net.pdu import (
     ReleaseRequest,
     ReleaseResponse,
     Role,
+    UserIdentity,
     UserInformation,
 )
 
@@ -53,6 +54,9 @@ _ASYNCHRONOUS = 0x53
 _ROLE = 0x54
 _IMPLEMENTATION_VERSION = 0x55
 _EXTENDED = 0x56
+_USER_IDENTITY = 0x58
+_IDENTITY_RESPONSE = 0x59
+# 0x57, SOP class common extended negotiation, has no answer (PS3.7 D.3.3.6): it is skipped.
 
 _Context = TypeVar("_Context", ProposedContext, ContextAnswer)
 
@@ -114,14 +118,19 @@ def _fixed(layout: Struct, data: bytes, start: int, end: int) -> tuple[int, ...]
     return layout.unpack_from(data, start)
 
 
-def _counted_uid(data: bytes, start: int, end: int) -> tuple[str, int]:
-    """Read a UID behind its own length; return it and where it ends."""
+def _counted(data: bytes, start: int, end: int) -> tuple[bytes, int]:
+    """Read a field behind its own length; return it and where it ends."""
     if end - start < 2:
         raise PduError("sub-item cut short")
     stop = start + 2 + _LENGTH.unpack_from(data, start)[0]
     if stop > end:
-        raise PduError("UID is longer than its sub-item")
-    return _uid(data[start + 2 : stop]), stop
+        raise PduError("a field is longer than its sub-item")
+    return data[start + 2 : stop], stop
+
+
+def _counted_uid(data: bytes, start: int, end: int) -> tuple[str, int]:
+    uid, stop = _counted(data, start, end)
+    return _uid(uid), stop
 
 
 def _proposed_context(data: bytes, start: int, end: int) -> ProposedContext:
@@ -154,12 +163,31 @@ def _role(data: bytes, start: int, end: int) -> Role:
     return Role(sop_class, data[at] == 1, data[at + 1] == 1)
 
 
+def _identity(data: bytes, start: int, end: int) -> UserIdentity:
+    if end - start < 2:
+        raise PduError("sub-item cut short")
+    primary, at = _counted(data, start + 2, end)
+    secondary, at = _counted(data, at, end)
+    if at != end:
+        raise PduError("user identity with a wrong length")
+    return UserIdentity(data[start], primary, secondary, data[start + 1] == 1)
+
+
+def _identity_response(data: bytes, start: int, end: int) -> bytes:
+    response, at = _counted(data, start, end)
+    if at != end:
+        raise PduError("response to a user identity with a wrong length")
+    return response
+
+
 def _user_information(data: bytes, start: int, end: int) -> UserInformation:
     max_pdu_bytes: int | None = None
     uid = version = ""
     window: tuple[int, int] | None = None
     roles: list[Role] = []
     extended: list[ExtendedItem] = []
+    identity: UserIdentity | None = None
+    response: bytes | None = None
     for kind, first, last in _items(data, start, end):
         if kind == _MAXIMUM_LENGTH:
             (max_pdu_bytes,) = _fixed(_MAX_LENGTH, data, first, last)
@@ -175,7 +203,13 @@ def _user_information(data: bytes, start: int, end: int) -> UserInformation:
         elif kind == _EXTENDED:
             sop_class, at = _counted_uid(data, first, last)
             extended.append(ExtendedItem(sop_class, data[at:last]))
-    return UserInformation(max_pdu_bytes, uid, version, window, tuple(roles), tuple(extended))
+        elif kind == _USER_IDENTITY:
+            identity = _identity(data, first, last)
+        elif kind == _IDENTITY_RESPONSE:
+            response = _identity_response(data, first, last)
+    return UserInformation(
+        max_pdu_bytes, uid, version, window, tuple(roles), tuple(extended), identity, response
+    )
 
 
 def _associate(
@@ -349,10 +383,21 @@ def _encode_user(user: UserInformation) -> bytes:
     for role in user.roles:
         uid = role.sop_class.encode("latin-1")
         flags = bytes((role.scu, role.scp))
-        parts.append(_item(_ROLE, _LENGTH.pack(len(uid)) + uid + flags))
+        parts.append(_item(_ROLE, _prefixed(uid) + flags))
     if user.implementation_version:
         parts.append(_text_item(_IMPLEMENTATION_VERSION, user.implementation_version))
     for item in user.extended:
         uid = item.sop_class.encode("latin-1")
-        parts.append(_item(_EXTENDED, _LENGTH.pack(len(uid)) + uid + item.information))
+        parts.append(_item(_EXTENDED, _prefixed(uid) + item.information))
+    if (who := user.identity) is not None:
+        flags = bytes((who.kind, who.wants_response))
+        value = flags + _prefixed(who.primary) + _prefixed(who.secondary)
+        parts.append(_item(_USER_IDENTITY, value))
+    if user.identity_response is not None:
+        parts.append(_item(_IDENTITY_RESPONSE, _prefixed(user.identity_response)))
     return b"".join(parts)
+
+
+def _prefixed(value: bytes) -> bytes:
+    """Write a field behind its own length."""
+    return _LENGTH.pack(len(value)) + value

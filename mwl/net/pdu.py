@@ -87,11 +87,35 @@ class ExtendedItem:
     information: bytes
 
 
+class IdentityType(IntEnum):
+    """PS3.7 table D.3-14, user identity type."""
+
+    USERNAME = 1
+    USERNAME_AND_PASSCODE = 2
+    KERBEROS = 3
+    SAML = 4
+    JWT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who uses the requestor, as it says (PS3.7 D.3.3.7).
+
+    `primary` is a username or a ticket, `secondary` a passcode: neither shows in a repr.
+    """
+
+    kind: int  # IdentityType, or what a peer made of it
+    primary: bytes = field(repr=False)
+    secondary: bytes = field(default=b"", repr=False)
+    wants_response: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class UserInformation:
     """The user information item (PS3.7 D.3.3), for either direction.
 
-    `max_pdu_bytes` is None where the peer left it out, 0 where it sets no limit.
+    `max_pdu_bytes` is None where the peer left it out, 0 where it sets no limit. `identity`
+    goes with a request, `identity_response` with an accept.
     """
 
     max_pdu_bytes: int | None = None
@@ -100,6 +124,8 @@ class UserInformation:
     asynchronous: tuple[int, int] | None = None  # operations invoked, performed
     roles: tuple[Role, ...] = ()
     extended: tuple[ExtendedItem, ...] = ()
+    identity: UserIdentity | None = None
+    identity_response: bytes | None = None  # empty to a username
 
 
 @dataclass(frozen=True, slots=True)
