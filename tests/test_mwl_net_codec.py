@@ -26,6 +26,7 @@ from mwl.net.pdu import (
     ReleaseRequest,
     ReleaseResponse,
     Role,
+    UserIdentity,
     UserInformation,
     title_bytes,
     title_text,
@@ -48,6 +49,7 @@ REQUEST = AssociateRequest(
         asynchronous=(4, 2),
         roles=(Role(WORKLIST, scu=True, scp=False),),
         extended=(ExtendedItem(WORKLIST, b"\1\1\1\1"),),
+        identity=UserIdentity(2, b"user", b"secret", wants_response=True),
     ),
 )
 ACCEPT = AssociateAccept(
@@ -61,6 +63,7 @@ ACCEPT = AssociateAccept(
         asynchronous=(1, 1),
         roles=(Role(WORKLIST, scu=True, scp=False),),
         extended=(ExtendedItem(WORKLIST, bytes(4)),),
+        identity_response=b"",
     ),
 )
 PDUS: list[Pdu] = [
@@ -154,12 +157,58 @@ def test_items_and_sub_items_that_we_dont_know_are_skipped() -> None:
     assert decode(PduType.ASSOCIATE_RQ, body[:at] + ITEM.pack(0x50, len(user)) + user) == REQUEST
 
 
-def test_a_user_identity_is_skipped_and_never_kept() -> None:
+def with_sub_item(kind: int, value: bytes) -> bytes:
+    """Give the body of a request whose user information holds one sub-item."""
     body = encode(AssociateRequest(bytes(16), bytes(16), (), UserInformation()))[HEADER.size :]
-    identity = b"\2\1\0\4user\0\6secret"
-    sub_item = ITEM.pack(0x58, len(identity)) + identity
-    body = body[:-4] + ITEM.pack(0x50, len(sub_item)) + sub_item
-    assert "secret" not in repr(decode(PduType.ASSOCIATE_RQ, body))
+    sub_item = ITEM.pack(kind, len(value)) + value
+    return body[:-4] + ITEM.pack(0x50, len(sub_item)) + sub_item
+
+
+def test_what_proves_an_identity_shows_nowhere() -> None:
+    request = decode(PduType.ASSOCIATE_RQ, with_sub_item(0x58, b"\2\1\0\4user\0\6secret"))
+    assert isinstance(request, AssociateRequest)
+    assert request.user.identity == UserIdentity(2, b"user", b"secret", wants_response=True)
+    assert "secret" not in repr(request)
+    assert "user'" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\1",
+        b"\1\0",
+        b"\1\0\0",
+        b"\1\0\0\4use",
+        b"\1\0\0\4user",
+        b"\2\0\0\4user\0\6secre",
+        b"\2\0\0\4user\0\6secret!",
+        b"\2\0\xff\xffuser\0\6secret",
+    ],
+)
+def test_a_user_identity_with_wrong_lengths_is_a_protocol_error(value: bytes) -> None:
+    with pytest.raises(PduError):
+        decode(PduType.ASSOCIATE_RQ, with_sub_item(0x58, value))
+
+
+@pytest.mark.parametrize("value", [b"", b"\0", b"\0\1", b"\0\0x"])
+def test_an_identity_response_with_wrong_lengths_is_a_protocol_error(value: bytes) -> None:
+    with pytest.raises(PduError):
+        decode(PduType.ASSOCIATE_AC, with_sub_item(0x59, value))
+
+
+def test_common_extended_negotiation_is_skipped() -> None:
+    service, related = b"1.2.840.10008.4.2", b"1.2.840.10008.5.1.4.1.1.88.22"
+    value = b"".join(
+        (
+            ITEM.pack(0, len(WORKLIST))[2:] + WORKLIST.encode(),
+            ITEM.pack(0, len(service))[2:] + service,
+            ITEM.pack(0, len(related) + 2)[2:] + ITEM.pack(0, len(related))[2:] + related,
+        )
+    )
+    request = decode(PduType.ASSOCIATE_RQ, with_sub_item(0x57, value))
+    assert isinstance(request, AssociateRequest)
+    assert request.user == UserInformation()
 
 
 def test_a_request_without_user_information_or_contexts_is_read() -> None:
@@ -234,6 +283,7 @@ def test_pynetdicom_reads_our_accept() -> None:
     assert user.maximum_length == 131072
     assert user.implementation_class_uid == "2.25.7"
     assert user.implementation_version_name == "MWL_BRIDGE"
+    assert user.user_data[-1].server_response == b""
     assert theirs.encode() == encode(ACCEPT)
 
 
@@ -244,6 +294,9 @@ def test_pynetdicom_reads_our_request_and_we_read_its() -> None:
         "1.2.840.10008.1.1",
         WORKLIST,
     ]
+    identity = theirs.user_information.user_data[-1]
+    assert (identity.user_identity_type, identity.positive_response_requested) == (2, 1)
+    assert (identity.primary_field, identity.secondary_field) == (b"user", b"secret")
     assert reread(theirs.encode()) == REQUEST
 
 

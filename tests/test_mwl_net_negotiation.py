@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from mwl.net import options
 from mwl.net.codec import HEADER, decode, encode
 from mwl.net.dimse import Context
 from mwl.net.limits import Limits
 from mwl.net.negotiation import IMPLEMENTATION_UID, Agreement, Result, Supported, negotiate
+from mwl.net.options import Options
 from mwl.net.pdu import (
     AssociateReject,
     AssociateRequest,
@@ -175,17 +177,79 @@ def test_an_asynchronous_window_becomes_one_operation_at_a_time() -> None:
     assert agree(request()).accept.user.asynchronous is None
 
 
-def test_extended_negotiation_is_turned_down_field_by_field() -> None:
-    agreed = agree(
-        request(
-            ProposedContext(1, WORKLIST, (IMPLICIT,)),
-            extended=(
-                ExtendedItem(WORKLIST, b"\1\1\1\1"),
-                ExtendedItem("1.2.3", b"\1"),
-            ),
-        )
+# --- options
+
+
+def agreed_options(uid: str, asked: bytes, ours: Options) -> tuple[bytes | None, Options]:
+    """Negotiate one SOP class; give what is answered, and what holds for its context."""
+    proposal = request(
+        ProposedContext(1, uid, (IMPLICIT,)),
+        extended=(ExtendedItem("1.2.3", b"\1"), ExtendedItem(uid, asked)),
     )
-    assert agreed.accept.user.extended == (ExtendedItem(WORKLIST, bytes(4)),)
+    agreed = negotiate(proposal, {uid: Supported((IMPLICIT,), options=ours)}, LIMITS)
+    assert isinstance(agreed, Agreement)
+    answers = {item.sop_class: item.information for item in agreed.accept.user.extended}
+    assert answers.keys() <= {uid}
+    return answers.get(uid), agreed.contexts[1].options
+
+
+ALL = Options(*[True] * 6)
+STUDY_FIND, STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.2"
+PATIENT_FIND, PATIENT_GET = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.1.3"
+
+
+@pytest.mark.parametrize(
+    ("uid", "asked", "ours", "answer", "agreed"),
+    [
+        # PS3.4 table C.5-1: seven bytes, and six of them older than the others
+        (STUDY_FIND, b"\1\1\1\1\1\1\1", ALL, b"\1\1\1\1\0\1\1", ALL),
+        (PATIENT_FIND, b"\1", ALL, b"\1", Options(relational=True)),
+        (STUDY_FIND, b"\0\1", ALL, b"\0\1", Options(combined_date_time=True)),
+        (STUDY_FIND, b"\1\1\1", Options(fuzzy=True), b"\0\0\1", Options(fuzzy=True)),
+        (STUDY_FIND, b"\0\0\0\1", ALL, b"\0\0\0\1", Options(timezone=True)),
+        (STUDY_FIND, b"\1" * 60, ALL, b"\1\1\1\1\0\1\1", ALL),
+        (STUDY_FIND, b"\2\xff", ALL, b"\0\0", Options()),
+        (STUDY_FIND, b"", ALL, None, Options()),
+        # table C.5-3
+        (STUDY_MOVE, b"\1\1", ALL, b"\1\0", Options(relational=True)),
+        (PATIENT_GET, b"\1", Options(), b"\0", Options()),
+        # table K.5-1: the first two are reserved and always 1
+        (WORKLIST, b"\1\1\1\1", ALL, b"\1\1\1\1", Options(fuzzy=True, timezone=True)),
+        (WORKLIST, b"\1\1\1", ALL, b"\1\1\1", Options(fuzzy=True)),
+        (WORKLIST, b"\0\0\0\1", ALL, b"\1\1\0\1", Options(timezone=True)),
+        (WORKLIST, b"\1\1\1\1", Options(), b"\1\1\0\0", Options()),
+        # no options of ours
+        (CT, b"\2\0\3\0\1", ALL, None, Options()),
+        (ECHO, b"\1", ALL, None, Options()),
+    ],
+)
+def test_options_are_agreed_on_that_both_have(
+    uid: str, asked: bytes, ours: Options, answer: bytes | None, agreed: Options
+) -> None:
+    assert agreed_options(uid, asked, ours) == (answer, agreed)
+
+
+def test_options_are_answered_for_accepted_classes_alone_and_once() -> None:
+    supported = {
+        uid: Supported((IMPLICIT,), options=ALL) for uid in (WORKLIST, STUDY_FIND, STUDY_MOVE)
+    }
+    items = (ExtendedItem(STUDY_FIND, b"\0"), ExtendedItem(STUDY_FIND, b"\1"))
+    proposal = request(
+        ProposedContext(1, STUDY_FIND, (IMPLICIT,)),
+        ProposedContext(3, STUDY_FIND, (EXPLICIT, IMPLICIT)),
+        ProposedContext(5, WORKLIST, (JPEG,)),
+        extended=(*items, ExtendedItem(WORKLIST, b"\1\1\1"), ExtendedItem(STUDY_MOVE, b"\1")),
+    )
+    agreed = negotiate(proposal, supported, LIMITS)
+    assert isinstance(agreed, Agreement)
+    assert agreed.accept.user.extended == (ExtendedItem(STUDY_FIND, b"\0"),)
+    assert {context.options for context in agreed.contexts.values()} == {Options()}
+
+
+def test_what_we_propose_is_read_as_it_was_meant() -> None:
+    for uid, wanted in ((WORKLIST, Options(fuzzy=True)), (STUDY_MOVE, Options(relational=True))):
+        assert options.asked(options.proposal(uid, wanted)) == wanted
+    assert options.proposal(WORKLIST, Options(timezone=True)).information == b"\1\1\0\1"
 
 
 def test_the_implementation_names_itself_within_the_fields() -> None:

@@ -334,7 +334,7 @@ def test_roles_are_those_proposed_or_taken_for_granted(
 ) -> None:
     agreement = negotiated(*classes, roles=roles)
     assert (1 in agreement.contexts) == accepted
-    assert not accepted or agreement.contexts[1].requestor_is_scp == is_scp
+    assert not accepted or agreement.contexts[1].may_invoke == is_scp
     # PS3.7 D.3.3.4: only what was proposed is answered.
     assert {role.sop_class for role in agreement.accept.user.roles} <= {r.sop_class for r in roles}
 

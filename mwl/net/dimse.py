@@ -12,6 +12,7 @@ from struct import Struct
 from mwl.errors import ProtocolError
 from mwl.net.codec import COMMAND, LAST, VALUE, encode_value
 from mwl.net.limits import Limits
+from mwl.net.options import NONE, Options
 from mwl.net.pdu import PduError
 from mwl.net.sinks import Sink
 
@@ -82,13 +83,15 @@ _UIDS = frozenset(
 class Context:
     """An accepted presentation context.
 
-    `requestor_is_scp`: we may invoke its operations on the peer (PS3.7 D.3.3.4).
+    `may_invoke`: we may invoke its operations on the peer (PS3.7 D.3.3.4). `options` are
+    those that were agreed on for its SOP class (PS3.7 D.3.3.5).
     """
 
     id: int
     abstract_syntax: str
     transfer_syntax: str
-    requestor_is_scp: bool = False
+    may_invoke: bool = False
+    options: Options = NONE
 
 
 @dataclass(frozen=True, slots=True)

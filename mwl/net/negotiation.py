@@ -13,7 +13,8 @@ The rules, all of the acceptor (PS3.8 7.1.1, PS3.7 annex D.3):
 - What a requestor may be SCP of, it is without role selection too where it also proposes
   to retrieve (C-GET): some viewers take that for granted.
 - Operations stay synchronous: a window is answered with 1, 1 (PS3.7 D.3.3.3).
-- Extended negotiation is turned down, each sub-field with 0 (PS3.4 K.5.1).
+- Of the options that a query or a retrieval may have (`mwl.net.options`), those are agreed
+  on that are asked for and that the service has.
 """
 
 from collections import Counter
@@ -23,6 +24,7 @@ from enum import IntEnum
 
 from mwl.net.dimse import Context
 from mwl.net.limits import Limits
+from mwl.net.options import NONE, Options, answer, asked
 from mwl.net.pdu import (
     APPLICATION_CONTEXT,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -50,7 +52,6 @@ LOCAL_LIMIT_EXCEEDED = AssociateReject(2, 3, 2)
 
 # PS3.8 D.1 wants a maximum length; a peer that leaves it out gets the smallest in use.
 _UNTOLD_PDU_BYTES = 16 * 1024
-_MAX_EXTENDED_BYTES = 64
 
 
 class Result(IntEnum):
@@ -75,6 +76,7 @@ class Supported:
     requestor_may_be_scp: bool = False
     invokes: bool = False
     theirs_first: bool = False
+    options: Options = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def negotiate(
     if max_send_pdu_bytes < limits.min_peer_pdu_bytes:
         return NO_REASON_GIVEN
     roles = _roles(request, supported)
-    answers, contexts = _answers(request, supported, roles, limits)
+    options = _options(request, supported)
+    answers, contexts = _answers(request, supported, roles, options, limits)
     spoken = {context.abstract_syntax for context in contexts.values()}
     user = UserInformation(
         max_pdu_bytes=limits.max_receive_pdu_bytes,
@@ -104,7 +107,7 @@ def negotiate(
         implementation_version=IMPLEMENTATION_VERSION,
         asynchronous=None if request.user.asynchronous is None else (1, 1),
         roles=tuple(role for uid, role in roles.items() if uid in spoken),
-        extended=_extended(request, spoken),
+        extended=tuple(item for uid, (_, item) in options.items() if uid in spoken),
     )
     accept = AssociateAccept(
         called_title=request.called_title,
@@ -142,6 +145,7 @@ def _answers(
     request: AssociateRequest,
     supported: Mapping[str, Supported],
     roles: Mapping[str, Role],
+    options: Mapping[str, tuple[Options, ExtendedItem | None]],
     limits: Limits,
 ) -> tuple[tuple[ContextAnswer, ...], dict[int, Context]]:
     uses = Counter(proposed.id for proposed in request.contexts)
@@ -159,7 +163,8 @@ def _answers(
         if result is Result.ACCEPTANCE:
             uid = proposed.abstract_syntax
             is_scp = _role(uid, supported[uid], roles, invoked).scp
-            contexts[proposed.id] = Context(proposed.id, uid, transfer_syntax, is_scp)
+            agreed, _ = options.get(uid, (NONE, None))
+            contexts[proposed.id] = Context(proposed.id, uid, transfer_syntax, is_scp, agreed)
         # PS3.8 9.3.3.2: not significant unless accepted; some peers want to see a UID.
         offered = transfer_syntax or next(iter(proposed.transfer_syntaxes), "")
         answers.setdefault(proposed.id, ContextAnswer(proposed.id, result, offered))
@@ -197,11 +202,16 @@ def _answer(
     return Result.TRANSFER_SYNTAXES_NOT_SUPPORTED, ""
 
 
-def _extended(request: AssociateRequest, spoken: set[str]) -> tuple[ExtendedItem, ...]:
-    """Turn down every option, in an answer as long as the question (PS3.4 K.5.1)."""
-    answers: dict[str, ExtendedItem] = {}
+def _options(
+    request: AssociateRequest, supported: Mapping[str, Supported]
+) -> dict[str, tuple[Options, ExtendedItem]]:
+    """Agree on options per SOP class, and answer; the first item for a class counts."""
+    options: dict[str, tuple[Options, ExtendedItem]] = {}
     for item in request.user.extended:
-        size = len(item.information)
-        if item.sop_class in spoken and size <= _MAX_EXTENDED_BYTES:
-            answers.setdefault(item.sop_class, ExtendedItem(item.sop_class, bytes(size)))
-    return tuple(answers.values())
+        uid = item.sop_class
+        if uid in supported and uid not in options:
+            agreed = asked(item) & supported[uid].options
+            answered = answer(item, agreed)
+            if answered is not None:
+                options[uid] = agreed, answered
+    return options

@@ -89,6 +89,4 @@ def proposal(sop_class: str, wanted: Options) -> ExtendedItem:
 
 
 def _written(layout: tuple[str, ...], options: Options) -> bytes:
-    return bytes(
-        name == _ALWAYS or (name != _NEVER and getattr(options, name)) for name in layout
-    )
+    return bytes(name == _ALWAYS or (name != _NEVER and getattr(options, name)) for name in layout)

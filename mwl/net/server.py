@@ -19,6 +19,7 @@ from mwl.net.association import Service
 from mwl.net.framing import Transport
 from mwl.net.limits import DEFAULTS, Limits
 from mwl.net.negotiation import Supported
+from mwl.net.options import NONE
 from mwl.net.threads import ParkedThreads
 
 log = structlog.get_logger(__name__)
@@ -226,6 +227,7 @@ def _supported(by_class: Mapping[str, Service]) -> dict[str, Supported]:
             requestor_may_be_scp=uid in invoked,
             theirs_first=getattr(service, "theirs_first", False),
             invokes=bool(_invokes(service)),
+            options=getattr(service, "options", NONE),
         )
     return supported
 

@@ -7,6 +7,7 @@ import structlog
 
 from mwl.net.association import Association, Service
 from mwl.net.dimse import Command, CommandField, Context, Message
+from mwl.net.options import NONE, Options
 from mwl.net.sinks import Drain, Sink
 from mwl.net.status import NOT_AUTHORIZED
 
@@ -40,6 +41,11 @@ class Guarded:
     @property
     def theirs_first(self) -> bool:
         return bool(getattr(self.service, "theirs_first", False))
+
+    @property
+    def options(self) -> Options:
+        options: Options = getattr(self.service, "options", NONE)
+        return options
 
     def receive(self, association: Association, context: Context, command: Command) -> Sink | None:
         """Let `service` take a data set as it comes, if it wants to and may."""

@@ -92,7 +92,7 @@ def _by_class(contexts: Mapping[int, Context]) -> dict[str, dict[str, Context]]:
     """Sort the contexts in which the peer takes instances, by class and transfer syntax."""
     by_class: dict[str, dict[str, Context]] = {}
     for context in contexts.values():
-        if context.requestor_is_scp:
+        if context.may_invoke:
             of_class = by_class.setdefault(context.abstract_syntax, {})
             of_class.setdefault(context.transfer_syntax, context)
     return by_class
