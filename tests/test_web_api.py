@@ -16,7 +16,7 @@ from mwl.audit import Wanted
 from mwl.db import Database
 from mwl.errors import Outage
 from mwl.journal import Received, Settled, State, digest, record
-from tests.browser import NARROW, WIDE, live
+from tests.browser import live
 from tests.web_app import WebApp
 
 ENTRY = {
@@ -387,13 +387,10 @@ def test_every_field_of_the_description_says_what_it_is(small: WebApp) -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
-def test_the_description_is_a_page_too(
-    chromium: Browser, small: WebApp, width: int, dark: bool
-) -> None:
+def test_the_description_is_a_page_too(chromium: Browser, small: WebApp) -> None:
     with live(small) as site:
-        page = site.open(chromium, Role.VIEWER, "/api/v1/docs", width=width, dark=dark)
+        page = site.open(chromium, Role.VIEWER, "/api/v1/docs")
         assert "REST API" in page.locator("h1").inner_text()
         page.click("summary:has-text('PATCH')")
         site.look(page)
-        site.shoot(page, f"api-{width}-{'dark' if dark else 'light'}")
+        site.shoot(page, "api")

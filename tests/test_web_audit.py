@@ -15,7 +15,7 @@ from mwl.accounts import Role
 from mwl.audit import Wanted, listing
 from mwl.db import Database
 from mwl.db.tables import AuditEvent
-from tests.browser import NARROW, WIDE, live
+from tests.browser import VIEWS, live
 from tests.web_app import WebApp
 
 TABLE: Any = AuditEvent.__table__  # type: ignore[attr-defined]
@@ -113,8 +113,7 @@ def test_nonsense_in_the_url_is_told_and_nothing_breaks(app: WebApp, query: str)
     assert app.signed_in(Role.ADMIN).get(f"/audit?{query}").status_code in {200, 400}
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
+@VIEWS
 def test_an_administrator_looks_who_did_what(
     chromium: Browser, app: WebApp, width: int, dark: bool, script: bool
 ) -> None:
@@ -123,7 +122,7 @@ def test_an_administrator_looks_who_did_what(
     with live(app) as site:
         page = site.open(chromium, Role.ADMIN, "/audit", width=width, dark=dark, script=script)
         site.look(page)
-        site.shoot(page, f"audit-{width}-{'dark' if dark else 'light'}")
+        site.shoot(page, "audit")
         page.fill("#who", "<b>anna")
         page.click("button:has-text('Show')")
         assert "<b>anna" in page.locator("tbody").inner_text()

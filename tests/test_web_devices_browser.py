@@ -3,7 +3,6 @@
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser
 
 from mwl import devices
@@ -11,12 +10,11 @@ from mwl.accounts import Role
 from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.devices import Answer
-from tests.browser import NARROW, WIDE, live
+from tests.browser import VIEWS, live
 from tests.test_web_devices import knock, made, register
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
+@VIEWS
 def test_a_scanner_that_knocked_becomes_a_device(
     chromium: Browser,
     sqlite_database: Database,
@@ -37,15 +35,14 @@ def test_a_scanner_that_knocked_becomes_a_device(
     knock(app, "CT1", called="PACS")
     knock(app, "MR9")
     app.now += timedelta(minutes=5)
-    look = f"{width}-{'dark' if dark else 'light'}"
     with live(app) as site:
         page = site.open(chromium, Role.ADMIN, "/devices", width=width, dark=dark, script=script)
         site.look(page)
-        site.shoot(page, f"devices-{look}")
+        site.shoot(page, "devices")
         page.get_by_role("link", name="Register MR9").click()
         assert page.locator("h1").inner_text() == "Register MR9"
         site.look(page)
-        site.shoot(page, f"device-new-{look}")
+        site.shoot(page, "device-new")
         page.get_by_role("button", name="Register").click()
         assert page.get_by_role("status").inner_text() == "MR9 is registered."
         page.fill("#port", "104")
@@ -55,7 +52,7 @@ def test_a_scanner_that_knocked_becomes_a_device(
         page.get_by_role("button", name="Test with C-ECHO").click()
         assert "nobody listens at 10.0.0.7:104" in page.get_by_role("alert").inner_text()
         site.look(page)
-        site.shoot(page, f"device-{look}")
+        site.shoot(page, "device")
         page.get_by_role("button", name="Test with C-ECHO").click()
         assert "answered in 12 ms" in page.get_by_role("status").inner_text()
         page.on("dialog", lambda dialog: dialog.accept())

@@ -17,7 +17,7 @@ from mwl.db import Database
 from mwl.devices import Visit
 from mwl.flow import Hour
 from mwl.objects import Room, room
-from tests.browser import NARROW, WIDE, live
+from tests.browser import VIEWS, live
 from tests.closing_rows import report, set_aside, store
 from tests.test_mwl_flow import delivery, message
 from tests.web_app import WebApp
@@ -214,8 +214,7 @@ def test_markup_from_outside_stays_text(app: WebApp) -> None:
     assert "&lt;script&gt;" in page
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
+@VIEWS
 def test_home_is_read_anywhere(
     chromium: Browser,
     sqlite_database: Database,
@@ -229,15 +228,14 @@ def test_home_is_read_anywhere(
         page = site.open(chromium, Role.VIEWER, "/", width=width, dark=dark, script=script)
         assert page.get_by_text("All well.").is_visible()
         site.look(page)
-        look = f"{width}-{'dark' if dark else 'light'}"
         if script:
-            site.shoot(page, f"home-well-{look}")
+            site.shoot(page, "home-well")
         _a_day(app)
         page.reload()
         assert page.get_by_text("Not all of it.").is_visible()
         site.look(page)
         if script:
-            site.shoot(page, f"home-{look}")
+            site.shoot(page, "home")
         page.get_by_text("The same as numbers").click()
         assert page.locator("table.numbers tbody tr").count() == 24
         assert page.locator("table.numbers").is_visible()

@@ -7,15 +7,11 @@ from playwright.sync_api import Browser
 
 from mwl.accounts import Role
 from mwl.db import Database
-from tests.browser import NARROW, WIDE, Site, live
+from tests.browser import VIEWS, Site, live
 from tests.builders import adt_a08, omi, orm
 from tests.feeding import MESSAGE, Feed
 from tests.web_app import WebApp
 
-LOOKS = pytest.mark.parametrize(
-    ("width", "dark", "script"),
-    [(WIDE, False, True), (NARROW, True, True), (WIDE, True, False), (NARROW, False, False)],
-)
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\""
 _ANSWER = b"MSH|^~\\&|RIS|H|MWL|R|20300101||ACK|A1|P|2.5.1\rMSA|AE|OUT1|no such order\r"
 
@@ -52,11 +48,7 @@ def feed(app: WebApp) -> Feed:
     return feed
 
 
-def name(what: str, width: int, dark: bool) -> str:
-    return f"{what}-{width}-{'dark' if dark else 'light'}"
-
-
-@LOOKS
+@VIEWS
 def test_a_lost_order_is_found_and_replayed(
     chromium: Browser, app: WebApp, feed: Feed, width: int, dark: bool, script: bool
 ) -> None:
@@ -64,7 +56,7 @@ def test_a_lost_order_is_found_and_replayed(
         look = {"width": width, "dark": dark, "script": script}
         page = site.open(chromium, Role.ADMIN, "/messages", **look)
         site.look(page)
-        site.shoot(page, name("messages", width, dark))
+        site.shoot(page, "messages")
         page.fill("#text", "ACC2")
         page.click("text=Show")
         page.wait_for_url("**/messages?text=ACC2**")
@@ -72,7 +64,7 @@ def test_a_lost_order_is_found_and_replayed(
         page.wait_for_url("**/messages/3")
         assert "MSG00003" in page.locator("h1").inner_text()
         site.look(page)
-        site.shoot(page, name("message-refused", width, dark))
+        site.shoot(page, "message-refused")
         page.on("dialog", lambda dialog: dialog.accept())
         page.click("summary:has-text('Replay it')")
         page.get_by_role("button", name="Replay").click()
@@ -81,7 +73,7 @@ def test_a_lost_order_is_found_and_replayed(
         site.look(page)
 
 
-@LOOKS
+@VIEWS
 def test_a_message_is_read_field_by_field(
     chromium: Browser, app: WebApp, feed: Feed, width: int, dark: bool, script: bool
 ) -> None:
@@ -92,10 +84,10 @@ def test_a_message_is_read_field_by_field(
         assert place.locator("td").all_inner_texts() == ["PID-3.4.2", "Universal ID", "1.2.276"]
         assert page.get_by_role("button", name="Replay").count() == 0
         site.look(page)
-        site.shoot(page, name("message", width, dark))
+        site.shoot(page, "message")
 
 
-@LOOKS
+@VIEWS
 def test_a_parked_delivery_is_sent_again(
     chromium: Browser, app: WebApp, feed: Feed, width: int, dark: bool, script: bool
 ) -> None:
@@ -103,13 +95,13 @@ def test_a_parked_delivery_is_sent_again(
         look = {"width": width, "dark": dark, "script": script}
         page = site.open(chromium, Role.ADMIN, "/deliveries", **look)
         site.look(page)
-        site.shoot(page, name("deliveries", width, dark))
+        site.shoot(page, "deliveries")
         page.click("text=1 parked")
         page.wait_for_url("**/deliveries?state=parked")
         page.click("table a >> nth=0")
         page.wait_for_url("**/deliveries/2")
         site.look(page)
-        site.shoot(page, name("delivery", width, dark))
+        site.shoot(page, "delivery")
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Send again").click()
         page.wait_for_load_state()

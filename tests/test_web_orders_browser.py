@@ -2,25 +2,17 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser
 
 from mwl.accounts import Role
 from mwl.db import Database
-from tests.browser import NARROW, WIDE, live
+from tests.browser import VIEWS, live
 from tests.builders import adt_a40, orm
 from tests.scene import Scene, worked_off
 from tests.web_app import WebApp
 
-LOOKS = pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
 
-
-def named(name: str, width: int, dark: bool) -> str:
-    return f"{name}-{width}-{'dark' if dark else 'light'}"
-
-
-@LOOKS
-@pytest.mark.parametrize("script", [True, False])
+@VIEWS
 def test_a_person_reads_what_happened_to_an_order(
     chromium: Browser,
     sqlite_database: Database,
@@ -45,23 +37,22 @@ def test_a_person_reads_what_happened_to_an_order(
                 "[...document.querySelectorAll('.pictures img')].every(i => i.naturalWidth)"
             )
         site.look(page)
-        site.shoot(page, named("order", width, dark))
+        site.shoot(page, "order")
         change = page.get_by_text("changed start of step SPS1")
         change.click()
         assert page.get_by_text("2030-01-02 09:30:00 → 2030-01-02 10:15:00").is_visible()
         page.get_by_text("CT1 began step SPS1").click()
         site.look(page)
-        site.shoot(page, named("order-open", width, dark))
+        site.shoot(page, "order-open")
         page.get_by_role("link", name="Data set").first.click()
         assert page.locator("h1").inner_text() == "N-CREATE from CT1"
         assert page.get_by_text("ScheduledStepAttributesSequence").is_visible()
         site.look(page)
-        site.shoot(page, named("order-mpps", width, dark))
+        site.shoot(page, "order-mpps")
 
 
-@LOOKS
 def test_a_technologist_closes_an_order_whose_images_are_missing(
-    chromium: Browser, sqlite_database: Database, tmp_path: Path, width: int, dark: bool
+    chromium: Browser, sqlite_database: Database, tmp_path: Path
 ) -> None:
     scene = Scene(sqlite_database, tmp_path)
     scene.hear(orm())
@@ -73,10 +64,10 @@ def test_a_technologist_closes_an_order_whose_images_are_missing(
     app.now = scene.now
     with live(app) as site:
         path = f"/orders/{scene.order}"
-        page = site.open(chromium, Role.TECHNOLOGIST, path, width=width, dark=dark)
+        page = site.open(chromium, Role.TECHNOLOGIST, path)
         assert page.get_by_text("a person is asked").first.is_visible()
         site.look(page)
-        site.shoot(page, named("order-asked", width, dark))
+        site.shoot(page, "order-asked")
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Close the order").click()
         page.get_by_text("The order is closed.").wait_for()
@@ -85,18 +76,17 @@ def test_a_technologist_closes_an_order_whose_images_are_missing(
         site.look(page)
 
 
-@LOOKS
 def test_a_person_sees_all_of_a_patient(
-    chromium: Browser, sqlite_database: Database, tmp_path: Path, width: int, dark: bool
+    chromium: Browser, sqlite_database: Database, tmp_path: Path
 ) -> None:
     scene = worked_off(sqlite_database, tmp_path)
     scene.hear(adt_a40())
     app = WebApp(sqlite_database, tmp_path)
     with live(app) as site:
-        page = site.open(chromium, Role.VIEWER, "/patients/1", width=width, dark=dark)
+        page = site.open(chromium, Role.VIEWER, "/patients/1")
         assert page.locator("h1").inner_text() == "Doe, Jane Q"
         site.look(page)
-        site.shoot(page, named("patient", width, dark))
+        site.shoot(page, "patient")
         page.get_by_role("link", name="ACC1").click()
         page.wait_for_load_state("networkidle")
         assert "CLOSED" in page.locator("h1").inner_text()

@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser
 
 from mwl.accounts import Role
 from mwl.db import Database
-from tests.browser import NARROW, WIDE, live
+from tests.browser import VIEWS, live
 from tests.web_app import PASSWORD, WebApp
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
+@VIEWS
 def test_a_person_signs_in(
     chromium: Browser,
     sqlite_database: Database,
@@ -26,7 +24,7 @@ def test_a_person_signs_in(
     with live(app) as site:
         page = site.open(chromium, None, "/", width=width, dark=dark, script=script)
         site.look(page)
-        site.shoot(page, f"sign-in-{width}-{'dark' if dark else 'light'}")
+        site.shoot(page, "sign-in")
         page.fill("#name", "anna")
         page.fill("#password", PASSWORD)
         page.click("text=Sign in >> nth=-1")
@@ -35,9 +33,11 @@ def test_a_person_signs_in(
         site.look(page)
         if not script:
             return
-        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert background == ("rgb(33, 37, 41)" if dark else "rgb(255, 255, 255)")
-        site.shoot(page, f"home-{width}-{'dark' if dark else 'light'}")
+        site.shoot(page, "home-first")
+        for scheme, color in (("dark", "rgb(33, 37, 41)"), ("light", "rgb(255, 255, 255)")):
+            page.emulate_media(color_scheme=scheme)
+            background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert background == color
 
 
 def test_the_first_load_is_small(

@@ -11,12 +11,11 @@ from playwright.sync_api import Browser, expect
 from mwl.accounts import Role
 from mwl.db import Database
 from tests.archived import Archived
-from tests.browser import NARROW, WIDE, Site, live
+from tests.browser import NARROW, VIEWS, Site, live
 from tests.images import ct_slice
 from tests.web_app import WebApp
 from tests.worklist_rows import insert_items, item
 
-LOOKS = [(WIDE, False), (NARROW, True)]
 SLICES = 12
 
 
@@ -67,19 +66,14 @@ def site(sqlite_database: Database, tmp_path: Path) -> Iterator[Site]:
         yield served
 
 
-def name_of(width: int, dark: bool) -> str:
-    return f"{width}-{'dark' if dark else 'light'}"
-
-
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
+@VIEWS
 def test_a_person_finds_a_study_and_goes_through_its_slices(
     chromium: Browser, site: Site, width: int, dark: bool, script: bool
 ) -> None:
     page = site.open(chromium, Role.VIEWER, "/studies", width=width, dark=dark, script=script)
     expect(page.locator("h1")).to_have_text("Studies")
     site.look(page)
-    site.shoot(page, f"studies-{name_of(width, dark)}")
+    site.shoot(page, "studies")
     page.fill("#text", "doe, ja")
     page.click("text=Show >> nth=0")
     page.wait_for_url("**text=doe*")
@@ -89,7 +83,7 @@ def test_a_person_finds_a_study_and_goes_through_its_slices(
     expect(page.locator(".tiles li")).to_have_count(2)
     page.wait_for_load_state("networkidle")
     site.look(page)
-    site.shoot(page, f"study-{name_of(width, dark)}")
+    site.shoot(page, "study")
     page.click("text=Axial 5 mm")
     page.wait_for_url("**/series/1*")
     expect(page.locator("#picture")).to_be_visible()
@@ -116,12 +110,12 @@ def test_a_person_finds_a_study_and_goes_through_its_slices(
     if script:
         expect(page.locator("#window")).to_have_text("C 40 W 120")
     site.look(page)
-    site.shoot(page, f"series-{name_of(width, dark)}{'' if script else '-plain'}")
+    site.shoot(page, "series")
     page.click("text=Its header")
     page.wait_for_url("**/instances/12/header")
     expect(page.locator("h1")).to_have_text("Header")
     site.look(page)
-    site.shoot(page, f"header-{name_of(width, dark)}")
+    site.shoot(page, "header")
 
 
 def test_wheel_keys_and_dragging_change_slice_and_window(chromium: Browser, site: Site) -> None:
@@ -199,15 +193,14 @@ def test_a_slice_that_cannot_be_shown_says_why_and_the_others_go_on(
     expect(page.locator("#picture")).to_be_visible()
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_a_technologist_links_a_study_and_sees_what_is_set_aside(
-    chromium: Browser, site: Site, width: int, dark: bool
+    chromium: Browser, site: Site
 ) -> None:
-    page = site.open(chromium, Role.TECHNOLOGIST, "/studies?unmatched=1", width=width, dark=dark)
+    page = site.open(chromium, Role.TECHNOLOGIST, "/studies?unmatched=1")
     page.click("text=Roe, Max")
     page.wait_for_url("**/studies/2")
     site.look(page)
-    site.shoot(page, f"study-unmatched-{name_of(width, dark)}")
+    site.shoot(page, "study-unmatched")
     page.fill("#accession", "NONE")
     page.click("text=Link >> nth=-1")
     expect(page.get_by_role("alert")).to_have_text("No order with a procedure has it.")
@@ -219,7 +212,7 @@ def test_a_technologist_links_a_study_and_sees_what_is_set_aside(
     page.goto("/quarantine")
     expect(page.locator("tbody tr")).to_have_count(1)
     site.look(page)
-    site.shoot(page, f"quarantine-{name_of(width, dark)}")
+    site.shoot(page, "quarantine")
     page.goto("/instances/1")
     site.look(page)
-    site.shoot(page, f"instance-{name_of(width, dark)}")
+    site.shoot(page, "instance")

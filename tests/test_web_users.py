@@ -10,7 +10,7 @@ from mwl import accounts
 from mwl.accounts import Role
 from mwl.audit import Wanted, listing
 from mwl.db import Database
-from tests.browser import NARROW, WIDE, live
+from tests.browser import VIEWS, live
 from tests.web_app import WebApp
 
 SECRET = re.compile(r'user-select-all">([^<]+)<')
@@ -105,8 +105,7 @@ def test_the_last_administrator_stays_and_who_is_unknown_is_told(app: WebApp) ->
         assert told in answer.text
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (NARROW, True)])
+@VIEWS
 def test_an_administrator_adds_a_person_and_a_program(
     chromium: Browser, app: WebApp, width: int, dark: bool, script: bool
 ) -> None:
@@ -125,7 +124,7 @@ def test_an_administrator_adds_a_person_and_a_program(
         page.click("form[action='/users/tokens'] button")
         assert "mwl_" in page.locator(".alert").inner_text()
         site.look(page)
-        site.shoot(page, f"users-{width}-{'dark' if dark else 'light'}")
+        site.shoot(page, "users")
         page.on("dialog", lambda dialog: dialog.accept())
         page.click("form[action='/users/berta/disable'] button")
         assert "berta can't sign in any more." in page.locator("main").inner_text()

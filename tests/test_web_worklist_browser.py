@@ -7,14 +7,13 @@ import pytest
 from mwl.accounts import Role
 from mwl.db.tables import Device, ScheduledStep
 from mwl.sightings import keep
-from tests.browser import NARROW, WIDE, live
+from tests.browser import VIEWS, live
 from tests.closing_rows import report
 from tests.test_web_mpps import commit
 from tests.test_web_worklist import all_of, put, states
 from tests.web_app import WebApp
 from tests.worklist_rows import NOW, item
 
-LOOKS = [(WIDE, False), (NARROW, True)]
 NAMES = [
     "Doe^Jane",
     "Müller^Änne",
@@ -78,12 +77,7 @@ def entry(number):
     )
 
 
-def named(name, width, dark):
-    return f"{name}-{width}-{'dark' if dark else 'light'}"
-
-
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
+@VIEWS
 def test_a_patient_is_found_arrives_and_is_cancelled(chromium, app, width, dark, script):
     with live(app) as site:
         page = site.open(
@@ -92,8 +86,7 @@ def test_a_patient_is_found_arrives_and_is_cancelled(chromium, app, width, dark,
         assert page.locator("h1").inner_text() == "Worklist"
         assert page.locator("tbody tr").count() == 8
         site.look(page)
-        if script:
-            site.shoot(page, named("worklist", width, dark))
+        site.shoot(page, "worklist")
         page.fill("#text", "doe, ja")
         page.press("#text", "Enter")
         page.wait_for_url("**text=doe*")
@@ -151,8 +144,7 @@ def test_the_list_refreshes_itself_while_nobody_is_busy_with_it(chromium, app):
         site.look(page)
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
+@VIEWS
 def test_an_entry_is_made_and_changed(chromium, app, width, dark, script):
     with live(app) as site:
         page = site.open(
@@ -172,8 +164,7 @@ def test_an_entry_is_made_and_changed(chromium, app, width, dark, script):
         assert all("400" in each for each in site.troubles)  # the browser's word for "refused"
         site.troubles.clear()
         site.look(page)
-        if script:
-            site.shoot(page, named("entry", width, dark))
+        site.shoot(page, "entry")
         page.fill("#modality", "ct")
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/worklist?day=2030-01-02")
@@ -190,8 +181,7 @@ def test_an_entry_is_made_and_changed(chromium, app, width, dark, script):
         site.look(page)
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
-def test_why_a_scanner_does_not_see_an_entry_can_be_asked(chromium, app, width, dark):
+def test_why_a_scanner_does_not_see_an_entry_can_be_asked(chromium, app):
     shown = {
         "step": 6,
         "ae_title": "MR1",
@@ -203,9 +193,7 @@ def test_why_a_scanner_does_not_see_an_entry_can_be_asked(chromium, app, width, 
     }
     app.database.write(lambda session: keep(session, [shown]))
     with live(app) as site:
-        page = site.open(
-            chromium, Role.TECHNOLOGIST, "/worklist?state=CANCELED", width=width, dark=dark
-        )
+        page = site.open(chromium, Role.TECHNOLOGIST, "/worklist?state=CANCELED")
         page.get_by_role("link", name="Why?").click()
         page.wait_for_url("**/why")
         assert "MR1 is not shown this entry" in page.locator("main").inner_text()
@@ -214,7 +202,7 @@ def test_why_a_scanner_does_not_see_an_entry_can_be_asked(chromium, app, width, 
         page.wait_for_url("**device=CT1")
         assert page.locator(".answer li").count() == 3  # its state, modality, station
         site.look(page)
-        site.shoot(page, named("why", width, dark))
+        site.shoot(page, "why")
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Reopen").click()
         page.wait_for_selector("[role=status]")
@@ -223,8 +211,7 @@ def test_why_a_scanner_does_not_see_an_entry_can_be_asked(chromium, app, width, 
         site.look(page)
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
+@VIEWS
 def test_a_stuck_step_is_ended(chromium, app, width, dark, script):
     long_ago = app.now - timedelta(hours=app.settings.mpps.stuck_h, minutes=1)
 
@@ -241,8 +228,7 @@ def test_a_stuck_step_is_ended(chromium, app, width, dark, script):
         assert page.locator("tbody tr").count() == 2
         page.locator("summary", has_text="End").click()
         site.look(page)
-        if script:
-            site.shoot(page, named("mpps", width, dark))
+        site.shoot(page, "mpps")
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="The work was done").click()
         page.wait_for_selector("[role=status]")
@@ -250,12 +236,11 @@ def test_a_stuck_step_is_ended(chromium, app, width, dark, script):
         site.look(page)
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
-def test_commitments_are_listed(chromium, app, width, dark):
+def test_commitments_are_listed(chromium, app):
     commit(app, failures=(0, 0, 0x112))
     commit(app, "MR1", "waiting", failures=(None,))
     with live(app) as site:
-        page = site.open(chromium, Role.TECHNOLOGIST, "/commitments", width=width, dark=dark)
+        page = site.open(chromium, Role.TECHNOLOGIST, "/commitments")
         assert page.locator("tbody tr").count() == 2
         site.look(page)
-        site.shoot(page, named("commitments", width, dark))
+        site.shoot(page, "commitments")
