@@ -7,7 +7,8 @@ designator, `namespace^universal ID^type`, trailing carets cut.
 
 from mwl.db.tables import naming  # noqa: F401 - before the first table
 from mwl.db.tables.archive import Instance, Series, StoredObject, Study
-from mwl.db.tables.devices import Device, Knock, LiveAssociation
+from mwl.db.tables.associations import DicomServer, LiveAssociation
+from mwl.db.tables.devices import Device, Knock
 from mwl.db.tables.journal import Message, MessageOrder
 from mwl.db.tables.people import Account, AuditEvent, Secret, Token, WebSession
 from mwl.db.tables.performed import (
@@ -33,6 +34,7 @@ __all__ = [
     "CommitmentItem",
     "Delivery",
     "Device",
+    "DicomServer",
     "ImagingOrder",
     "Instance",
     "Knock",

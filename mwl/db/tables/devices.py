@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, UniqueConstraint
+from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
@@ -48,25 +48,3 @@ class Knock(SQLModel, table=True):
     count: int = 1
     first_at: datetime = Field(sa_type=UtcDateTime)
     last_at: datetime = Field(sa_type=UtcDateTime)
-
-
-class LiveAssociation(SQLModel, table=True):
-    """An association that a process serves now, as it was a few seconds ago."""
-
-    __tablename__ = "live_association"
-    __table_args__ = (UniqueConstraint("server", "number"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    server: str  # host and process that serve it
-    number: int  # in that process
-    address: str
-    calling_ae_title: str = ""
-    called_ae_title: str = ""
-    tls: bool = False
-    contexts: list[Any] = Field(default_factory=list, sa_type=Json)
-    operation: str = ""  # what is being done
-    received_bytes: int = Field(default=0, sa_type=BigInteger)
-    sent_bytes: int = Field(default=0, sa_type=BigInteger)
-    messages: int = 0
-    since: datetime = Field(sa_type=UtcDateTime)
-    updated_at: datetime = Field(sa_type=UtcDateTime)

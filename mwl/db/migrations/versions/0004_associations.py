@@ -13,9 +13,19 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "dicom_server",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("place", sa.String(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.Column("beat_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_dicom_server"),
+        sa.UniqueConstraint("place", name="uq_dicom_server_place"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "live_association",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("server", sa.String(), nullable=False),
+        sa.Column("server", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("address", sa.String(), nullable=False),
         sa.Column("calling_ae_title", sa.String(), nullable=False),
@@ -26,10 +36,13 @@ def upgrade() -> None:
         sa.Column("received_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sent_bytes", sa.BigInteger(), nullable=False),
         sa.Column("messages", sa.Integer(), nullable=False),
+        sa.Column("ending", sa.Boolean(), nullable=False),
         sa.Column("since", UtcDateTime(), nullable=False),
-        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["server"], ["dicom_server.id"], name="fk_live_association_server"),
         sa.PrimaryKeyConstraint("id", name="pk_live_association"),
         sa.UniqueConstraint("server", "number", name="uq_live_association_server_number"),
+        sqlite_autoincrement=True,
     )
     op.add_column("device", sa.Column("tls", sa.Boolean(), nullable=False, server_default="0"))
     op.add_column(
