@@ -137,8 +137,11 @@ def test_a_filter_that_is_chosen_is_applied(chromium, app):
 def test_the_list_refreshes_itself_while_nobody_is_busy_with_it(chromium, app):
     with live(app) as site:
         page = site.open(chromium, Role.VIEWER, "/worklist?state=STARTED")
+        page.clock.install()
+        page.reload()
         assert page.locator("tbody tr").count() == 1
         put(app, item(99, step={"state": "STARTED"}))
+        page.clock.fast_forward(11_000)
         page.wait_for_selector("text=SPS99", state="attached", timeout=15_000)
         assert page.locator("tbody tr").count() == 2
         site.look(page)
