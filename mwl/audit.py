@@ -45,6 +45,7 @@ class Action(StrEnum):
     LINK = "link"
     TEST = "test"
     REMOVE = "remove"
+    ABORT = "abort"
 
 
 @dataclass(frozen=True, slots=True)
