@@ -24,6 +24,7 @@ from enum import IntEnum
 
 from mwl.net.dimse import Context
 from mwl.net.limits import Limits
+from mwl.net.oddities import Oddity
 from mwl.net.options import NONE, Options, answer, asked
 from mwl.net.pdu import (
     APPLICATION_CONTEXT,
@@ -81,11 +82,15 @@ class Supported:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What holds on an association: its contexts by identifier and how long a PDU may be."""
+    """What holds on an association: its contexts by identifier and how long a PDU may be.
+
+    `oddities` are the faults of the request that were overlooked.
+    """
 
     accept: AssociateAccept
     contexts: Mapping[int, Context]
     max_send_pdu_bytes: int
+    oddities: frozenset[Oddity] = frozenset()
 
 
 def negotiate(
@@ -116,7 +121,7 @@ def negotiate(
         user=user,
         reserved=request.reserved,
     )
-    return Agreement(accept, contexts, max_send_pdu_bytes)
+    return Agreement(accept, contexts, max_send_pdu_bytes, request.oddities)
 
 
 def _send_limit(peer: int | None, limits: Limits) -> int:

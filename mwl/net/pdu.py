@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from mwl.errors import ProtocolError
+from mwl.net.oddities import Oddity
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -130,7 +131,7 @@ class UserInformation:
 
 @dataclass(frozen=True, slots=True)
 class AssociateRequest:
-    """A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2); `oddities` is what was overlooked in reading it."""
 
     called_title: bytes
     calling_title: bytes
@@ -139,6 +140,7 @@ class AssociateRequest:
     application_context: str = APPLICATION_CONTEXT
     protocol_version: int = 1
     reserved: bytes = bytes(32)
+    oddities: frozenset[Oddity] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
