@@ -49,7 +49,7 @@ def test_shipped_file_and_code_agree_on_every_default() -> None:
 def test_config_of_somebody_else_beside_the_installed_package_is_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mwl.config._HERE", tmp_path / "mwl")
+    monkeypatch.setattr("mwl.config.reading._MWL", tmp_path / "mwl")
     (tmp_path / "config").mkdir()
     assert shipped("mwl.toml") == tmp_path / "config" / "mwl.toml"
     (tmp_path / "mwl" / "_config").mkdir(parents=True)

@@ -1,0 +1,51 @@
+"""Settings: a TOML file, overridden by the environment, checked before anything starts.
+
+The file is `--config FILE`, else `MWL_CONFIG`, else the shipped `config/mwl.toml`, which
+holds every key with its default. A variable `MWL_SECTION__KEY` overrides one key. Whatever
+is wrong raises ConfigError: one line that names the file or the variable, and the key.
+"""
+
+from mwl.config.faults import describe
+from mwl.config.reading import load, shipped
+from mwl.config.tables import (
+    Archive,
+    Close,
+    Commit,
+    Database,
+    Destination,
+    DeviceTable,
+    Dicom,
+    Hl7,
+    Log,
+    Mpps,
+    Settings,
+    Site,
+    Web,
+)
+from mwl.config.values import AeTitle, Event, Host, ListenPort, May, PeerPort, is_loopback
+
+__all__ = [
+    "AeTitle",
+    "Archive",
+    "Close",
+    "Commit",
+    "Database",
+    "Destination",
+    "DeviceTable",
+    "Dicom",
+    "Event",
+    "Hl7",
+    "Host",
+    "ListenPort",
+    "Log",
+    "May",
+    "Mpps",
+    "PeerPort",
+    "Settings",
+    "Site",
+    "Web",
+    "describe",
+    "is_loopback",
+    "load",
+    "shipped",
+]

@@ -1,0 +1,80 @@
+"""What is wrong with settings, each in one line that names the file or variable and the key."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic_core import ErrorDetails
+
+from mwl.config.tables import Destination, DeviceTable, Settings, Table
+
+Place = tuple[str, ...]
+
+
+class Variable(NamedTuple):
+    name: str
+    value: str
+
+
+def line(error: ErrorDetails, file: Path, variables: Mapping[Place, Variable]) -> str:
+    """Say in one line where the first fault is, what it is, and what would be right."""
+    place = error["loc"]
+    names = tuple(str(part) for part in place)
+    key = _dotted(place)
+    where = f"{variables[names].name}: {key}" if names in variables else f"{file}: {key}"
+    if not key:
+        where = str(file)
+    return f"{where}: {_text(error, names)}"
+
+
+def describe(error: ErrorDetails) -> str:
+    """Say what is wrong with a value, and quote it."""
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    text = text[0].lower() + text[1:]
+    value = error["input"]
+    return f"{text}, not {str(value)[:80]!r}" if isinstance(value, str | int | float) else text
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    """Write a place as people count: `device[2].port`."""
+    text = ""
+    for part in place:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def _text(error: ErrorDetails, names: Place) -> str:
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(names[-1], _siblings(names[:-1]), 1)
+        return "no such setting" + (f"; did you mean {close[0]}?" if close else "")
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] in {"model_type", "tuple_type"}:
+        return _structure(error)
+    # A database URL may hold a password.
+    return describe({**error, "input": None} if names == ("database", "url") else error)
+
+
+def _structure(error: ErrorDetails) -> str:
+    """Say how a table, or a list of them, is written in TOML."""
+    *sections, last = error["loc"]
+    if last == "may":
+        return 'must be a list, like ["worklist"]'
+    if isinstance(last, int):
+        return f"must be a table, written [[{_dotted(tuple(sections))}]]"
+    if error["type"] == "tuple_type":
+        return f"must be a list of tables, each written [[{_dotted(error['loc'])}]]"
+    return f"must be a table, written [{last}]"
+
+
+def _siblings(place: Place) -> list[str]:
+    fields = Settings.model_fields
+    if not place:
+        return list(fields)
+    if place[0] == "device":
+        return list(DeviceTable.model_fields)
+    if place[:2] == ("hl7", "destination"):
+        return list(Destination.model_fields)
+    section = fields[place[0]].default
+    return list(type(section).model_fields) if isinstance(section, Table) else []

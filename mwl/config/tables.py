@@ -1,0 +1,204 @@
+"""Every setting with its default, in the tables of the file."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
+
+from mwl.config import values
+from mwl.config.values import (
+    AeTitle,
+    Bytes,
+    Count,
+    Event,
+    Host,
+    ListenPort,
+    May,
+    Name,
+    PeerPort,
+    Processes,
+    Time,
+    Uid,
+)
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(Table):
+    url: Annotated[str, AfterValidator(values.database_url)] = Field("sqlite:///mwl.db", repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: without a password."""
+        return re.sub(r"//([^:/@]*):.*@", r"//\1:***@", self.url)
+
+
+class Dicom(Table):
+    host: Host = "127.0.0.1"
+    port: ListenPort = 11112
+    ae_title: AeTitle = "MWL"
+    processes: Processes = 1
+    admit: Literal["auto", "any", "known"] = "auto"
+    max_associations: Count = Field(default=200, ge=1, le=10_000)
+    associate_timeout_s: Time = Field(default=30, gt=0, le=3600)
+    idle_timeout_s: Time = Field(default=600, gt=0, le=86_400)
+
+
+class Destination(Table):
+    """A system that is told what becomes of orders.
+
+    `sources` are the feeds (MSH-3^MSH-4 of their messages) whose orders it is told of; none:
+    all. `message` is what it is told by; `events` which ones.
+    """
+
+    name: Name
+    host: Host
+    port: PeerPort
+    message: Literal["ORM^O01", "OMG^O19", "OMI^O23", "ORU^R01"] = "ORM^O01"
+    version: Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1"] = "2.5.1"
+    events: tuple[Event, ...] = ("IP", "CM", "DC")
+    sources: tuple[str, ...] = ()
+    application: Annotated[str, StringConstraints(max_length=180)] = ""
+    facility: Annotated[str, StringConstraints(max_length=180)] = ""
+    charset: Annotated[str, StringConstraints(max_length=40)] = "UNICODE UTF-8"
+    ack_timeout_s: Time = Field(default=30, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _message_is_of_its_version(self) -> Self:
+        since = {"OMG^O19": "2.4", "OMI^O23": "2.5"}.get(self.message, "")
+        if self.version < since:
+            raise ValueError(f"version: {self.message} came with {since}, after {self.version}")
+        return self
+
+
+class Hl7(Table):
+    host: Host = "127.0.0.1"
+    port: ListenPort = 2575
+    profile: Name = "default"
+    max_connections: Count = Field(default=256, ge=1, le=10_000)
+    max_message_bytes: Count = Field(default=10 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    idle_timeout_s: Time = Field(default=3600, gt=0, le=604_800)
+    ack_timeout_s: Time = Field(default=20, gt=0, le=600)
+    destination: tuple[Destination, ...] = Field(default=(), max_length=100)
+
+
+class Web(Table):
+    host: Host = "127.0.0.1"
+    port: ListenPort = 8080
+    processes: Processes = 1
+    idle_min: Time = Field(default=30, gt=0, le=1_440)
+    session_h: Time = Field(default=12, gt=0, le=168)
+    behind_tls: bool = False
+
+
+class Site(Table):
+    zone: Annotated[str, AfterValidator(values.zone)] = "UTC"
+
+    @property
+    def zone_info(self) -> ZoneInfo:
+        return ZoneInfo(self.zone)
+
+
+class Commit(Table):
+    wait_min: Time = Field(default=60, ge=0, le=10_080)
+
+
+class Mpps(Table):
+    stuck_h: Time = Field(default=12, gt=0, le=8_760)
+
+
+class Close(Table):
+    """How orders end (REFERENCE in `mwl.performed`)."""
+
+    images: Literal["here", "elsewhere"] = "here"
+    ask_h: Time = Field(default=24, gt=0, le=8_760)
+    quiet_min: Time = Field(default=120, gt=0, le=100_000)
+    expire_days: Time = Field(default=30, gt=0, le=36_500)
+
+
+class Archive(Table):
+    """Where images are kept: a folder, or a bucket s3://NAME/PREFIX (gs://, az://)."""
+
+    objects: Annotated[str, AfterValidator(values.objects)] = "objects"
+    min_free_bytes: Annotated[Count, Field(ge=0)] = 1024 * 1024 * 1024
+    max_instance_bytes: Bytes = 8 * 1024 * 1024 * 1024
+    private_classes: tuple[Uid, ...] = ()
+    # Of a bucket; empty ones are taken from the environment, as its own tools do.
+    endpoint: str = ""
+    region: str = ""
+    access_key_id: str = Field("", repr=False)
+    secret_access_key: str = Field("", repr=False)
+
+
+class Log(Table):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class DeviceTable(Table):
+    """A scanner or other DICOM peer; `may` says what it is let do beyond C-ECHO."""
+
+    ae_title: AeTitle
+    host: Host | None = None
+    port: PeerPort | None = None
+    modality: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{0,16}$")] = ""
+    station_name: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
+    location: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
+    may: tuple[May, ...] = ("worklist", "mpps", "store", "commit")
+    mpps: bool = True
+    commit_report: Literal["new", "same"] = "new"
+    tls: bool = False
+    certificate: Annotated[str, StringConstraints(max_length=256)] = ""
+
+
+class Settings(Table):
+    """Every setting."""
+
+    data_dir: Annotated[Path, BeforeValidator(values.folder)] = Path("data")
+    database: Database = Database()
+    dicom: Dicom = Dicom()
+    hl7: Hl7 = Hl7()
+    web: Web = Web()
+    site: Site = Site()
+    archive: Archive = Archive()
+    mpps: Mpps = Mpps()
+    close: Close = Close()
+    commit: Commit = Commit()
+    log: Log = Log()
+    device: tuple[DeviceTable, ...] = Field(default=(), max_length=10_000)
+    _origin: Path | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any) -> None:
+        self._origin = context
+
+    @property
+    def origin(self) -> Path | None:
+        """The file that was read; None: made in code."""
+        return self._origin
+
+    @model_validator(mode="after")
+    def _device_titles_differ(self) -> Self:
+        _refuse_twice("device", "ae_title", (each.ae_title.upper() for each in self.device))
+        _refuse_twice("hl7.destination", "name", (each.name for each in self.hl7.destination))
+        return self
+
+
+def _refuse_twice(table: str, key: str, values: Any) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"[[{table}]] {key}: {value!r} is there twice")
+        seen.add(value)

@@ -1,0 +1,105 @@
+"""Single settings: their types, and what makes a value wrong."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+_POSTGRESQL = "postgresql+psycopg://"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach what is bound to `host`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def ae_title(value: str) -> str:
+    # PS3.5 6.2, AE: up to 16 characters of the default repertoire, no backslash, no
+    # control characters; spaces at the ends mean nothing and spaces alone are no title.
+    title = value.strip(" ")
+    if not re.fullmatch(r"[ -\[\]-~]{1,16}", title):
+        raise ValueError("an AE title has 1 to 16 ASCII characters and no backslash")
+    return title
+
+
+def zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("no such time zone; write an IANA name like Europe/Berlin") from None
+    return value
+
+
+def database_url(value: str) -> str:
+    # Programs that aren't Python call the same thing postgres:// or postgresql://.
+    value = re.sub(r"^postgres(ql)?://", _POSTGRESQL, value)
+    if not re.match(r"sqlite:///.|" + re.escape(_POSTGRESQL) + r".", value):
+        raise ValueError("must start with sqlite:///PATH or postgresql+psycopg://")
+    if value.startswith(_POSTGRESQL):
+        _check_postgresql(value)
+    return value
+
+
+def _check_postgresql(value: str) -> None:
+    # Read as the engine will; who keeps everything in SQLite needn't wait for the import.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(value)
+        url.get_dialect()().create_connect_args(url)
+    except (ValueError, ArgumentError):
+        # What they say may quote the password.
+        raise ValueError(
+            f"must be written {_POSTGRESQL}USER:PASSWORD@HOST:PORT/DATABASE, the port a number"
+        ) from None
+
+
+def host(value: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z.:_-]{1,253}", value):
+        raise ValueError("must be an IP address or a host name")
+    return value
+
+
+def objects(value: str) -> str:
+    if not value.strip() or "\0" in value:
+        raise ValueError("must name a folder, or a bucket as s3://NAME/PREFIX")
+    scheme, separator, rest = value.partition("://")
+    if separator and (scheme not in {"s3", "gs", "az"} or not rest.strip("/")):
+        raise ValueError("must name a folder, or a bucket as s3://NAME/PREFIX")
+    return value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic's contract
+    return value
+
+
+AeTitle = Annotated[str, AfterValidator(ae_title)]
+Host = Annotated[str, AfterValidator(host)]
+Count = Annotated[int, BeforeValidator(_number)]
+Time = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+ListenPort = Annotated[Count, Field(ge=0, le=65535)]  # 0 takes a free one
+PeerPort = Annotated[Count, Field(ge=1, le=65535)]
+Processes = Annotated[Count, Field(ge=1, le=64)]
+Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$")]
+May = Literal["worklist", "mpps", "store", "commit", "query", "retrieve"]
+Event = Literal["IP", "CM", "DC", "CLOSED"]
+Bytes = Annotated[Count, Field(ge=1)]
+Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
+
+
+def folder(value: Any) -> Any:
+    # "" would be the directory that the program happens to be started in.
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError("must name a folder")
+    return value
