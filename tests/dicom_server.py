@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from mwl.net.acceptor import Admission, Admit
+from mwl.net.admission import Admission, Admit, Applicant
 from mwl.net.association import Association, Service
 from mwl.net.dimse import CommandField, Message
 from mwl.net.limits import DEFAULTS, Limits
@@ -63,7 +63,7 @@ def many(association: Association, message: Message) -> None:
     association.send_response(message, SUCCESS if went else CANCEL)
 
 
-def admit_all(called: str, calling: str, address: str) -> Admission:
+def admit_all(_applicant: Applicant) -> Admission:
     return Admission.ACCEPTED
 
 

@@ -11,7 +11,9 @@ from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.devices import Verdict, Visit, admission, rows
+from mwl.devices.oddities import WORDS
 from mwl.errors import Outage, Rejected
+from mwl.net.oddities import Oddity
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
@@ -179,6 +181,58 @@ def test_doorkeeper_hears_of_new_devices_without_a_restart(
     assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.CALLING_UNKNOWN
     add(database, device("CT1"))
     assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.ADMITTED
+
+
+def oddities(database: Database, title: str) -> list[str]:
+    with database.read() as session:
+        found = devices.lookup(session, title)
+        assert found is not None
+        return list(found.oddities)
+
+
+def test_doorkeeper_writes_down_what_is_odd_about_devices(database: Database) -> None:
+    add(database, device("CT1"), device("MR1"))
+    one, other = doorkeeper(database, "any"), doorkeeper(database, "any")
+    for door in (one, other):
+        door.start()
+    one.admit("MWL", "CT1", "10.0.0.2", {"title-nul"})
+    one.admit("MWL", "CT1", "10.0.0.2", {"no-max-length", "title-nul"})
+    one.admit("MWL", "CT1", "10.0.0.2")
+    one.admit("MWL", "MR1", "10.0.0.3")
+    one.admit("MWL", "CT2", "10.0.0.4", {"uid-padding"})  # a stranger: logged alone
+    one.admit("PACS", "MR1", "10.0.0.4", {"uid-padding"})
+    one.stop()
+    other.admit("MWL", "CT1", "10.0.0.2", {"even-context-id"})
+    other.stop()
+    assert oddities(database, "CT1") == ["even-context-id", "no-max-length", "title-nul"]
+    assert oddities(database, "MR1") == []
+
+
+def test_what_is_known_to_be_odd_is_not_written_again(database: Database) -> None:
+    add(database, device("CT1"))
+    with database.read() as session:
+        row = devices.lookup(session, "CT1").id
+    database.write(lambda session: rows.found_odd(session, {row: ["title-nul"], 99: ["x"]}))
+    door = doorkeeper(database)
+    door.admit("MWL", "CT1", "10.0.0.2", {"title-nul"})
+    assert door._odd == {}
+    with_more = {row: ["uid-padding", "title-nul"]}
+    database.write(lambda session: rows.found_odd(session, with_more))
+    assert oddities(database, "CT1") == ["title-nul", "uid-padding"]
+
+
+def test_what_is_odd_outlives_a_change_of_the_device(database: Database) -> None:
+    add(database, device("CT1"))
+    with database.read() as session:
+        row = devices.lookup(session, "CT1").id
+    database.write(lambda session: rows.found_odd(session, {row: ["title-nul"]}))
+    sync(database, device("CT1", modality="CT"))
+    assert oddities(database, "CT1") == ["title-nul"]
+
+
+def test_every_oddity_is_said_in_words() -> None:
+    assert set(WORDS) == set(Oddity)
+    assert devices.in_words(["uid-padding", "newer"]) == ["pads UIDs", "newer"]
 
 
 class Flaky(Database):

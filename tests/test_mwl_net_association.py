@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from mwl.errors import Outage
-from mwl.net.acceptor import Admission
+from mwl.net.admission import Admission, Applicant
 from mwl.net.association import Association
 from mwl.net.codec import COMMAND, HEADER, LAST, encode, encode_value
 from mwl.net.dimse import CommandField, Element, Message, encode_command, fragments
@@ -111,13 +111,14 @@ def test_who_never_finishes_its_request_is_closed_by_the_timer(
     [
         (Admission.CALLED_UNKNOWN, (1, 1, 7)),
         (Admission.CALLING_UNKNOWN, (1, 1, 3)),
+        (Admission.NOT_IDENTIFIED, (1, 2, 1)),
         (Admission.BUSY, (2, 3, 1)),
     ],
 )
 def test_who_is_not_admitted_is_told_why(
     serve: Serve, dial: Dial, admission: Admission, reason: tuple[int, int, int]
 ) -> None:
-    server = serve(admit=lambda *_: admission)
+    server = serve(admit=lambda _: admission)
     client = dial(server)
     with capture_logs() as logs, pytest.raises(Refused) as caught:
         client.associate()
@@ -126,7 +127,7 @@ def test_who_is_not_admitted_is_told_why(
 
 
 def test_an_outage_while_admitting_is_a_transient_refusal(serve: Serve, dial: Dial) -> None:
-    def admit(called: str, calling: str, address: str) -> Admission:
+    def admit(_applicant: Applicant) -> Admission:
         raise Outage("the database is locked")
 
     server = serve(admit=admit)
@@ -149,8 +150,8 @@ def test_titles_are_admitted_without_what_pads_them(
 ) -> None:
     seen: list[tuple[str, str, str]] = []
 
-    def admit(called: str, calling: str, address: str) -> Admission:
-        seen.append((called, calling, address))
+    def admit(applicant: Applicant) -> Admission:
+        seen.append((applicant.called, applicant.calling, applicant.address))
         return Admission.ACCEPTED
 
     server = serve(admit=admit)

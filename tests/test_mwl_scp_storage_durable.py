@@ -13,7 +13,7 @@ _SERVER = """
 import sys
 from pathlib import Path
 from mwl.db import Database
-from mwl.net.acceptor import Admission
+from mwl.net.admission import Admission
 from mwl.net.server import AssociationServer, listen
 from mwl.objects.local import LocalStore
 from mwl.scp.storage import StorageService

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from hl7 import client
-from mwl.net.acceptor import Admission
+from mwl.net.admission import Admission
 from mwl.scu import Peer, echo
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.peers import dcmtk
@@ -103,7 +103,7 @@ def test_our_own_server_answers(serve) -> None:
     ],
 )
 def test_a_refusal_names_the_title_that_is_wrong(serve, admission: Admission, says: str) -> None:
-    server = serve(admit=lambda called, calling, address: admission)
+    server = serve(admit=lambda _: admission)
     result = ask(server.address[1])
     assert not result.well
     assert result.text.startswith(says)

@@ -7,6 +7,7 @@ What people do goes by `register`, `amend`, `forget` and `note_test`, which are 
 from mwl.devices.admission import Doorkeeper, Verdict, admits
 from mwl.devices.answer import Answer
 from mwl.devices.keeping import amend, forget, named, note_test, register, subject_of
+from mwl.devices.oddities import in_words
 from mwl.devices.rows import (
     Visit,
     add,
@@ -35,6 +36,7 @@ __all__ = [
     "fold",
     "forget",
     "get",
+    "in_words",
     "knock",
     "knocked",
     "knocks",

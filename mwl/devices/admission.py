@@ -7,6 +7,7 @@ that, nothing else.
 """
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -19,7 +20,7 @@ from sqlmodel import Session
 
 from mwl.config import May, is_loopback
 from mwl.db import Database
-from mwl.devices.rows import Visit, fold, knocked, listing, seen
+from mwl.devices.rows import Visit, fold, found_odd, knocked, listing, seen
 from mwl.errors import Outage
 
 log = structlog.get_logger(__name__)
@@ -56,10 +57,11 @@ def _strangers_may(host: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A device, as far as the door needs it: its row, and what it may do."""
+    """A device, as far as the door needs it: its row, what it may do, what is odd about it."""
 
     row: int
     may: frozenset[str]
+    oddities: frozenset[str]
 
 
 class Doorkeeper:
@@ -78,11 +80,12 @@ class Doorkeeper:
         self._open_door = admits(mode, host, known=False)
         # Who was known when it came and isn't any more is a stranger too.
         self._strangers = _strangers_may(host) if self._open_door else frozenset()
-        self._lock = Lock()  # guards the four below
+        self._lock = Lock()  # guards the five below
         self._known: dict[str, _Known] | None = None  # by title
         self._stale_at = 0.0
         self._visits: Counter[Visit] = Counter()
         self._seen: dict[int, str] = {}  # from where devices spoke, by row; "": as before
+        self._odd: dict[int, set[str]] = {}  # what is new of what is odd about devices, by row
         self._stopping = Event()
         self._writer = Thread(target=self._write_all, name="knocks", daemon=True)
 
@@ -95,8 +98,16 @@ class Doorkeeper:
         self._stopping.set()
         self._writer.join()
 
-    def admit(self, called: str, calling: str, address: str) -> Verdict:
+    def admit(
+        self,
+        called: str,
+        calling: str,
+        address: str,
+        oddities: AbstractSet[str] = frozenset(),
+    ) -> Verdict:
         """Decide on a request, and note it: as a knock unless a known device called us rightly.
+
+        `oddities` are the faults of its request that were overlooked.
 
         Outage: only known devices may come in, and we can't tell who is one.
         """
@@ -109,6 +120,8 @@ class Doorkeeper:
         with self._lock:
             if known is not None and verdict is Verdict.ADMITTED:
                 self._seen[known.row] = address
+                if not oddities <= known.oddities:
+                    self._odd.setdefault(known.row, set()).update(oddities)
             else:
                 self._note(Visit(calling, called, address, verdict is Verdict.ADMITTED))
         return verdict
@@ -137,7 +150,9 @@ class Doorkeeper:
         try:
             with self._database.read() as session:
                 self._known = {
-                    fold(each.ae_title): _Known(each.id or 0, frozenset(each.may))
+                    fold(each.ae_title): _Known(
+                        each.id or 0, frozenset(each.may), frozenset(each.oddities)
+                    )
                     for each in listing(session)
                 }
             self._stale_at = monotonic() + _FRESH_S
@@ -161,12 +176,14 @@ class Doorkeeper:
         with self._lock:
             visits, self._visits = self._visits, Counter()
             contacts, self._seen = self._seen, {}
+            odd, self._odd = self._odd, {}
         if not visits and not contacts:
             return
         now = datetime.now(UTC)
 
         def write(session: Session) -> None:
             seen(session, contacts, now=now)
+            found_odd(session, odd)
             if visits:
                 knocked(session, visits, now=now)
 

@@ -186,6 +186,17 @@ def seen(session: Session, contacts: Mapping[int, str], *, now: datetime) -> Non
         _SEEN.send(conn, values)
 
 
+def found_odd(session: Session, oddities: Mapping[int, Iterable[str]]) -> None:
+    """Add to what is odd about devices, by row."""
+    conn = session.connection()
+    for row, found in oddities.items():
+        of_row = _DEVICE.c.id == row
+        known = conn.scalar(select(_DEVICE.c.oddities).where(of_row).with_for_update())
+        if known is not None and not set(found) <= set(known):
+            both = sorted({*known, *found})
+            conn.execute(update(_DEVICE).where(of_row).values(oddities=both))
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """Who asked for an association, whom, from where, and whether it was granted."""

@@ -7,16 +7,16 @@ A-ABORT of the service user (AA-1). State 3 decides. State 6 is `Association.run
 """
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from enum import Enum
 
 import structlog
 
 from mwl.errors import Outage, ProtocolError
 from mwl.net import negotiation
+from mwl.net.admission import REFUSALS, Admission, Admit, Applicant
 from mwl.net.association import Association, PeerAborted, Service
 from mwl.net.codec import decode, encode
 from mwl.net.framing import ConnectionLost, ReadTimeout, Transport, WriteTimeout
@@ -29,28 +29,9 @@ from mwl.net.pdu import (
     AssociateReject,
     AssociateRequest,
     PduError,
-    title_text,
 )
 
 log = structlog.get_logger(__name__)
-
-
-class Admission(Enum):
-    """What the application says to a called title, a calling title and an address."""
-
-    ACCEPTED = "accepted"
-    CALLED_UNKNOWN = "called title unknown"
-    CALLING_UNKNOWN = "calling title unknown"
-    BUSY = "busy"
-
-
-_REFUSALS = {
-    Admission.CALLED_UNKNOWN: negotiation.CALLED_TITLE_NOT_RECOGNIZED,
-    Admission.CALLING_UNKNOWN: negotiation.CALLING_TITLE_NOT_RECOGNIZED,
-    Admission.BUSY: negotiation.TEMPORARY_CONGESTION,
-}
-
-Admit = Callable[[str, str, str], Admission]  # (called, calling, address)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,14 +81,18 @@ class Acceptor:
     def _converse(self, connection: Connection) -> None:
         transport, limits = connection.transport, self.limits
         request = _read_request(transport, limits.associate_timeout_s)
-        called, calling = title_text(request.called_title), title_text(request.calling_title)
-        about = {"address": connection.address, "called": called, "calling": calling}
+        applicant = Applicant.of(request, connection.address)
+        about = {
+            "address": applicant.address,
+            "called": applicant.called,
+            "calling": applicant.calling,
+        }
+        if applicant.oddities:
+            log.info("association.odd", oddities=sorted(applicant.oddities), **about)
         if connection.over_limit:
             agreed: Agreement | AssociateReject = negotiation.LOCAL_LIMIT_EXCEEDED
         else:
-            agreed = self._admitted(called, calling, connection.address) or negotiate(
-                request, self.supported, limits
-            )
+            agreed = self._agreed(request, applicant)
         if isinstance(agreed, AssociateReject):
             log.warning("association.rejected", **asdict(agreed), **about)
             transport.send(encode(agreed))
@@ -118,13 +103,19 @@ class Acceptor:
         association.run()
         log.info("association.released", operations=association.operations_done, **about)
 
-    def _admitted(self, called: str, calling: str, address: str) -> AssociateReject | None:
+    def _agreed(
+        self, request: AssociateRequest, applicant: Applicant
+    ) -> Agreement | AssociateReject:
         try:
-            return _REFUSALS.get(self.admit(called, calling, address))
+            admission = self.admit(applicant)
         except Outage as error:
             # Our own trouble: the peer may come back.
             log.warning("association.admission_failed", error=type(error).__name__)
             return negotiation.TEMPORARY_CONGESTION
+        if admission in REFUSALS:
+            return REFUSALS[admission]
+        identified = admission is Admission.IDENTIFIED
+        return negotiate(request, self.supported, self.limits, identified=identified)
 
 
 def _read_request(transport: Transport, timeout_s: float) -> AssociateRequest:

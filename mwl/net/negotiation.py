@@ -48,6 +48,7 @@ NO_REASON_GIVEN = AssociateReject(1, 1, 1)
 APPLICATION_CONTEXT_NOT_SUPPORTED = AssociateReject(1, 1, 2)
 CALLING_TITLE_NOT_RECOGNIZED = AssociateReject(1, 1, 3)
 CALLED_TITLE_NOT_RECOGNIZED = AssociateReject(1, 1, 7)
+NOT_AUTHORIZED = AssociateReject(1, 2, 1)  # PS3.7 D.3.3.7
 TEMPORARY_CONGESTION = AssociateReject(2, 3, 1)
 LOCAL_LIMIT_EXCEEDED = AssociateReject(2, 3, 2)
 
@@ -94,9 +95,13 @@ class Agreement:
 
 
 def negotiate(
-    request: AssociateRequest, supported: Mapping[str, Supported], limits: Limits
+    request: AssociateRequest,
+    supported: Mapping[str, Supported],
+    limits: Limits,
+    *,
+    identified: bool = False,
 ) -> Agreement | AssociateReject:
-    """Answer a proposal whose titles were already admitted."""
+    """Answer a proposal that was already admitted; `identified`: with the user that it names."""
     if request.application_context != APPLICATION_CONTEXT:
         return APPLICATION_CONTEXT_NOT_SUPPORTED
     max_send_pdu_bytes = _send_limit(request.user.max_pdu_bytes, limits)
@@ -113,6 +118,7 @@ def negotiate(
         asynchronous=None if request.user.asynchronous is None else (1, 1),
         roles=tuple(role for uid, role in roles.items() if uid in spoken),
         extended=tuple(item for uid, (_, item) in options.items() if uid in spoken),
+        identity_response=_identity_response(request) if identified else None,
     )
     accept = AssociateAccept(
         called_title=request.called_title,
@@ -122,6 +128,12 @@ def negotiate(
         reserved=request.reserved,
     )
     return Agreement(accept, contexts, max_send_pdu_bytes, request.oddities)
+
+
+def _identity_response(request: AssociateRequest) -> bytes | None:
+    """Tell a peer that wants to know that its user was accepted; a username's is empty."""
+    identity = request.user.identity
+    return b"" if identity is not None and identity.wants_response else None
 
 
 def _send_limit(peer: int | None, limits: Limits) -> int:

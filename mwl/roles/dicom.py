@@ -7,7 +7,7 @@ from mwl import dataset, devices
 from mwl.config import May, Settings
 from mwl.db import Database
 from mwl.listeners import Listeners
-from mwl.net.acceptor import Admission
+from mwl.net.admission import Admission, Applicant
 from mwl.net.association import Service
 from mwl.net.limits import Limits
 from mwl.net.server import AssociationServer
@@ -42,8 +42,8 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
 
     lookout = Lookout(database)
 
-    def admit(called: str, calling: str, address: str) -> Admission:
-        return _ADMISSIONS[doorkeeper.admit(called, calling, address)]
+    def admit(who: Applicant) -> Admission:
+        return _ADMISSIONS[doorkeeper.admit(who.called, who.calling, who.address, who.oddities)]
 
     def guarded(service: Service, what: May) -> Service:
         return Guarded(service, lambda calling: doorkeeper.allows(calling, what))
