@@ -20,10 +20,18 @@ from mwl.net.server import AssociationServer, listen
 from mwl.net.status import SUCCESS
 from mwl.net.threads import ParkedThreads
 from mwl.scp.echo import EchoService
-from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient, Refused, request
+from tests.dicom_client import (
+    MODALITY_WORKLIST_FIND,
+    VERIFICATION,
+    DicomClient,
+    Refused,
+    request,
+    status,
+)
 from tests.dicom_server import (  # noqa: F401
     BOTH,
     IDENTIFIER,
+    IMPLICIT,
     Dial,
     Finder,
     Serve,
@@ -142,6 +150,52 @@ def test_live_associations_are_listed_with_their_peers(serve: Serve, dial: Dial)
     assert (spoken.calling, spoken.called) == ("CT_1", "RIS")
     assert silent.since <= spoken.since
     assert spoken.since.utcoffset() is not None
+
+
+def test_live_associations_tell_what_goes_on(serve: Serve, dial: Dial) -> None:
+    released = threading.Event()
+
+    def hold(association: Association, message: Message) -> None:
+        released.wait(30)
+        association.send_response(message, SUCCESS)
+
+    server = serve(Finder(hold))
+    client = dial(server).associate(BOTH)
+    (before,) = server.live()
+    assert before.contexts == ((VERIFICATION, IMPLICIT), (MODALITY_WORKLIST_FIND, IMPLICIT))
+    assert (before.number, before.operation, before.messages) == (1, "", 0)
+    asked = request(3, CommandField.C_FIND, MODALITY_WORKLIST_FIND, 1, IDENTIFIER)
+    client.send(asked)
+    wait_for(lambda: server.live()[0].operation == "C-FIND")
+    released.set()
+    answer, _ = client.read_message()
+    assert status(answer) == SUCCESS
+    wait_for(lambda: server.live()[0].operation == "")
+    (after,) = server.live()
+    assert after.received_bytes - before.received_bytes == len(asked)
+    assert after.messages == 1
+    assert 0 < after.sent_bytes - before.sent_bytes < 200
+
+
+def test_an_operation_is_told_while_its_data_set_comes(serve: Serve, dial: Dial) -> None:
+    server = serve(Finder(many))
+    client = dial(server).associate(BOTH)
+    asked = request(3, CommandField.C_FIND, MODALITY_WORKLIST_FIND, 1, IDENTIFIER)
+    client.send(asked[:-1])
+    wait_for(lambda: server.live()[0].operation == "C-FIND")
+    assert server.live()[0].messages == 0
+
+
+def test_one_association_is_ended_by_its_number(serve: Serve, dial: Dial) -> None:
+    server = serve()
+    ended, other = dial(server).associate(), dial(server).associate()
+    first, second = (each.number for each in server.live())
+    server.abort(first)
+    assert ended.read_pdu() == Abort(0, 0)
+    ended.close()
+    assert other.echo() == SUCCESS
+    wait_for(lambda: [each.number for each in server.live()] == [second])
+    server.abort(first)  # gone already
 
 
 def test_idle_associations_cost_no_processor_time(serve: Serve, dial: Dial) -> None:

@@ -48,6 +48,7 @@ from mwl.net.status import (
     UNRECOGNIZED_OPERATION,
 )
 
+_REQUESTS = frozenset(CommandField)
 _DATA_SET_FOLLOWS = 0x0001
 # A P-DATA-TF header and a value header at one go.
 _WHOLE_VALUE = Struct(">BxIIBB")
@@ -110,6 +111,7 @@ class Association:
         self.called_title = title_text(agreement.accept.called_title)
         self.address = address
         self.contexts = agreement.contexts
+        self.messages = 0  # that came from the peer
         self.operations_done = 0
         self._transport = transport
         self._max_pdu_bytes = agreement.max_send_pdu_bytes
@@ -118,12 +120,19 @@ class Association:
         self._assembler = MessageAssembler(agreement.contexts, limits, self._receive)
         self._waiting: deque[Message] = deque()  # read, not yet performed
         self._performing: int | None = None  # message ID
+        self._field = 0  # command field of what comes or is performed, 0 in between
         self._requested: tuple[int, int] | None = None  # what we did: command field, message ID
         self._answer: Command | None = None  # to that
         self._requests = 0
         self._cancelled: set[int] = set()  # message IDs, of these two only
         self._release_requested = False
         self._errands = Errands()
+
+    @property
+    def operation(self) -> str:
+        """What the peer has us do just now, such as "C-STORE"; "" in between."""
+        field = self._field
+        return CommandField(field).name.replace("_", "-") if field in _REQUESTS else ""
 
     # --- what the acceptor calls
 
@@ -347,6 +356,8 @@ class Association:
 
     def _receive(self, context: Context, command: Command) -> Sink | None:
         """Choose what becomes of the data set of a command that is whole."""
+        if self._performing is None:
+            self._field = command.field
         service = self._services.get(context.abstract_syntax)
         receive = getattr(service, "receive", None)
         if service is None or receive is None or command.field & RESPONSE:
@@ -359,6 +370,7 @@ class Association:
         return sink
 
     def _arrived(self, message: Message) -> None:
+        self.messages += 1
         message_id, field = message.command.message_id, message.command.field
         if field & RESPONSE and (field, message_id) == self._requested:
             self._answer, self._requested = message.command, None
@@ -380,12 +392,12 @@ class Association:
             if refusal is not None:
                 self.send_response(message, refusal)
             elif service is not None:
-                self._performing = command.message_id
+                self._performing, self._field = command.message_id, command.field
                 service.handle(self, message)
         finally:
             if message.sink is not None:
                 message.sink.abort()
-        self._performing = None
+        self._performing, self._field = None, 0
         self._cancelled.discard(command.message_id)
         self.operations_done += 1
 

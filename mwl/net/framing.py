@@ -40,11 +40,15 @@ class WriteTimeout(ConnectionLost):
 
 
 class Transport:
-    """One transport connection. Not for several threads, but for `interrupt`."""
+    """One transport connection. Not for several threads, but for `interrupt` and `cut`.
+
+    `received_bytes` and `sent_bytes` count what has gone through it; any thread may look.
+    """
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         self._socket = TimedSocket(sock)
         self._limits = limits
+        self.received_bytes = self.sent_bytes = 0
         self._buffer = memoryview(bytearray(_FIRST_BUFFER_BYTES))
         self._start = self._end = 0  # what was received and not yet handed out
         self._bounds: dict[int, int] = {
@@ -88,6 +92,7 @@ class Transport:
 
     def send(self, data: bytes) -> None:
         """Write it all within `write_timeout_s`. WriteTimeout, ConnectionLost."""
+        self.sent_bytes += len(data)
         try:
             self._socket.sendall(data, self._limits.write_timeout_s)
         except TimeoutError:
@@ -181,3 +186,4 @@ class Transport:
         if not count:
             raise ConnectionLost("the peer closed the connection")
         self._end += count
+        self.received_bytes += count

@@ -7,14 +7,16 @@ socket made before the fork, or each over one with `reuse_port`.
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from selectors import EVENT_READ, DefaultSelector
 from threading import Condition, Event, Thread
 
 import structlog
 
-from mwl.net.acceptor import Acceptor, Admit, Connection
+from mwl.net.acceptor import Acceptor, Connection
+from mwl.net.admission import Admit
 from mwl.net.association import Service
 from mwl.net.framing import Transport
 from mwl.net.limits import DEFAULTS, Limits
@@ -29,12 +31,23 @@ _ACCEPT_PAUSE_S = 0.1  # when the system has no descriptor left for a connection
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One connection that is being served; titles are empty until its request was read."""
+    """One connection that is being served; titles are empty until its request was read.
 
+    `number` is this server's own and is never used again. `contexts` are the accepted ones,
+    each an abstract and a transfer syntax. `operation` is what is being done, such as
+    "C-STORE", "" between operations; `messages` is how many have come.
+    """
+
+    number: int
     address: str
     calling: str
     called: str
     since: datetime
+    contexts: tuple[tuple[str, str], ...] = ()
+    operation: str = ""
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    messages: int = 0
 
 
 def listen(
@@ -74,8 +87,9 @@ class AssociationServer:
         self._acceptor = Acceptor(by_class, _supported(by_class), admit, limits)
         self._threads = ParkedThreads(self._serve, limits.max_parked_threads, "association")
         self._accepting = Thread(target=self._accept_all, name="accept", daemon=True)
-        self._changed = Condition()  # guards the two below
-        self._connections: set[Connection] = set()
+        self._changed = Condition()  # guards the three below
+        self._connections: dict[Connection, int] = {}  # to their numbers, in this order
+        self._numbers = count(1)
         self._per_address: Counter[str] = Counter()
         self._stopping = Event()
         self._wake, self._waker = socket.socketpair()
@@ -87,8 +101,15 @@ class AssociationServer:
     def live(self) -> tuple[Live, ...]:
         """List what is being served, the oldest first."""
         with self._changed:
-            connections = sorted(self._connections, key=lambda each: each.since)
-        return tuple(map(_live, connections))
+            connections = tuple(self._connections.items())
+        return tuple(_live(number, each) for each, number in connections)
+
+    def abort(self, number: int) -> None:
+        """End the connection that `live` tells with this number, by A-ABORT where it can hear."""
+        with self._changed:
+            found = [each for each, its in self._connections.items() if its == number]
+        for connection in found:
+            connection.stop()
 
     def stop(self, drain_s: float) -> None:
         """Accept no more, give associations `drain_s` to end, abort the rest. Once is enough."""
@@ -174,7 +195,7 @@ class AssociationServer:
             # An answer must not wait for the peer's delayed acknowledgement (Nagle).
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = Connection(Transport(sock, limits), address, datetime.now(UTC), over_limit)
-            self._connections.add(connection)
+            self._connections[connection] = next(self._numbers)
             self._per_address[address] += not over_limit
             return connection
 
@@ -186,20 +207,34 @@ class AssociationServer:
 
     def _forget(self, connection: Connection) -> None:
         with self._changed:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
             self._per_address[connection.address] -= not connection.over_limit
             if not self._per_address[connection.address]:
                 del self._per_address[connection.address]
             self._changed.notify_all()
 
 
-def _live(connection: Connection) -> Live:
-    association = connection.association
-    return Live(
+def _live(number: int, connection: Connection) -> Live:
+    transport, association = connection.transport, connection.association
+    live = Live(
+        number,
         connection.address,
-        association.calling_title if association else "",
-        association.called_title if association else "",
+        "",
+        "",
         connection.since,
+        received_bytes=transport.received_bytes,
+        sent_bytes=transport.sent_bytes,
+    )
+    if association is None:
+        return live
+    contexts = association.contexts.values()
+    return replace(
+        live,
+        calling=association.calling_title,
+        called=association.called_title,
+        contexts=tuple((each.abstract_syntax, each.transfer_syntax) for each in contexts),
+        operation=association.operation,
+        messages=association.messages,
     )
 
 
