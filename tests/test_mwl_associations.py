@@ -116,6 +116,8 @@ def test_what_has_ended_is_told(database: Database, process: Process) -> None:
 
 def test_where_nothing_is_open_nothing_is_written(database: Database, process: Process) -> None:
     process.served = []
+    process.look()
+    process.writes = 0
     for _ in range(3):
         process.look(60)
     assert process.writes == 0
@@ -143,7 +145,7 @@ def test_more_than_go_into_one_transaction_are_told_in_several(
     many = [replace(CT2, number=n, since=NOW + timedelta(seconds=n)) for n in range(1201)]
     process = Process(sqlite_database, "host:104/0", *many)
     process.look()
-    assert process.writes == 1 + 3
+    assert process.writes == 2 + 3
     with sqlite_database.read() as session:
         assert len(session.exec(select(LiveAssociation.id)).all()) == 1201
 
@@ -169,7 +171,10 @@ def test_who_follows_a_killed_process_tells_instead_of_it_at_once(
     database: Database, process: Process
 ) -> None:
     process.look()
-    follower = Process(database, "host:104/0", SILENT)
+    follower = Process(database, "host:104/0")
+    follower.look()
+    assert listed(database) == []
+    follower.served = [SILENT]
     follower.look()
     assert listed(database) == [""]
 

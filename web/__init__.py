@@ -13,6 +13,7 @@ from flask import Flask, Response, g, request
 from web import (
     api,
     assets,
+    associations,
     audit,
     commitments,
     deliveries,
@@ -68,6 +69,7 @@ def create_app(wired: Wiring) -> Flask:
         audit,
         users,
         devices,
+        associations,
         studies,
         pictures,
         api,

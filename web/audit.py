@@ -34,7 +34,7 @@ _PAGES = {
     "instance": "/instances/{}",
 }
 # Of what has a name, not a number.
-_LISTS = {"user": "/users", "token": "/users", "device": "/devices"}
+_LISTS = {"user": "/users", "token": "/users", "device": "/devices", "association": "/associations"}
 _CHUNK_ROWS = 200
 
 

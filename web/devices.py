@@ -12,7 +12,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
-from mwl import devices
+from mwl import associations, devices
 from mwl.accounts import Role
 from mwl.config import Destination, DeviceTable, May, describe
 from mwl.db.tables import Device, Knock
@@ -154,6 +154,7 @@ def _list(tested: Mapping[str, Answer] | None = None) -> str:
     wiring = wired()
     with wiring.database.read() as session:
         known, knocked = devices.listing(session), devices.knocks(session)
+        open_now = associations.counts(session, now=wiring.clock())
     destinations: tuple[Destination, ...] = wiring.settings.hl7.destination
     return render_template(
         "devices.html",
@@ -161,6 +162,7 @@ def _list(tested: Mapping[str, Answer] | None = None) -> str:
         knocks=knocked,
         rows={devices.fold(each.ae_title): each.id for each in known},
         fold=devices.fold,
+        open_now=open_now,
         ours=wiring.settings.dicom.ae_title,
         destinations=destinations,
         tested=tested or {},
@@ -173,13 +175,17 @@ def _new(form: Form, knock: Knock | None = None) -> str:
 
 
 def _show(device: Device, form: Form, tested: Answer | None = None) -> str:
+    now = wired().clock()
+    with wired().database.read() as session:
+        open_now = associations.counts(session, now=now)
     return render_template(
         "device.html",
         device=device,
         form=form,
         tested=tested,
         rights=RIGHTS,
-        now=wired().clock(),
+        now=now,
+        open_now=open_now.get(devices.fold(device.ae_title), 0),
         ours=wired().settings.dicom.ae_title,
     )
 

@@ -28,6 +28,7 @@ _PAGES = (
     ("/deliveries", "Deliveries", Role.VIEWER),
     ("/studies", "Studies", Role.VIEWER),
     ("/devices", "Devices", Role.VIEWER),
+    ("/associations", "Associations", Role.VIEWER),
     ("/audit", "Audit", Role.ADMIN),
     ("/users", "Users", Role.ADMIN),
 )
@@ -37,7 +38,14 @@ def dress(app: Flask) -> None:
     """Give templates their filters, and what every page shows."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(
-        local=local, clock=clock, ago=ago, person=person, colour=colour, day=day, size=size
+        local=local,
+        clock=clock,
+        ago=ago,
+        lasting=lasting,
+        person=person,
+        colour=colour,
+        day=day,
+        size=size,
     )
     app.jinja_env.filters["wall"] = wall
     app.context_processor(_common)
@@ -67,6 +75,19 @@ def ago(at: datetime | None) -> str:
     if minutes < 2 * 60:
         return f"{minutes} min ago"
     return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
+
+
+def lasting(since: datetime) -> str:
+    """Write how long something has lasted: 40 s, 5 min, 3 h 20 min, 4 days."""
+    seconds = max(0, int((wired().clock() - since).total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes // 1440} days"
+    )
 
 
 def day(da: str) -> str:

@@ -53,6 +53,7 @@ class Publisher:
         self._served = served
         self._abort = abort
         self._clock = clock
+        self._began = False
         self._server: int | None = None  # our row, while something is open
         self._beat_at = datetime.min.replace(tzinfo=UTC)
         self._written: dict[int, Served] = {}  # by number
@@ -98,6 +99,10 @@ class Publisher:
 
     def _tell(self, served: Mapping[int, Served]) -> None:
         now = self._clock()
+        if not self._began:
+            # Whoever told from here before has died, if it had anything open.
+            self._database.write(lambda session: rows.clear(session, self._place))
+            self._began = True
         if not served:
             self._leave()
             return

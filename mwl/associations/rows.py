@@ -72,9 +72,14 @@ _ENDING: Final = Prepared(
 )
 
 
+def clear(session: Session, place: str) -> None:
+    """Forget whoever told from a place."""
+    _remove(session, SERVER.c.place == place)
+
+
 def enter(session: Session, place: str, *, now: datetime) -> int:
     """Begin to tell from a place, instead of whoever told from there before; give the row."""
-    _remove(session, SERVER.c.place == place)
+    clear(session, place)
     return _ENTER.send(session.connection(), {"place": place, "asked": 0, "beat_at": now})
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mwl.cli import (
+    associations,
     check,
     commit,
     completion,
@@ -86,6 +87,7 @@ app.add_typer(mpps.app, name="mpps")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(commit.app, name="commit")
 app.add_typer(device.app, name="device")
+app.add_typer(associations.app, name="associations")
 app.add_typer(study.app, name="study")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
