@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
 from time import monotonic
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mwl.errors import Outage
 
@@ -44,6 +44,22 @@ def dial(host: str, port: int, wait_s: float) -> socket.socket:
         raise Outage(f"{place} can't be reached: {why or error}") from None
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
+
+
+class Stream(Protocol):
+    """What is read and written with bounds: a `TimedSocket`, or TLS over one."""
+
+    def recv(self, size: int, within_s: float) -> bytes: ...
+
+    def recv_into(self, buffer: memoryview, within_s: float) -> int: ...
+
+    def recv_waiting(self, buffer: memoryview) -> int | None: ...
+
+    def sendall(self, data: bytes, within_s: float) -> None: ...
+
+    def shutdown(self, how: int) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class TimedSocket:
@@ -90,6 +106,11 @@ class TimedSocket:
                 rest = rest[self._socket.send(rest) :]
         except BlockingIOError:
             raise TimeoutError from None
+
+    def send_waiting(self, data: bytes) -> None:
+        """Write what can be written without waiting; the rest is lost. OSError."""
+        with suppress(BlockingIOError):
+            self._socket.send(data, socket.MSG_DONTWAIT)
 
     def shutdown(self, how: int) -> None:
         """Shut one direction or both, from whatever thread. OSError: it is closed already."""
