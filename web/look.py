@@ -37,17 +37,8 @@ _PAGES = (
 def dress(app: Flask) -> None:
     """Give templates their filters, and what every page shows."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(
-        local=local,
-        clock=clock,
-        ago=ago,
-        lasting=lasting,
-        person=person,
-        colour=colour,
-        day=day,
-        size=size,
-    )
-    app.jinja_env.filters["wall"] = wall
+    filters = (local, clock, ago, lasting, person, colour, day, size, wall)
+    app.jinja_env.filters.update({each.__name__: each for each in filters})
     app.context_processor(_common)
 
 
@@ -85,9 +76,9 @@ def lasting(since: datetime) -> str:
     minutes = seconds // 60
     if minutes < 60:
         return f"{minutes} min"
-    return (
-        f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes // 1440} days"
-    )
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} days"
 
 
 def day(da: str) -> str:

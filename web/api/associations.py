@@ -47,7 +47,7 @@ class Association(BaseModel):
     operation: str = Field(description='What is being done, as C-STORE; "": it rests.')
     received_bytes: int = Field(description="Bytes that came.")
     sent_bytes: int = Field(description="Bytes that went.")
-    messages: int = Field(description="DIMSE messages of both sides.")
+    messages: int = Field(description="DIMSE messages that came.")
     since: datetime = Field(description="When the peer connected.")
     changed_at: datetime = Field(description="When it was last seen to do something.")
     ending: bool = Field(description="Whether somebody has asked for its end.")

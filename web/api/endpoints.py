@@ -105,9 +105,10 @@ _spec = SpecTree(
     title="mwl-bridge",
     version="1",
     description=(
-        "Worklist, orders, messages, studies, devices and associations of the bridge between a RIS and its "
-        "scanners. Text is never null: empty means unknown, as on the wire. Names are DICOM "
-        "PN (Doe^Jane), dates of people DA (YYYYMMDD), instants ISO 8601 with an offset."
+        "Worklist, orders, messages, studies, devices and associations of the bridge between "
+        "a RIS and its scanners. Text is never null: empty means unknown, as on the wire. "
+        "Names are DICOM PN (Doe^Jane), dates of people DA (YYYYMMDD), instants ISO 8601 with "
+        "an offset."
     ),
     before=_refuse,
     after=_complain,
