@@ -1,13 +1,18 @@
-"""A data set in Implicit VR Little Endian written in Explicit, or the other way round.
+"""A data set in one uncompressed transfer syntax written in another (PS3.5 A.1 to A.3).
 
-The bytes of values are the same in both and pass through as they come, whatever character
-set they are in; only headers are written anew. Nothing is held but what is on its way, and
+What is written is Little Endian, in Explicit or Implicit VR. The bytes of values pass through
+as they come, whatever character set they are in; only headers are written anew, and the bytes
+of Big Endian's numbers put the other way round. Nothing is held but what is on its way, and
 sequences get undefined length, so that no length depends on what lies inside (PS3.5 7.5.1).
 Group lengths are left out: they are retired, and would be wrong (PS3.5 7.2).
+
+Elements of the top level may be given other values on the way, and others added: `Edits`.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 from functools import lru_cache
 from struct import Struct
 
@@ -17,34 +22,74 @@ from mwl.scp.attributes import vr_of
 
 _MAX_DEPTH = 64
 
-_TAG = Struct("<HH")
-_SHORT = Struct("<H")
-_LONG = Struct("<I")
+_LITTLE = Struct("<HH"), Struct("<H"), Struct("<I")  # a tag, a short length, a long one
+_BIG = Struct(">HH"), Struct(">H"), Struct(">I")
 _IMPLICIT = Struct("<HHI")
 _EXPLICIT_SHORT = Struct("<HH2sH")
 _EXPLICIT_LONG = Struct("<HH2sxxI")
 _UNDEFINED = 0xFFFFFFFF
 _LONGEST_SHORT_FORM = 0xFFFE
+_BITS_ALLOCATED = 0x00280100
 _PIXEL_REPRESENTATION = 0x00280103
+_PIXEL_DATA = 0x7FE00010
 _DELIMITERS = frozenset({ITEM, ITEM_END, SEQUENCE_END})
+# PS3.5 7.3: how many bytes of a value are put the other way round at once.
+_WIDTHS = {
+    **dict.fromkeys(("AT", "OW", "SS", "US"), 2),
+    **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4),
+    **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
+}
+_ARRAYS = {2: "H", 4: "I", 8: "Q"}
 
 
 class Unwritable(MwlError):
     """A data set that can't be written in another transfer syntax."""
 
 
-def reencoded(pieces: Iterable[bytes], *, explicit: bool) -> Iterator[bytes | memoryview]:
+class Form(Enum):
+    """How a data set is encoded."""
+
+    IMPLICIT = "Implicit VR Little Endian"
+    EXPLICIT = "Explicit VR Little Endian"
+    BIG_ENDIAN = "Explicit VR Big Endian"
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What becomes of elements of the top level.
+
+    `values` are those that are put in, by tag, each a VR and a value of even length in Little
+    Endian; the element that was there is left out. With `pixels` (VR, length, pieces) the
+    pixel data are those, and nothing follows them: padding and signatures were of the others.
+    """
+
+    values: Mapping[int, tuple[str, bytes]] = field(default_factory=dict)
+    pixels: tuple[str, int, Iterable[bytes | memoryview]] | None = None
+
+
+_NO_EDITS = Edits()
+
+
+def reencoded(
+    pieces: Iterable[bytes | memoryview],
+    *,
+    explicit: bool,
+    read: Form | None = None,
+    edits: Edits = _NO_EDITS,
+) -> Iterator[bytes | memoryview]:
     """Write a data set anew, in Explicit VR if `explicit`, else in Implicit.
 
-    Raises Unwritable for lengths that don't add up, and what `pieces` raises.
+    `read` is how `pieces` are encoded; None: in the other VR. Raises Unwritable for lengths
+    that don't add up, and what `pieces` raises.
     """
-    return _Rewriter(_Source(pieces), explicit).pieces()
+    form = read or (Form.IMPLICIT if explicit else Form.EXPLICIT)
+    return _Rewriter(_Source(pieces), form, explicit, edits).pieces()
 
 
 class _Source:
     """Pieces as one run of bytes; `at` is how many were taken."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
         self._pieces = iter(pieces)
         self._piece = memoryview(b"")
         self.at = 0
@@ -83,10 +128,15 @@ class _Level:
 
 
 class _Rewriter:
-    def __init__(self, source: _Source, explicit: bool) -> None:
-        self._source, self._explicit = source, explicit
+    def __init__(self, source: _Source, form: Form, explicit: bool, edits: Edits) -> None:
+        self._source, self._explicit, self._edits = source, explicit, edits
+        self._reads_explicit = form is not Form.IMPLICIT
+        self._is_big = form is Form.BIG_ENDIAN
+        self._tag, self._short, self._long = _BIG if self._is_big else _LITTLE
         self._levels: list[_Level] = []
         self._signed = False  # Pixel Representation
+        self._pixel_width = 2  # bytes of a Big Endian pixel that are one number
+        self._added = sorted(edits.values)
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         source, levels = self._source, self._levels
@@ -94,18 +144,43 @@ class _Rewriter:
             while levels and levels[-1].end == source.at:
                 yield _delimiter(ITEM_END if levels.pop().is_item else SEQUENCE_END)
             if not levels and source.is_over():
+                yield from self._added_before(None)
                 return
-            group, number = _TAG.unpack(source.take(_TAG.size))
+            group, number = self._tag.unpack(source.take(self._tag.size))
             tag = group << 16 | number
             if tag in _DELIMITERS:
                 yield self._delimited(tag)
             elif levels and not levels[-1].is_item:
                 raise Unwritable("an element outside an item")
-            else:
+            elif levels:
                 yield from self._element(tag)
+            else:
+                yield from self._added_before(tag)
+                if tag == _PIXEL_DATA and self._edits.pixels is not None:
+                    vr, length, pixels = self._edits.pixels
+                    yield self._written(tag, vr, length)
+                    yield from pixels
+                    return
+                element = self._element(tag)
+                if tag in self._edits.values:
+                    self._left_out(tag, element)
+                else:
+                    yield from element
+
+    def _added_before(self, tag: int | None) -> Iterator[bytes]:
+        """Put in what stands up to a tag, that itself included; None: all that is left."""
+        added = self._added
+        while added and (tag is None or added[0] <= tag):
+            vr, value = self._edits.values[added[0]]
+            yield self._written(added.pop(0), vr, len(value)) + value
+
+    def _left_out(self, tag: int, element: Iterator[bytes | memoryview]) -> None:
+        for _ in element:
+            if self._levels:
+                raise Unwritable(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is a sequence")
 
     def _delimited(self, tag: int) -> bytes:
-        (length,) = _LONG.unpack(self._source.take(_LONG.size))
+        (length,) = self._long.unpack(self._source.take(self._long.size))
         levels = self._levels
         if tag == ITEM:
             if not levels or levels[-1].is_item:
@@ -118,39 +193,56 @@ class _Rewriter:
         return _delimiter(tag)
 
     def _element(self, tag: int) -> Iterator[bytes | memoryview]:
-        reads_explicit = self._levels[-1].explicit if self._levels else not self._explicit
+        reads_explicit = self._levels[-1].explicit if self._levels else self._reads_explicit
         vr, length = self._header(tag, reads_explicit)
         if vr == "SQ" or length == _UNDEFINED:
             if vr not in ("SQ", "UN"):
                 raise Unwritable("an element of undefined length that is no sequence")
+            if vr == "UN" and self._is_big:
+                raise Unwritable("a sequence of unknown VR in Big Endian")
             # PS3.5 6.2.2: UN of undefined length is a sequence in Implicit VR.
             self._open(length, is_item=False, explicit=reads_explicit and vr == "SQ")
             yield self._written(tag, "SQ", _UNDEFINED)
             return
         self._check_end(length)
-        values = self._source.values(length)
+        values: Iterator[bytes | memoryview] = self._source.values(length)
         if not tag & 0xFFFF:
             for _ in values:
                 pass
             return
         yield self._written(tag, vr, length)
-        if tag == _PIXEL_REPRESENTATION:
+        if self._is_big:
+            values = _turned(values, self._width(tag, vr))
+        if tag in (_PIXEL_REPRESENTATION, _BITS_ALLOCATED):
             value = b"".join(values)
-            self._signed = value[:1] == b"\1"
+            self._note(tag, value)
             yield value
         else:
             yield from values
 
+    def _note(self, tag: int, value: bytes) -> None:
+        """Remember what values that follow are read by."""
+        if tag == _PIXEL_REPRESENTATION:
+            self._signed = value[:1] == b"\1"
+        elif not self._levels and value[:1] in (b"\x20", b"\x40"):
+            # Pixels of 32 bits are one number each, though their VR is OW.
+            self._pixel_width = value[0] // 8
+
+    def _width(self, tag: int, vr: str) -> int:
+        if tag == _PIXEL_DATA and vr == "OW" and not self._levels:
+            return self._pixel_width
+        return _WIDTHS.get(vr, 1)
+
     def _header(self, tag: int, reads_explicit: bool) -> tuple[str, int]:
         take = self._source.take
         if not reads_explicit:
-            return self._vr(tag), _LONG.unpack(take(4))[0]
+            return self._vr(tag), self._long.unpack(take(4))[0]
         vr = take(2).decode("latin-1")
         if vr in SHORT_FORM:
-            return vr, _SHORT.unpack(take(2))[0]
+            return vr, self._short.unpack(take(2))[0]
         if not (vr.isascii() and vr.isalpha() and vr.isupper()):
             raise Unwritable("an element without a VR")
-        return vr, _LONG.unpack(take(6)[2:])[0]
+        return vr, self._long.unpack(take(6)[2:])[0]
 
     def _vr(self, tag: int) -> str:
         vr = _ambiguous(tag)
@@ -186,6 +278,22 @@ class _Rewriter:
 
 def _delimiter(tag: int) -> bytes:
     return _IMPLICIT.pack(tag >> 16, tag & 0xFFFF, 0)
+
+
+def _turned(pieces: Iterable[bytes | memoryview], width: int) -> Iterator[bytes | memoryview]:
+    """Put each `width` bytes the other way round."""
+    if width == 1:
+        yield from pieces
+        return
+    kept = b""
+    for piece in pieces:
+        data = kept + bytes(piece)
+        whole = len(data) // width * width
+        numbers = array(_ARRAYS[width], data[:whole])
+        numbers.byteswap()
+        kept = data[whole:]
+        yield numbers.tobytes()
+    yield kept  # no number: as it is
 
 
 @lru_cache(maxsize=4096)
