@@ -1,15 +1,35 @@
-"""Whom we call."""
+"""Whom we call, and how we connect to them."""
 
 from dataclasses import dataclass
+
+from mwl.net.dialing import connect
+from mwl.sockets import Stream
+from mwl.tls import Files, Keys
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A DICOM peer with its address."""
+    """A DICOM peer with its address.
+
+    `tls`: it is called over TLS; its certificate is then the one that `certificate` names,
+    or where that is empty one of its host.
+    """
 
     ae_title: str
     host: str
     port: int
+    tls: bool = False
+    certificate: str = ""
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}"
+
+    def connect(self, wait_s: float, keys: Keys | None = None) -> Stream:
+        """Connect, with `keys` over TLS. Outage says why not.
+
+        Without keys we show no certificate, and trust whom the system trusts.
+        """
+        if not self.tls:
+            return connect(self.host, self.port, wait_s)
+        verifier = (keys or Keys(Files("tls"))).verifier(self.certificate)
+        return connect(self.host, self.port, wait_s, verifier)

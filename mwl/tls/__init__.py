@@ -6,12 +6,13 @@ Profile": TLS 1.2 and 1.3, nothing older. Nothing here knows what is spoken over
 
 from mwl.tls.certificates import Shown, check_rule, expiry, matches
 from mwl.tls.contexts import Files, Keys, Verifier
-from mwl.tls.socket import TlsError, TlsSocket
+from mwl.tls.socket import TlsClosed, TlsError, TlsSocket
 
 __all__ = [
     "Files",
     "Keys",
     "Shown",
+    "TlsClosed",
     "TlsError",
     "TlsSocket",
     "Verifier",

@@ -60,6 +60,10 @@ class TlsError(OSError):
         super().__init__(None, text)
 
 
+class TlsClosed(TlsError):
+    """The peer closed the connection before the handshake was done."""
+
+
 class TlsSocket:
     """A TLS connection; as `TimedSocket`, once `handshake` was done.
 
@@ -70,11 +74,10 @@ class TlsSocket:
     def __init__(self, raw: TimedSocket, context: ssl.SSLContext, host: str | None = None) -> None:
         """Take over `raw`: as its client if `host` says whom we call, else as its server."""
         self._raw = raw
-        self._context = context
-        self._host = host
+        self._is_server = host is None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
-            self._in, self._out, server_side=host is None, server_hostname=host or None
+            self._in, self._out, server_side=self._is_server, server_hostname=host or None
         )
         self._buffer: memoryview | None = None
         self.peer: Shown | None = None  # the certificate that it showed
@@ -83,14 +86,16 @@ class TlsSocket:
         """Agree on everything within so many seconds. TlsError, OSError, TimeoutError."""
         deadline = monotonic() + within_s
         try:
-            first = self._host is None
+            first = self._is_server
             while not self._agreed():
                 self._flush(deadline)
                 data = self._fill(deadline - monotonic())
-                if first and data and data[0] != _HANDSHAKE:
+                if not data:
+                    raise TlsClosed("it closed the connection")
+                if first and data[0] != _HANDSHAKE:
                     raise TlsError("it speaks no TLS, and this port nothing else")
                 first = False
-                self._take(data)
+                self._in.write(data)
             self._flush(deadline)
         except ssl.SSLError as error:
             self._last_word()
@@ -107,7 +112,10 @@ class TlsSocket:
         """Read what is there into `buffer`, 0 at the end. OSError, TimeoutError."""
         deadline = monotonic() + within_s
         while (count := self._decrypted(buffer)) is None:
-            self._take(self._fill(deadline - monotonic()))
+            data = self._fill(deadline - monotonic())
+            if not data:
+                return 0  # OpenSSL needn't know: it would let us write no more
+            self._in.write(data)
         return count
 
     def recv_waiting(self, buffer: memoryview) -> int | None:
@@ -116,10 +124,10 @@ class TlsSocket:
         if count is None:
             space = self._space()
             came = self._raw.recv_waiting(space)
-            if came is None:
-                return None
+            if not came:
+                return came
             # Once only: whoever sends records without content would keep us here.
-            self._take(space[:came])
+            self._in.write(space[:came])
             count = self._decrypted(buffer)
         return count
 
@@ -159,8 +167,8 @@ class TlsSocket:
             count: object = self._tls.read(len(buffer), buffer)  # with a buffer, a number
         except ssl.SSLWantReadError:
             return None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return 0
+        except ssl.SSLZeroReturnError:
+            return 0  # close_notify
         except ssl.SSLError as error:
             with suppress(OSError):
                 self._flush(monotonic() + _ALERT_S)
@@ -176,12 +184,6 @@ class TlsSocket:
     def _fill(self, within_s: float) -> memoryview:
         space = self._space()
         return space[: self._raw.recv_into(space, within_s)]
-
-    def _take(self, data: memoryview) -> None:
-        if data:
-            self._in.write(data)
-        else:
-            self._in.write_eof()
 
     def _flush(self, deadline: float) -> None:
         if self._out.pending:
