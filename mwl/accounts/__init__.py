@@ -6,6 +6,7 @@ so that a copy of the database lets nobody in. Everything that decides stands in
 database: any process may answer.
 """
 
+from mwl.accounts.associating import Claim, Identity, Users
 from mwl.accounts.keys import shared_key
 from mwl.accounts.people import (
     Role,
@@ -32,9 +33,12 @@ from mwl.accounts.tokens import (
 __all__ = [
     "Bearer",
     "Bounds",
+    "Claim",
+    "Identity",
     "Refusal",
     "Role",
     "Session",
+    "Users",
     "add",
     "add_token",
     "change_password",

@@ -7,6 +7,7 @@
 - Whatever happens is in the audit trail.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -39,24 +40,73 @@ def sign_in(
     database: Database, name: str, password: str, address: str, *, now: datetime
 ) -> str | Refusal:
     """Begin a session; give what its cookie is to hold. Raises Outage."""
-    name = fold(name)
+    row = proven(database, Actor(fold(name), "", address), password, now=now)
+    if isinstance(row, Refusal):
+        return row
+
+    def begin(session: Session) -> str:
+        came_in(session, row, address, now=now)
+        return sessions.begin(session, row.id, address, now=now)
+
+    return database.write(begin)
+
+
+def proven(
+    database: Database,
+    actor: Actor,
+    password: str,
+    *,
+    now: datetime,
+    detail: Mapping[str, Any] | None = None,
+) -> Any | Refusal:
+    """Give the account whose password it is; record it where it is nobody's. Raises Outage.
+
+    `actor` is who somebody claims to be, with a folded name; `detail` goes into the record.
+    """
     with database.read() as session:
-        many = audit.failed_sign_ins(session, address, since=now - _WINDOW)
-        row = session.connection().execute(select(ACCOUNT).where(ACCOUNT.c.name == name)).first()
+        many = audit.failed_sign_ins(session, actor.address, since=now - _WINDOW)
+        row = account_named(session, actor.name)
     if many >= _MOST_FROM_ADDRESS:
         return Refusal.TOO_MANY
     # Outside of any transaction: it takes its time, and is meant to.
     is_right = passwords.is_right(password, row.password_hash if row is not None else "")
     if row is None or row.disabled or not is_right:
-        database.write(lambda s: _failed(s, row, Actor(name, "", address), now))
+        event = Event(Action.SIGN_IN_FAILED, detail=detail or {})
+        database.write(lambda s: _failed(s, row, actor, event, now))
         return Refusal.WRONG
-    if row.locked_until is not None and row.locked_until > now:
-        return Refusal.LOCKED
-    return database.write(lambda s: _succeeded(s, row, address, now))
+    return Refusal.LOCKED if is_locked(row, now=now) else row
 
 
-def _failed(session: Session, row: Any, actor: Actor, now: datetime) -> None:
-    audit.record(session, actor, Event(Action.SIGN_IN_FAILED), now=now)
+def account_named(session: Session, name: str) -> Any:
+    """Find the row of an account by its folded name; None: there is none."""
+    return session.connection().execute(select(ACCOUNT).where(ACCOUNT.c.name == name)).first()
+
+
+def is_locked(row: Any, *, now: datetime) -> bool:
+    """Tell whether an account waits because of wrong passwords."""
+    return row.locked_until is not None and row.locked_until > now
+
+
+def came_in(
+    session: Session,
+    row: Any,
+    address: str,
+    *,
+    now: datetime,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Record that the owner of an account is here, and forget wrong passwords."""
+    event = Event(Action.SIGN_IN, detail=detail or {})
+    audit.record(session, Actor(row.name, row.role, address), event, now=now)
+    session.connection().execute(
+        update(ACCOUNT)
+        .where(ACCOUNT.c.id == row.id)
+        .values(failures=0, locked_until=None, signed_in_at=now)
+    )
+
+
+def _failed(session: Session, row: Any, actor: Actor, event: Event, now: datetime) -> None:
+    audit.record(session, actor, event, now=now)
     if row is None:
         return
     counted = update(ACCOUNT).where(ACCOUNT.c.id == row.id)
@@ -66,13 +116,3 @@ def _failed(session: Session, row: Any, actor: Actor, now: datetime) -> None:
     if failures > _FREE_FAILURES:
         doubled = _FIRST_LOCK * 2 ** min(failures - _FREE_FAILURES - 1, 10)
         conn.execute(counted.values(locked_until=now + min(doubled, _LONGEST_LOCK)))
-
-
-def _succeeded(session: Session, row: Any, address: str, now: datetime) -> str:
-    audit.record(session, Actor(row.name, row.role, address), Event(Action.SIGN_IN), now=now)
-    session.connection().execute(
-        update(ACCOUNT)
-        .where(ACCOUNT.c.id == row.id)
-        .values(failures=0, locked_until=None, signed_in_at=now)
-    )
-    return sessions.begin(session, row.id, address, now=now)

@@ -46,12 +46,39 @@ class Database(Table):
         return re.sub(r"//([^:/@]*):.*@", r"//\1:***@", self.url)
 
 
+class Tls(Table):
+    """A port over TLS, and the certificates that are shown and believed there and in calls.
+
+    Paths of PEM files; a relative one starts at `data_dir`.
+    """
+
+    port: ListenPort = 0
+    certificate: Annotated[str, AfterValidator(values.path)] = ""
+    key: Annotated[str, AfterValidator(values.path)] = ""
+    key_password: Annotated[str, StringConstraints(max_length=1024)] = Field("", repr=False)
+    ca: Annotated[str, AfterValidator(values.path)] = ""
+    client: Literal["none", "optional", "required"] = "none"
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if self.port and not self.certificate:
+            raise ValueError("certificate: is missing: what speaks TLS on port has to show one")
+        if self.key and not self.certificate:
+            raise ValueError("certificate: is missing: key is the key of one")
+        if self.client != "none" and not self.ca:
+            raise ValueError(
+                f"ca: is missing: client = {self.client!r} verifies certificates against it"
+            )
+        return self
+
+
 class Dicom(Table):
     host: Host = "127.0.0.1"
     port: ListenPort = 11112
     ae_title: AeTitle = "MWL"
     processes: Processes = 1
     admit: Literal["auto", "any", "known"] = "auto"
+    user_identity: Literal["off", "optional", "required"] = "optional"
     max_associations: Count = Field(default=200, ge=1, le=10_000)
     associate_timeout_s: Time = Field(default=30, gt=0, le=3600)
     idle_timeout_s: Time = Field(default=600, gt=0, le=86_400)

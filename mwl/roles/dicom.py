@@ -4,15 +4,17 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from mwl import dataset, devices
+from mwl.accounts import Users
 from mwl.config import May, Settings
 from mwl.db import Database
 from mwl.listeners import Listeners
-from mwl.net.admission import Admission, Applicant
-from mwl.net.association import Service
 from mwl.net.limits import Limits
 from mwl.net.server import AssociationServer
+from mwl.net.service import Service
 from mwl.objects import open_store
+from mwl.roles.door import admission
 from mwl.roles.following import effects
+from mwl.roles.telling import publisher
 from mwl.scp.commitment import CommitmentService
 from mwl.scp.echo import EchoService
 from mwl.scp.guarded import Guarded
@@ -23,12 +25,6 @@ from mwl.scp.storage import StorageService
 from mwl.scp.worklist import WorklistService
 from mwl.sightings import Lookout
 from mwl.supervisor import DRAIN_S, Board, Child
-
-_ADMISSIONS = {
-    devices.Verdict.ADMITTED: Admission.ACCEPTED,
-    devices.Verdict.CALLED_UNKNOWN: Admission.CALLED_UNKNOWN,
-    devices.Verdict.CALLING_UNKNOWN: Admission.CALLING_UNKNOWN,
-}
 
 
 def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -> None:
@@ -42,24 +38,24 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
 
     lookout = Lookout(database)
 
-    def admit(who: Applicant) -> Admission:
-        return _ADMISSIONS[doorkeeper.admit(who.called, who.calling, who.address, who.oddities)]
-
     def guarded(service: Service, what: May) -> Service:
         return Guarded(service, lambda calling: doorkeeper.allows(calling, what))
 
     server = AssociationServer(
         listener,
         [EchoService(), *_services(settings, database, lookout, guarded)],
-        admit=admit,
+        admit=admission(doorkeeper, Users(database, given.user_identity)),
         limits=_limits(settings),
     )
+    telling = publisher(server, database, child.slot)
     doorkeeper.start()
     lookout.start()
+    telling.start()
     server.start()
     child.ready()
     child.wait()
     server.stop(DRAIN_S)
+    telling.stop()
     doorkeeper.stop()
     lookout.stop()
     database.close()
