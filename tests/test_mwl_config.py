@@ -96,6 +96,8 @@ def test_defaults_are_those_that_the_documents_name() -> None:
         ("MWL_DICOM__PORT", "104", "dicom.port"),
         ("MWL_DICOM__AE_TITLE", "RIS BRIDGE", "dicom.ae_title"),
         ("MWL_DICOM__PROCESSES", "4", "dicom.processes"),
+        ("MWL_DICOM__TLS__PORT", "2762", "dicom.tls.port"),
+        ("MWL_DICOM__TLS__KEY_PASSWORD", "x", "dicom.tls.key_password"),
         ("MWL_HL7__HOST", "::1", "hl7.host"),
         ("MWL_HL7__PORT", "6661", "hl7.port"),
         ("MWL_WEB__HOST", "localhost", "web.host"),
@@ -105,7 +107,8 @@ def test_defaults_are_those_that_the_documents_name() -> None:
     ],
 )
 def test_environment_overrides_a_key(variable: str, value: str, place: str) -> None:
-    settings = flat(load(None, {variable: value}).model_dump(mode="json"))
+    needed = {"MWL_DICOM__TLS__CERTIFICATE": "c.pem"} if "tls" in place else {}
+    settings = flat(load(None, {**needed, variable: value}).model_dump(mode="json"))
     assert str(settings[place]) == value
     assert flat(load(None, {}).model_dump(mode="json"))[place] != settings[place]
 
@@ -132,6 +135,14 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
         ("[dicom]\nprot = 1", "mwl.toml: dicom.prot: no such setting; did you mean port?"),
         ("[dicm]\nport = 1", "mwl.toml: dicm: no such setting; did you mean dicom?"),
         ("dicom = 3", "mwl.toml: dicom: must be a table, written [dicom]"),
+        ("[dicom]\ntls = 3", "mwl.toml: dicom.tls: must be a table, written [dicom.tls]"),
+        ("[dicom.tls]\nprot = 1", "mwl.toml: dicom.tls.prot: no such setting; did you mean port?"),
+        ("[dicom.tls]\nport = 1", "mwl.toml: dicom.tls: certificate: is missing: "),
+        ("[dicom.tls]\nkey = 'k'", "mwl.toml: dicom.tls: certificate: is missing: "),
+        ("[dicom.tls]\nclient = 'required'", "mwl.toml: dicom.tls: ca: is missing: "),
+        ("[dicom.tls]\nclient = 'all'", "mwl.toml: dicom.tls.client: "),
+        ("[dicom.tls]\nkey_password = 77", "mwl.toml: dicom.tls.key_password: should be a valid"),
+        ("[[device]]\nae_title = 'A'\ncertificate = 'sha256:7'", "mwl.toml: device[1].certificate"),
         ("[[dicom]]\nport = 1", "mwl.toml: dicom: must be a table, written [dicom]"),
         ("data_dir = ''", "mwl.toml: data_dir: must name a folder, not ''"),
         ("data_dir = ' '", "mwl.toml: data_dir: must name a folder, not ' '"),
@@ -271,3 +282,17 @@ def test_ae_titles_are_accepted_only_as_dicom_defines_them(text: str) -> None:
     stripped = text.strip(" ")
     right = 1 <= len(stripped) <= 16 and stripped.isascii() and stripped.isprintable()
     assert title == (stripped if right and "\\" not in stripped else "")
+
+
+def test_password_of_a_key_is_told_nobody(tmp_path: Path) -> None:
+    assert "hunter2" not in fault(
+        tmp_path, "[dicom.tls]\nkey_password = " + "'hunter2'" + "\nx = 1"
+    )
+    assert "4711" not in fault(tmp_path, "[dicom.tls]\nkey_password = 4711")
+    text = "[dicom.tls]\ncertificate = 'c'\nkey_password = 'hunter2'"
+    assert "hunter2" not in repr(load(written(tmp_path, text), {}))
+
+
+@pytest.mark.parametrize("variable", ["MWL_DICOM__TLS", "MWL_DICOM"])
+def test_variable_of_a_table_is_told_what_one_sets(tmp_path: Path, variable: str) -> None:
+    assert fault(tmp_path, **{variable: "x"}).startswith(f"{variable}: is a table; a variable sets")

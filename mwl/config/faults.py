@@ -11,6 +11,9 @@ from mwl.config.tables import Destination, DeviceTable, Settings, Table
 
 Place = tuple[str, ...]
 
+# A database URL may hold a password.
+_SECRET = frozenset({"url", "key_password", "access_key_id", "secret_access_key"})
+
 
 class Variable(NamedTuple):
     name: str
@@ -52,8 +55,7 @@ def _text(error: ErrorDetails, names: Place) -> str:
         return "is missing"
     if error["type"] in {"model_type", "tuple_type"}:
         return _structure(error)
-    # A database URL may hold a password.
-    return describe({**error, "input": None} if names == ("database", "url") else error)
+    return describe({**error, "input": None} if _SECRET & set(names) else error)
 
 
 def _structure(error: ErrorDetails) -> str:
@@ -65,7 +67,7 @@ def _structure(error: ErrorDetails) -> str:
         return f"must be a table, written [[{_dotted(tuple(sections))}]]"
     if error["type"] == "tuple_type":
         return f"must be a list of tables, each written [[{_dotted(error['loc'])}]]"
-    return f"must be a table, written [{last}]"
+    return f"must be a table, written [{_dotted(error['loc'])}]"
 
 
 def _siblings(place: Place) -> list[str]:
@@ -76,5 +78,9 @@ def _siblings(place: Place) -> list[str]:
         return list(DeviceTable.model_fields)
     if place[:2] == ("hl7", "destination"):
         return list(Destination.model_fields)
-    section = fields[place[0]].default
-    return list(type(section).model_fields) if isinstance(section, Table) else []
+    for name in place:
+        table = fields[name].default if name in fields else None
+        if not isinstance(table, Table):
+            return []
+        fields = type(table).model_fields
+    return list(fields)

@@ -30,10 +30,11 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     variables = _overrides(environ)
     for (*sections, key), variable in variables.items():
         table = document
-        for section in sections:
+        for depth, section in enumerate(sections, 1):
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"{file}: {section}: must be a table, written [{section}]")
+                name = ".".join(sections[:depth])
+                raise ConfigError(f"{file}: {name}: must be a table, written [{name}]")
         table[key] = variable.value
     try:
         return Settings.model_validate(document, context=file)
@@ -58,17 +59,20 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not TOML: {text}") from None
 
 
-def _known_places() -> dict[str, Place]:
+def _known_places(table: type[Table] = Settings, within: Place = ()) -> dict[str, Place]:
     """List what a variable can set, by its name: every key that is no list of tables."""
     places: dict[str, Place] = {}
-    for name, field in Settings.model_fields.items():
+    for name, field in table.model_fields.items():
+        place = (*within, name)
         if isinstance(field.default, Table):
-            for key, inner in type(field.default).model_fields.items():
-                if inner.default != ():
-                    places[f"MWL_{name}__{key}".upper()] = (name, key)
+            places |= _known_places(type(field.default), place)
         elif field.default != ():
-            places[f"MWL_{name}".upper()] = (name,)
+            places[_variable(place)] = place
     return places
+
+
+def _variable(place: Place) -> str:
+    return f"MWL_{'__'.join(place)}".upper()
 
 
 def _overrides(environ: Mapping[str, str]) -> dict[Place, Variable]:
@@ -78,7 +82,9 @@ def _overrides(environ: Mapping[str, str]) -> dict[Place, Variable]:
     else's (an orchestrator's for a service called mwl), unless they are one of ours misspelt.
     """
     known = _known_places()
-    tables = {f"MWL_{name}".upper() for name in Settings.model_fields} - known.keys()
+    tables = {_variable((name,)) for name in Settings.model_fields} - known.keys()
+    tables |= {_variable(place[:depth]) for place in known.values() for depth in (1, 2)}
+    tables -= known.keys()
     squeezed = {name.replace("_", ""): name for name in known}
     found: dict[Place, Variable] = {}
     for name, value in environ.items():

@@ -82,6 +82,7 @@ class Dicom(Table):
     max_associations: Count = Field(default=200, ge=1, le=10_000)
     associate_timeout_s: Time = Field(default=30, gt=0, le=3600)
     idle_timeout_s: Time = Field(default=600, gt=0, le=86_400)
+    tls: Tls = Tls()
 
 
 class Destination(Table):
@@ -188,7 +189,9 @@ class DeviceTable(Table):
     mpps: bool = True
     commit_report: Literal["new", "same"] = "new"
     tls: bool = False
-    certificate: Annotated[str, StringConstraints(max_length=256)] = ""
+    certificate: Annotated[
+        str, StringConstraints(max_length=256), AfterValidator(values.certificate)
+    ] = ""
 
 
 class Settings(Table):

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from mwl.tls import check_rule
+
 _POSTGRESQL = "postgresql+psycopg://"
 
 
@@ -76,6 +78,18 @@ def objects(value: str) -> str:
     if separator and (scheme not in {"s3", "gs", "az"} or not rest.strip("/")):
         raise ValueError("must name a folder, or a bucket as s3://NAME/PREFIX")
     return value
+
+
+def path(value: str) -> str:
+    """See that a path of a file can be one."""
+    if "\0" in value or len(value) > 4096:
+        raise ValueError("must be the path of a file")
+    return value
+
+
+def certificate(value: str) -> str:
+    """Bring what names a peer's certificate into one spelling."""
+    return check_rule(value)
 
 
 def _number(value: Any) -> Any:
