@@ -76,6 +76,7 @@ class Child:
     """What a role is given in its own process; SIGTERM is blocked there at first."""
 
     ready: Callable[[], None]  # to be called once it serves
+    slot: int = 0  # which of the supervisor's processes it is; who follows it is the same
 
     def wait(self) -> None:
         """Wait until the role is asked to end."""
@@ -288,7 +289,7 @@ class Supervisor:
             self._lifeline.hold()
             name_process(f"mwl-{name}")
             structlog.contextvars.bind_contextvars(role=name)
-            code = _run(work, Child(lambda: self._tell_ready(index)))
+            code = _run(work, Child(lambda: self._tell_ready(index), index or 0))
         finally:
             for stream in (sys.stdout, sys.stderr):
                 Forgiving(stream).flush()

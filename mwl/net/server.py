@@ -26,6 +26,7 @@ from mwl.net.threads import ParkedThreads
 
 log = structlog.get_logger(__name__)
 
+_LAST_WORDS_S = 1.0  # for peers to close after our A-ABORT, when we are about to end
 _ACCEPT_PAUSE_S = 0.1  # when the system has no descriptor left for a connection
 
 
@@ -48,6 +49,7 @@ class Live:
     received_bytes: int = 0
     sent_bytes: int = 0
     messages: int = 0
+    tls: bool = False
 
 
 def listen(
@@ -105,11 +107,17 @@ class AssociationServer:
         return tuple(_live(number, each) for each, number in connections)
 
     def abort(self, number: int) -> None:
-        """End the connection that `live` tells with this number, by A-ABORT where it can hear."""
+        """End the connection that `live` tells with this number, by A-ABORT where it can hear.
+
+        Asked again, it is cut off: busy in a service, or stuck on a peer that doesn't read.
+        """
         with self._changed:
             found = [each for each, its in self._connections.items() if its == number]
         for connection in found:
-            connection.stop()
+            if connection.stopped:
+                connection.transport.cut()
+            else:
+                connection.stop()
 
     def stop(self, drain_s: float) -> None:
         """Accept no more, give associations `drain_s` to end, abort the rest. Once is enough."""
@@ -123,7 +131,7 @@ class AssociationServer:
         if not self._drained(drain_s):
             for connection in self._snapshot():
                 connection.stop()
-            if not self._drained(self._limits.close_timeout_s):
+            if not self._drained(min(_LAST_WORDS_S, self._limits.close_timeout_s)):
                 # Busy in a service, or stuck on a peer that doesn't read.
                 for connection in self._snapshot():
                     connection.transport.cut()
