@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from mwl import archive
-from mwl.archive import query
-from mwl.archive.query import Level, Query, find, pages
+from mwl.archive.query import Level, Query, find, finding, pages
 from mwl.matching import Range, Single
 from tests.archive_rows import received, study_uid
 
@@ -45,19 +44,19 @@ def paged(database, **keys):
     ],
 )
 def test_studies_of_equal_dates_are_each_found_once(studies, monkeypatch, dates, found):
-    monkeypatch.setattr(query, "PAGE_ROWS", 3)
+    monkeypatch.setattr(finding, "PAGE_ROWS", 3)
     assert paged(studies, study_date=dates) == numbers(*found)
 
 
 def test_other_keys_narrow_dates_down(studies, monkeypatch):
-    monkeypatch.setattr(query, "PAGE_ROWS", 3)
+    monkeypatch.setattr(finding, "PAGE_ROWS", 3)
     dates = Range("20300102", "20300103")
     assert paged(studies, study_date=dates, accession_number=Single("ACC6")) == [6]
     assert paged(studies, study_date=dates, accession_number=Single("ACC2")) == []
 
 
 def test_without_a_date_studies_come_as_they_were_stored(studies, monkeypatch):
-    monkeypatch.setattr(query, "PAGE_ROWS", 3)
+    monkeypatch.setattr(finding, "PAGE_ROWS", 3)
     assert paged(studies) == list(range(1, len(DATES) + 1))
     assert paged(studies, modalities=Single("CT")) == list(range(1, len(DATES) + 1))
 
@@ -66,8 +65,9 @@ def test_below_a_study_its_date_changes_no_order(studies):
     keys = {"study_instance_uid": Single(study_uid(5)), "study_date": Range("20300102", "")}
     for level in (Level.SERIES, Level.IMAGE):
         with studies.read() as session:
-            assert len(find(session, Query(level, UID, keys))) == 1
-            assert find(session, Query(level, UID, {**keys, "study_date": Range("2031", "")})) == []
+            assert len(find(session, Query(level, UID, keys)).rows) == 1
+            none = find(session, Query(level, UID, {**keys, "study_date": Range("2031", "")}))
+            assert none.rows == []
 
 
 def planned(session, after=None, **keys):
@@ -77,20 +77,20 @@ def planned(session, after=None, **keys):
     asked = []
     driver.set_trace_callback(asked.append)
     try:
-        rows = find(session, Query(Level.STUDY, UID, keys), after=after, limit=3)
+        page = find(session, Query(Level.STUDY, UID, keys), after=after, limit=3)
     finally:
         driver.set_trace_callback(None)
     (statement,) = (each for each in asked if each.startswith("SELECT"))
     plan = conn.execute(text("EXPLAIN QUERY PLAN " + statement.replace(":", "\\:")))
-    return rows, "\n".join(row.detail for row in plan)
+    return page, "\n".join(row.detail for row in plan)
 
 
 def test_a_days_studies_are_read_from_the_index_of_dates(sqlite_database):
     for number in range(1, 6):
         archive.store(sqlite_database, received(number, series=number, study=number))
     with sqlite_database.read() as session:
-        rows, first = planned(session, study_date=Range("20300102", "20300102"))
-        _, second = planned(session, rows[-1], study_date=Range("20300102", "20300102"))
+        page, first = planned(session, study_date=Range("20300102", "20300102"))
+        _, second = planned(session, page.after, study_date=Range("20300102", "20300102"))
         _, patients = planned(session, patient_id=Single("P1"), study_date=Range("20300101", ""))
     for plan in (first, second):
         inner, _, _ = plan.partition("SCAN page")

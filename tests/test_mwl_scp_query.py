@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from mwl.archive import query
+from mwl.archive.query import finding
 from mwl.net import status
 from mwl.net.dimse import Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -312,7 +312,7 @@ def test_images_are_found_by_their_keys(small):
 
 
 def test_more_than_a_page_comes_in_the_order_it_was_stored(small, monkeypatch):
-    monkeypatch.setattr(query, "PAGE_ROWS", 10)
+    monkeypatch.setattr(finding, "PAGE_ROWS", 10)
     viewer = small(images=many(30))
     above = {"StudyInstanceUID": f"{ROOT}.9", "SeriesInstanceUID": f"{ROOT}.9.1"}
     found = viewer.find("IMAGE", **above, SOPInstanceUID="")

@@ -586,7 +586,7 @@ def test_too_many_answers_end_with_a700(scanner):
     assert len(answers) == 7
     assert failure(commands)[:2] == (
         status.REFUSED_OUT_OF_RESOURCES,
-        "more than 7 items match",
+        "more than 7 match",
     )
     assert len(scanner(max_answers=8).find(asking("PatientID"))) == 8
 

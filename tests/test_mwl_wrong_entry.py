@@ -89,19 +89,22 @@ def test_what_a_wrong_entry_lists_is_set_aside(site):
 def test_what_was_set_aside_is_not_found(site):
     site.image(1)
     found = [found_at(site, level) for level in Level]
-    assert found == [[("1", STUDY)], [("1", STUDY)], [("1", STUDY)]]
+    assert found == [[("1", "P1")], *[[("1", STUDY)]] * 3]
     site.image(2)
     assert found_at(site, Level.STUDY) == [("2", STUDY)]
     site.was_wrong(IMAGES[:1])
     assert [found_at(site, level) for level in Level] == found
     site.begin(uid=PROPER)
     site.was_wrong(IMAGES, uid=PROPER)
-    assert [found_at(site, level) for level in Level] == [[], [], []]
+    assert [found_at(site, level) for level in Level] == [[], [], [], []]
 
 
 def found_at(site, level):
+    told = ("study_instances", "study_instance_uid")
+    if level is Level.PATIENT:
+        told = ("patient_instances", "patient_id")
     with site.database.read() as session:
-        rows = find(session, Query(level, ("study_instances", "study_instance_uid")))
+        rows = find(session, Query(level, told)).rows
         return [tuple(row[:2]) for row in rows]
 
 

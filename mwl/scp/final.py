@@ -1,15 +1,23 @@
-"""The last response to a C-FIND, C-GET or C-MOVE, and what a failure says of itself."""
+"""How DIMSE-C operations end: a status, and what a failure says of itself."""
 
 from dataclasses import dataclass, field
 from struct import Struct
 
-from mwl.errors import Rejected
+from mwl.errors import MwlError, Rejected
 from mwl.net import status
 from mwl.net.dimse import Element
 from mwl.scp.attributes import tag_of
 
 _MAX_COMMENT = 64  # PS3.7 E.1: (0000,0902) is an LO
 _AT = Struct("<HH")
+
+
+class Mismatch(MwlError):
+    """An identifier that the SOP class doesn't know; `tag` is the attribute to blame, if any."""
+
+    def __init__(self, text: str, tag: int | None = None) -> None:
+        super().__init__(text)
+        self.tag = tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,13 @@ class Final:
 
 
 # Whatever it is, a person finds it in the log; a peer is not told.
-DEFECT = Final(status.UNABLE_TO_PROCESS, "failed here; the operator's log tells more")
+DEFECT_COMMENT = "failed here; the operator's log tells more"
+DEFECT = Final(status.UNABLE_TO_PROCESS, DEFECT_COMMENT)
+
+
+def mismatched(error: Mismatch) -> Final:
+    """Say that an identifier doesn't belong to the SOP class."""
+    return Final(status.IDENTIFIER_DOES_NOT_MATCH, str(error), error.tag)
 
 
 def unreadable(error: Rejected) -> Final:

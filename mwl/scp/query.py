@@ -1,46 +1,51 @@
-"""Study Root Query as SCP (PS3.4 annex C.4.1): a C-FIND identifier becomes rows and answers.
+"""Query as SCP (PS3.4 annex C.4.1): Patient Root, Study Root, and the retired Patient/Study Only.
 
-Whatever goes wrong has its status (table C.4-1), and none of them reads as an empty list:
-
-- A700 where the database is in trouble, and after `max_answers` answers;
-- A900, with the attribute, where the identifier names no level, or not what lies above it;
-- C001, with the attribute, where a key can't be read; without one where the identifier
-  can't, or a defect of ours comes to light.
-
-FF01 instead of FF00 says that a key, to be returned or matched, is not supported; such a
-key excludes nothing.
+finding.py says how a C-FIND ends; levels.py what an identifier asks for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timezone
+from functools import partial
 from zoneinfo import ZoneInfo
 
-import structlog
-
 from mwl import dataset
-from mwl.archive.query import Query, pages
+from mwl.archive.query import Level, Query, pages
+from mwl.dataset import DataSet, Element
 from mwl.db import Database
-from mwl.errors import Outage, ProtocolError, Rejected
-from mwl.net import status
 from mwl.net.association import Association
 from mwl.net.dimse import CommandField, Message
-from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from mwl.scp import levels
-from mwl.scp.answers import Asker, Plan
-from mwl.scp.attributes import vr_of
-from mwl.scp.final import DEFECT, Final, unreadable
+from mwl.net.options import Options
+from mwl.scp import levels, zones
+from mwl.scp.answers import Asker, Compiled, Plan
+from mwl.scp.attributes import TIMEZONE_OFFSET, Attribute, Model, vr_of
+from mwl.scp.finding import OPERATIONS, TRANSFER_SYNTAXES, Question, Search
+from mwl.scp.hierarchy import MODELS, SERIES_START, STUDY_START
+from mwl.scp.levels import (
+    INSTANCE_AVAILABILITY,
+    QUERY_RETRIEVE_LEVEL,
+    RETRIEVE_AE_TITLE,
+    Identifier,
+    Root,
+)
 
-log = structlog.get_logger(__name__)
-
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+PATIENT_STUDY_ONLY_FIND = "1.2.840.10008.5.1.4.1.2.3.1"
+_ROOTS: Mapping[str, Root] = {
+    STUDY_ROOT_FIND: Root.STUDY,
+    PATIENT_ROOT_FIND: Root.PATIENT,
+    PATIENT_STUDY_ONLY_FIND: Root.PATIENT_STUDY_ONLY,
+}
 MAX_ANSWERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class QueryService:
-    """Study Root Query/Retrieve Information Model – FIND.
+    """Query/Retrieve Information Models – FIND.
 
-    After `max_answers` a query ends with A700: nobody meant a list that long.
+    `zone` is the site's. After `max_answers` a query ends with A700: nobody meant a list that
+    long.
     """
 
     database: Database
@@ -49,83 +54,102 @@ class QueryService:
 
     @property
     def abstract_syntaxes(self) -> tuple[str, ...]:
-        return (STUDY_ROOT_FIND,)
+        return tuple(_ROOTS)
 
     @property
     def transfer_syntaxes(self) -> tuple[str, ...]:
-        # No deflated one: 29 KB of it inflate to 30 MB.
-        return (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+        return TRANSFER_SYNTAXES
 
     @property
     def operations(self) -> frozenset[CommandField]:
-        return frozenset({CommandField.C_FIND})
+        return OPERATIONS
+
+    @property
+    def options(self) -> Options:
+        return Options(
+            relational=True,
+            combined_date_time=True,
+            timezone=True,
+            empty_values=True,
+            multiple_values=True,
+        )
 
     def handle(self, association: Association, message: Message) -> None:
         """Answer one C-FIND-RQ."""
-        search = _Search(self, association, message)
-        final = search.run()
-        log.info(
-            "query.find",
-            calling=association.calling_title,
-            level=search.level,
-            answers=search.answers,
-            status=f"{final.status:04X}",
-            comment=final.comment,
-        )
-        association.send_response(message, final.status, elements=final.elements())
+        _Search(self, association, message).perform()
 
 
-class _Search:
-    """One C-FIND, from its identifier to its last pending response."""
+class _Search(Search):
+    name = "query"
 
-    def __init__(self, service: QueryService, association: Association, message: Message):
-        self._service, self._association, self._message = service, association, message
-        self._is_full = False
-        self.level = ""
-        self.answers = 0
+    def __init__(self, service: QueryService, association: Association, message: Message) -> None:
+        super().__init__(association, message, service.max_answers)
+        self._service = service
+        self._root = _ROOTS[message.context.abstract_syntax]
+        self._level = ""
 
-    def run(self) -> Final:
-        try:
-            return self._answered()
-        except levels.Mismatch as error:
-            return Final(status.IDENTIFIER_DOES_NOT_MATCH, str(error), error.tag)
-        except Rejected as error:
-            return unreadable(error)
-        except Outage as error:
-            log.warning("query.outage", error=str(error))
-            return Final(status.REFUSED_OUT_OF_RESOURCES, "the archive is not available now")
-        except (ProtocolError, OSError):
-            raise  # the peer's end of it, or the network's
-        except Exception:
-            log.exception("query.defect")
-            return DEFECT
+    def told(self) -> dict[str, str]:
+        return {"root": self._root.name, "level": self._level}
 
-    def _answered(self) -> Final:
-        association, context = self._association, self._message.context
-        explicit = context.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
-        keys = dataset.read(self._message.data_set or b"", explicit=explicit, vr_of=vr_of)
-        asked = levels.identify(keys)
-        self.level = str(asked.level)
+    def question(self, keys: DataSet) -> Question:
+        service, association = self._service, self.association
+        asked = levels.identify(keys, self._root, service.zone, self.message.context.options)
+        self._level = str(asked.level)
         asker = Asker(
-            association.calling_title, explicit, dataset.character_sets(keys), self._service.zone
+            association.calling_title, self.explicit, dataset.character_sets(keys), service.zone
         )
-        plan = Plan(keys, asker, levels.compiled(asked.level, association.called_title))
-        pending = status.PENDING
-        if plan.unsupported or asked.unsupported:
-            pending = status.PENDING_UNSUPPORTED_KEYS
-        stream = self._stream(plan, Query(asked.level, plan.columns, asked.keys))
-        if not association.send_responses(self._message, stream, pending):
-            return Final(status.CANCEL)
-        if self._is_full:
-            return Final(status.REFUSED_OUT_OF_RESOURCES, f"more than {self.answers} match")
-        return Final(status.SUCCESS)
+        plan = Plan(keys, asker, partial(_Answer, asked=asked, ae_title=association.called_title))
+        rows = pages(service.database, Query(asked.level, plan.columns, asked.keys))
+        return Question(plan, rows, is_whole=not (plan.unsupported or asked.unsupported))
 
-    def _stream(self, plan: Plan, query: Query) -> Iterator[bytes]:
-        service = self._service
-        for rows in pages(service.database, query):
-            for row in rows:
-                if self.answers >= service.max_answers:
-                    self._is_full = True
-                    return
-                self.answers += 1
-                yield plan.encode(row)
+
+class _Answer(Compiled):
+    """A plan for the rows of `mwl.archive.query`."""
+
+    def __init__(
+        self, keys: DataSet, asker: Asker, term: str, *, asked: Identifier, ae_title: str
+    ) -> None:
+        self._model: Model = MODELS[asked.level]
+        # The same in each answer; `ae_title` is where they are retrieved.
+        self._fixed = {
+            QUERY_RETRIEVE_LEVEL: str(asked.level),
+            RETRIEVE_AE_TITLE: ae_title,
+            INSTANCE_AVAILABILITY: "ONLINE",
+        }
+        if asked.offset is not None:
+            self._fixed[TIMEZONE_OFFSET] = zones.written(asked.offset)
+            self._model = {**self._model, **_shifted(self._model, asked.offset, asker.zone)}
+        elif asked.level is not Level.PATIENT:
+            site = Attribute("SH", STUDY_START, text=partial(zones.offset_at, site=asker.zone))
+            self._model = {**self._model, TIMEZONE_OFFSET: site}
+        added = {tag: Element(tag, vr_of(tag)) for tag in self._fixed}
+        super().__init__({**keys, **added}, asker, term)
+
+    def _key(self, tag: int, key: Element) -> None:
+        attribute = self._model.get(tag)
+        if tag in self._fixed:
+            value = self._fixed[tag].encode("latin-1")
+            self._constant += self._writer.element(tag, vr_of(tag), value)
+        elif attribute is not None:
+            self.is_known = True
+            self._attribute(tag, key, attribute)
+        else:
+            self._unknown(tag, key)
+
+
+# (0008,0020), (0008,0030); (0008,0021), (0008,0031).
+_STARTS = {0x00080020: STUDY_START, 0x00080021: SERIES_START}
+_STARTS |= {tag + 0x10: start for tag, start in _STARTS.items()}
+
+
+def _shifted(model: Model, offset: timezone, zone: ZoneInfo) -> Model:
+    """Tell dates and times as the clock of who asks shows them."""
+
+    def shown(start: str, part: int) -> str:
+        return zones.there(start, offset, zone)[part]
+
+    return {
+        tag: Attribute(model[tag].vr, start, text=partial(shown, part=int(model[tag].vr == "TM")))
+        for tag, start in _STARTS.items()
+        if tag in model
+    }

@@ -31,7 +31,7 @@ from mwl.objects import ObjectStore
 from mwl.scp import levels
 from mwl.scp.attributes import vr_of
 from mwl.scp.elements import Writer
-from mwl.scp.final import DEFECT, Final, unreadable
+from mwl.scp.final import DEFECT, Final, Mismatch, unreadable
 from mwl.scp.outgoing import Sender
 
 log = structlog.get_logger(__name__)
@@ -156,7 +156,7 @@ class _Retrieval:
     def run(self) -> Final:
         try:
             return self._performed()
-        except levels.Mismatch as error:
+        except Mismatch as error:
             return Final(status.IDENTIFIER_DOES_NOT_MATCH, str(error), error.tag)
         except Rejected as error:
             return unreadable(error)

@@ -30,13 +30,13 @@ from mwl.net.association import Association
 from mwl.net.dimse import Command, CommandField, Context, Message
 from mwl.net.status import DATA_SET_DOES_NOT_MATCH
 from mwl.objects import ObjectStore
+from mwl.scp.final import Final
 from mwl.scp.storage.answer import (
     BAD_INSTANCE_UID,
     DEFECT,
     INDEX_OUT,
     NO_DATA_SET,
     STORED,
-    Answer,
     Refused,
     answer_to,
     mismatch,
@@ -108,7 +108,7 @@ class StorageService:
             )
         association.send_response(message, answer.status, elements=answer.elements())
 
-    def _answer(self, sink: object) -> Answer:
+    def _answer(self, sink: object) -> Final:
         if not isinstance(sink, Incoming):
             return NO_DATA_SET
         try:
@@ -146,13 +146,13 @@ class StorageService:
             received_at=self.clock(),
         )
 
-    def _indexed(self, received: Received) -> Answer:
+    def _indexed(self, received: Received) -> Final:
         """Commit the index row of an object that is durable."""
         try:
             stored = archive.store(self.database, received)
         except Rejected as error:
             self._forget(received.key)
-            return Answer(DATA_SET_DOES_NOT_MATCH, str(error.faults[0]))
+            return Final(DATA_SET_DOES_NOT_MATCH, str(error.faults[0]))
         except Outage as error:
             # The row may be there all the same: nobody may remove the object.
             log.warning("storage.index_outage", error=str(error), key=received.key)

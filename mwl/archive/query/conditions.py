@@ -1,0 +1,128 @@
+"""The keys of a query as SQL: of the row itself, of what lies above, and of what lies below."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, exists, func
+
+from mwl.archive.query.columns import REQUEST, level_of, matched
+from mwl.archive.query.model import Level
+from mwl.archive.query.tables import (
+    BELOW,
+    MAIN,
+    SERIES_OF_SERVED,
+    SERVED_INSTANCES,
+    Tables,
+    series_shows,
+)
+from mwl.db.matching import Parameters, Shape, condition, parameters, shape
+from mwl.matching import Matcher
+
+# What decides a statement of the keys: their names and shapes. Hashable.
+Shapes = tuple[tuple[str, Shape], ...]
+_Conditions = list[ColumnElement[bool]]
+
+
+def shapes_of(keys: Mapping[str, Matcher]) -> Shapes:
+    """Tell what of the keys decides the statement."""
+    return tuple((name, shape(key)) for name, key in keys.items())
+
+
+def parameters_of(keys: Mapping[str, Matcher], dialect: str) -> Parameters:
+    """Give the values for what `conditions` names."""
+    values: Parameters = {}
+    for name, key in keys.items():
+        values |= parameters(name, key, dialect)
+    return values
+
+
+def conditions(level: Level, shapes: Shapes, dialect: str, of: Tables = MAIN) -> _Conditions:
+    """Build what the rows of a level must meet.
+
+    Keys of levels below are met by one and the same series or instance, which is served.
+    """
+    own: list[tuple[str, Shape]] = []
+    below: list[tuple[str, Shape]] = []
+    for name, shape_ in shapes:
+        # A patient's rows are its studies.
+        is_below = max(level, Level.STUDY, key=_depth).is_above(level_of(name))
+        (below if is_below else own).append((name, shape_))
+    met = _met(own, of, dialect)
+    if below:
+        met.append(_below(level, below, of, dialect))
+    return met
+
+
+def _depth(level: Level) -> int:
+    return list(Level).index(level)
+
+
+def _met(shapes: Iterable[tuple[str, Shape]], of: Tables, dialect: str) -> _Conditions:
+    met: _Conditions = []
+    requests = []
+    for name, shape_ in shapes:
+        if name.startswith(REQUEST):
+            requests.append((name, shape_))
+        elif name in _IN_STUDY:
+            met.append(_in_study(name, shape_, of, dialect))
+        else:
+            met.append(condition(matched(name, of, dialect), name, shape_, dialect))
+    if requests:
+        met.append(_requested(requests, of, dialect))
+    return met
+
+
+_IN_STUDY = {
+    "modalities": BELOW.series.c.modality,
+    "sop_classes": BELOW.instance.c.sop_class_uid,
+}
+
+
+def _in_study(name: str, shape_: Shape, of: Tables, dialect: str) -> ColumnElement[bool]:
+    """Say that a study has it: any series or instance of it has."""
+    is_matched = condition(_IN_STUDY[name], name, shape_, dialect)
+    is_its = BELOW.series.c.study == of.study.c.id
+    if name == "modalities":
+        found = exists().select_from(BELOW.series)
+        return found.where(is_its, is_matched, series_shows(BELOW.series))
+    return exists().select_from(SERIES_OF_SERVED).where(is_its, is_matched)
+
+
+def _below(
+    level: Level, shapes: list[tuple[str, Shape]], of: Tables, dialect: str
+) -> ColumnElement[bool]:
+    """Say that something below a row meets all of these."""
+    inner = Tables(of.study, BELOW.series, BELOW.instance)
+    is_of_images = any(level_of(name) is Level.IMAGE for name, _ in shapes)
+    rows: FromClause
+    if level is Level.SERIES:
+        rows, met = SERVED_INSTANCES, [BELOW.instance.c.series == of.series.c.id]
+    elif is_of_images:
+        rows, met = SERIES_OF_SERVED, [BELOW.series.c.study == of.study.c.id]
+    else:
+        rows, met = BELOW.series, [BELOW.series.c.study == of.study.c.id]
+        met.append(series_shows(BELOW.series))
+    return exists().select_from(rows).where(*met, *_met(shapes, inner, dialect))
+
+
+def _requested(shapes: list[tuple[str, Shape]], of: Tables, dialect: str) -> ColumnElement[bool]:
+    """Say that one item of (0040,0275) meets all of these (PS3.4 C.2.2.2.6)."""
+    items: Any
+    if dialect == "sqlite":
+        items = func.json_each(of.series.c.request).table_valued("value", name="item")
+        value = items.c.value
+    else:
+        value = func.jsonb_array_elements(of.series.c.request).column_valued("item")
+        items = value.element if hasattr(value, "element") else value
+    met = [
+        condition(_told(value, name.removeprefix(REQUEST), dialect), name, shape_, dialect)
+        for name, shape_ in shapes
+    ]
+    found = exists().where(*met)
+    return found.select_from(items) if dialect == "sqlite" else found
+
+
+def _told(item: Any, keyword: str, dialect: str) -> ColumnElement[str]:
+    if dialect == "sqlite":
+        return func.coalesce(func.json_extract(item, f"$.{keyword}"), "")
+    return func.coalesce(func.jsonb_extract_path_text(item, keyword), "")

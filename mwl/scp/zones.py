@@ -1,0 +1,90 @@
+"""Dates and times of a query in the zone of who asks (timezone query adjustment).
+
+Dates and times are kept as the wall clock of the site showed them. Where a time zone was
+agreed on (PS3.4 C.5.1.1) and the identifier names one (0008,0201), its ranges of dates, and
+of dates and times together, are ranges of instants; answers are in that zone, and name it.
+A birth date never shifts, nor does a time of unknown date.
+"""
+
+import re
+from datetime import datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+from mwl import matching
+from mwl.dataset import Element
+from mwl.errors import Fault, Reason, Rejected
+from mwl.matching import UNIVERSAL, Matcher, Range
+
+_OFFSET = re.compile(rb"([+-])(\d\d)([0-5]\d)")
+_WALL = "%Y%m%d%H%M%S"
+_WHERE = "TimezoneOffsetFromUTC"
+
+
+def offset_of(key: Element | None) -> timezone | None:
+    """Read (0008,0201), &ZZXX; None: it names none. Rejected: MALFORMED."""
+    if key is None or not key.value:
+        return None
+    read = _OFFSET.fullmatch(key.value.strip())
+    offset = timedelta(hours=int(read[2]), minutes=int(read[3])) if read else timedelta(days=1)
+    if read is None or offset > timedelta(hours=14):
+        raise Rejected(Fault(Reason.MALFORMED, _WHERE, "no offset from UTC"))
+    return timezone(-offset if read[1] == b"-" else offset)
+
+
+def written(offset: timezone) -> str:
+    """Write an offset as (0008,0201) has it."""
+    return datetime.min.replace(tzinfo=offset).strftime("%z")[:5]
+
+
+def shift_keys(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> None:
+    """Turn the asker's dates and instants of studies and series into those of the site.
+
+    Rejected: a day that no calendar has.
+    """
+    for of in ("study", "series"):
+        date = keys.pop(f"{of}_date", UNIVERSAL)
+        if not isinstance(date, Range):
+            continue
+        start = keys.get(f"{of}_start")
+        if not isinstance(start, Range):
+            start = matching.start(date, UNIVERSAL).instant
+        assert isinstance(start, Range)
+        low, high = (_wall(each, asked, site) for each in (start.low, start.high))
+        keys[f"{of}_start"] = Range(low, high)
+        keys[f"{of}_date"] = Range(low[:8], high[:8])  # it has an index
+
+
+def _wall(instant: str, asked: tzinfo, site: tzinfo) -> str:
+    if not instant:
+        return ""
+    try:
+        there = datetime.strptime(instant, _WALL).replace(tzinfo=asked)
+        return there.astimezone(site).strftime(_WALL)
+    except (ValueError, OverflowError):
+        raise Rejected(Fault(Reason.MALFORMED, "", "a day that there is not")) from None
+
+
+def there(start: str, asked: tzinfo, site: tzinfo) -> tuple[str, str]:
+    """Tell a date and a time of the site, separated by a space, as the asker's clock has them.
+
+    What is unknown or odd stays as it is; so do parts of a second, and what is left out.
+    """
+    date, _, time = start.partition(" ")
+    try:
+        here = datetime.strptime(date + (time[:6] + "000000")[:6], _WALL).replace(tzinfo=site)
+        if not time:
+            return date, time
+        wall = here.astimezone(asked).strftime(_WALL)
+    except (ValueError, OverflowError):
+        return date, time
+    return wall[:8], wall[8 : 8 + len(time[:6])] + time[6:]
+
+
+def offset_at(start: str, site: tzinfo) -> str:
+    """Tell the site's offset from UTC at a date and a time; "" if the date is unknown."""
+    date, _, time = start.partition(" ")
+    try:
+        here = datetime.strptime(date + (time[:6] + "000000")[:6], _WALL).replace(tzinfo=site)
+    except ValueError:
+        return ""
+    return here.strftime("%z")[:5]
