@@ -520,7 +520,7 @@ def test_many_at_once_have_their_turn() -> None:
             people.map(lambda n: pictures.frame(source, window=Window(n, 400)).png, range(96))
         )
     assert all(shown)
-    assert len(pictures._idle) <= 2
+    assert len(pictures._pool._idle) <= 2
     pictures.close()
 
 
@@ -597,7 +597,7 @@ def test_a_child_sees_no_passwords_and_writes_no_files(monkeypatch: pytest.Monke
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     pictures = Pictures(Memory())  # type: ignore[arg-type]
     picture(pictures, gradient())
-    (child,) = pictures._idle
+    (child,) = pictures._pool._idle
     environment = Path(f"/proc/{child.pid}/environ").read_bytes()
     limits = Path(f"/proc/{child.pid}/limits").read_text("ascii")
     assert b"hush" not in environment

@@ -1,13 +1,14 @@
 """What a stored object shows: a frame as a picture, its header, a report's text, a document.
 
-Start reading at pictures.py, what others ask. Objects come from outside, and decoders are
-written in C: whatever is read of them is read in a child process (child.py) with bounds of
-time and memory. That process gets at nothing: the bytes that it wants it asks its parent for
-(source.py), piece by piece, so that one frame of 2 GiB is read alone; process.py is the
-parent's side of it, wire.py what both say.
+Start reading at pictures.py, what others ask; decoder.py gives all frames as native pixels.
+Objects come from outside, and decoders are written in C: whatever is read of them is read in
+a child process (child.py) with bounds of time and memory. That process gets at nothing: the
+bytes that it wants it asks its parent for (source.py), piece by piece, so that one frame of
+2 GiB is read alone; process.py is the parent's side of it, pool.py has the children that
+there are, wire.py is what both say.
 
 In the child: frame.py decodes with the codecs of codecs.py and grey.py makes values grey;
-elements.py lists a header, content.py the text of a report.
+native.py decodes frame after frame; elements.py lists a header, content.py the text of a report.
 
 The rules that this package bears:
 
@@ -18,8 +19,19 @@ The rules that this package bears:
    it is busy with ends by the kernel's alarm.
 """
 
+from mwl.pictures.decoder import Decoder, Native
 from mwl.pictures.pictures import Busy, Frame, Pictures, Source, Unshowable
 from mwl.pictures.process import Limits
 from mwl.pictures.window import Window
 
-__all__ = ["Busy", "Frame", "Limits", "Pictures", "Source", "Unshowable", "Window"]
+__all__ = [
+    "Busy",
+    "Decoder",
+    "Frame",
+    "Limits",
+    "Native",
+    "Pictures",
+    "Source",
+    "Unshowable",
+    "Window",
+]

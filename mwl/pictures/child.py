@@ -46,11 +46,12 @@ def main() -> None:
 
 def _tasks() -> dict[str, Task]:
     """Load all that is ever needed, before memory is bounded."""
-    from mwl.pictures import content, elements, frame
+    from mwl.pictures import content, elements, frame, native
 
     frame.load()
     return {
         "frame": frame.picture,
+        "native": native.native,
         "header": elements.header,
         "report": content.report,
         "document": content.document,

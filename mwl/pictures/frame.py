@@ -99,7 +99,7 @@ def _decoded(file: BinaryIO, object_key: str, index: int) -> _Decoded:
     if header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         file.seek(0)
         header = dcmread(file, force=True)
-    _check(header, index)
+    check(header, index)
     pixels = _pixels(file, header, index)
     if pixels.shape[:2] != (header.Rows, header.Columns):
         raise ValueError("the pixels are not as many as the header says")
@@ -114,7 +114,7 @@ def _pixels(file: BinaryIO, header: Dataset, index: int) -> Any:
     options = as_pixel_options(header)
     if syntax == DeflatedExplicitVRLittleEndian:
         return get_decoder(syntax).as_array(header, index=index, **options)[0]
-    options |= _enter(file, header)
+    options |= enter(file, header)
     own = codecs.OWN.get(syntax)
     if own is None:
         plugin = codecs.PLUGINS[syntax]
@@ -127,7 +127,7 @@ def _pixels(file: BinaryIO, header: Dataset, index: int) -> Any:
     return get_decoder(ExplicitVRLittleEndian).as_array(plain, index=0, **options)[0]
 
 
-def _enter(file: BinaryIO, header: Dataset) -> dict[str, str]:
+def enter(file: BinaryIO, header: Dataset) -> dict[str, str]:
     """Go to where the pixels' value begins; tell of which element and VR it is."""
     is_big_endian = header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
     group, number = unpack(">HH" if is_big_endian else "<HH", file.read(4))
@@ -142,7 +142,7 @@ def _enter(file: BinaryIO, header: Dataset) -> dict[str, str]:
     return {"pixel_keyword": keyword, "pixel_vr": vr.decode()}
 
 
-def _check(header: Dataset, index: int) -> None:
+def check(header: Dataset, index: int) -> None:
     """Raise ValueError for what can't, or shan't, be decoded."""
     if "Rows" not in header or "Columns" not in header:
         raise ValueError("it is no image")

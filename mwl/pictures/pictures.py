@@ -4,13 +4,12 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mwl.errors import MwlError
-from mwl.pictures.process import Child, Limits, Lost
+from mwl.pictures.pool import Busy, Pool
+from mwl.pictures.process import Limits, Lost
 from mwl.pictures.window import Window
 from mwl.pictures.wire import Kind, unpacked
 
@@ -32,10 +31,6 @@ Line = tuple[Any, ...]
 
 class Unshowable(MwlError):
     """It can't be shown; the text says why, to a person, without their data."""
-
-
-class Busy(MwlError):
-    """Too many ask at once: ask again in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +55,10 @@ class Pictures:
 
     def __init__(self, objects: "ObjectStore", limits: Limits | None = None, **child: Any) -> None:
         """Prepare to read from `objects`."""
-        self._objects, self._limits, self._child = objects, limits or Limits(), child
+        self._objects = objects
+        self._pool = Pool(_CHILDREN, limits, **child)
         self._asking = threading.BoundedSemaphore(_MOST_ASKING)
-        self._working = threading.BoundedSemaphore(_CHILDREN)
         self._lock = threading.Lock()
-        self._idle: list[Child] = []
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._kept_bytes = 0
 
@@ -99,10 +93,7 @@ class Pictures:
 
     def close(self) -> None:
         """End the children that are idle."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for child in idle:
-            child.end()
+        self._pool.close()
 
     def _ask(self, source: Source, task: str, wanted: dict[str, Any]) -> Answer:
         request = json.dumps(
@@ -121,51 +112,18 @@ class Pictures:
         def read(start: int, length: int) -> bytes:
             return b"".join(self._objects.read(source.key, start, length))
 
-        with self._turn():
-            child: Child | None = None
-            try:
-                child = self._take()
-                kind, payload = child.ask(request, read)
-                told = _Kept.refusing(payload.decode("utf-8", "replace"))
-                if kind is Kind.ANSWER:
-                    told = _Kept(*unpacked(payload))
-                if kind is not Kind.LAST:
-                    self._give_back(child)
-                    child = None
-            except (Lost, ValueError) as error:
-                told = _Kept.refusing(str(error))
-            finally:
-                if child is not None:
-                    child.end()
-        return told
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
         if not self._asking.acquire(timeout=_PATIENCE_S):
             raise Busy("too many pictures are asked for at once")
         try:
-            if not self._working.acquire(timeout=_WAIT_S):
-                raise Busy("other pictures take long")
-            try:
-                yield
-            finally:
-                self._working.release()
+            with self._pool.lend(_WAIT_S) as child:
+                kind, payload = child.ask(request, read)
+                if kind is Kind.ANSWER:
+                    return _Kept(*unpacked(payload))
+                return _Kept.refusing(payload.decode("utf-8", "replace"))
+        except (Lost, ValueError) as error:
+            return _Kept.refusing(str(error))
         finally:
             self._asking.release()
-
-    def _take(self) -> Child:
-        while True:
-            with self._lock:
-                child = self._idle.pop() if self._idle else None
-            if child is None:
-                return Child(self._limits, **self._child)
-            if child.is_alive():
-                return child
-            child.end()
-
-    def _give_back(self, child: Child) -> None:
-        with self._lock:
-            self._idle.append(child)
 
     def _find(self, key: tuple[str, str]) -> "_Kept | None":
         with self._lock:
