@@ -19,8 +19,9 @@ merged are one patient's (`mwl.archive.patients`).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final, NamedTuple, Self
 
-from mwl.patients import is_someone_else
+from mwl.patients import is_someone_else, name_key
 
 
 class ObjectState(StrEnum):
@@ -66,6 +67,26 @@ class Person:
     birth_date: str = ""
 
 
+SEPARATOR: Final = "\x1f"  # no text of DICOM's or HL7's may hold it
+
+
+class Identity(NamedTuple):
+    """Whom images show and what they were ordered as, as that is known now; empty: nobody knows."""
+
+    patient_name: str
+    patient_id: str
+    issuer: str
+    birth_date: str
+    sex: str
+    accession_number: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Read the values, in their order, each but the last with a separator behind it."""
+        values = text.split(SEPARATOR)
+        return cls._make(values[: len(cls._fields)])
+
+
 def is_other_patient(known: Person, new: Person) -> bool:
     """Tell whether these can't be the same patient.
 
@@ -80,6 +101,19 @@ def is_other_patient(known: Person, new: Person) -> bool:
         if is_other_issuer(known.issuer, new.issuer):
             return True
     return is_someone_else(known.name, known.birth_date, new.name, new.birth_date)
+
+
+def contradict(one: Person, other: Person) -> bool:
+    """Tell whether two images of a patient say something different of whom they show.
+
+    They may be the same patient all the same. What is missing contradicts nothing.
+    """
+    names = name_key(one.name), name_key(other.name)
+    ids = one.patient_id.strip(), other.patient_id.strip()
+    pairs = (names, ids, (one.birth_date, other.birth_date))
+    if any(all(pair) and pair[0] != pair[1] for pair in pairs):
+        return True
+    return is_other_issuer(one.issuer, other.issuer)
 
 
 def is_other_issuer(known: str, new: str) -> bool:

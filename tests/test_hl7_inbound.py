@@ -290,7 +290,7 @@ def test_applying_each_message_twice_equals_once(sqlite_database, sent):
         ({"OBR_20": "x" * 17}, "AE", [("OBR-20", "104")]),
         ({"OBR_20": "x" * 17, "PID_7": "x"}, "AE", [("PID-7", "102"), ("OBR-20", "104")]),
         ({"MSH_9": "ORU^R01"}, "AR", [("MSH-9", "200")]),
-        ({"MSH_9": "ADT^A47"}, "AR", [("MSH-9", "201")]),
+        ({"MSH_9": "ADT^A18"}, "AR", [("MSH-9", "201")]),
         ({"MSH_11": "D"}, "AR", [("MSH-11", "202")]),
         ({"MSH_10": None}, "AE", [("MSH-10", "101")]),
     ],

@@ -8,7 +8,7 @@ from mwl.archive import linking
 from mwl.archive.known import known_of
 from mwl.db.tables import ImagingOrder, Patient, Study
 from mwl.errors import Rejected
-from mwl.studies import MatchedBy
+from mwl.studies import MatchedBy, Person
 from tests.archive_rows import NOW, received, study_uid
 from tests.worklist_rows import insert_items, item
 
@@ -184,9 +184,12 @@ def test_a_run_is_bounded_and_all_have_their_turn(sqlite_database, monkeypatch):
     for number in range(1, 9):
         archive.store(sqlite_database, received(number, study=number, series=number))
     asked = []
-    monkeypatch.setattr(
-        linking, "find_order", lambda _, evidence: asked.append(evidence.study_instance_uid)
-    )
+
+    def find(_, evidence):
+        asked.append(evidence.study_instance_uid)
+        return linking.Found()
+
+    monkeypatch.setattr(linking, "find", find)
     for _ in range(3):
         archive.link_unmatched(sqlite_database, NOW)
     assert len(asked) == 4 + 4 + 2
@@ -208,10 +211,10 @@ def test_the_look_ups_walk_no_table(sqlite_database):
         evidence = linking.Evidence(
             "1.2",
             "A1",
-            linking.Person("P1", "", "Doe", ""),
+            Person("P1", "", "Doe", ""),
             ({"AccessionNumber": "A2", "RequestedProcedureID": "R1"},),
         )
-        linking.find_order(conn, evidence)
+        linking.find(conn, evidence)
         linking._NEWEST_UNMATCHED.all(conn, {})
         linking._NEXT_UNMATCHED.all(conn, {"after": 0})
         driver.set_trace_callback(None)

@@ -6,11 +6,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, select, update
 from sqlmodel import Session
 
+from mwl.archive import following
 from mwl.archive.patients import Patients
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, Study
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import OrderState
-from mwl.studies import Likeness, MatchedBy, Person
+from mwl.studies import Likeness, MatchedBy
 
 _STUDY = Study.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
@@ -36,7 +37,8 @@ def link(
     """Link a study to the order with this accession number, or in this row, or both.
 
     An earlier link is given up. Another patient's images may be linked, as those of an
-    emergency have to be: a flag says so.
+    emergency have to be: a flag says so. They are shown as the order's patient's from then
+    on, whatever they say.
 
     Raises Rejected: UNKNOWN_KEY where there is no such study or order, DUPLICATE_KEY where
     several orders have the accession number, MISSING without either.
@@ -47,12 +49,35 @@ def link(
     study = _study(conn, study_instance_uid)
     procedure = _procedure(conn, study, accession, order)
     flags = _flags(conn, study, procedure)
+    _match(conn, study, procedure.id)
+    return Linked(procedure.imaging_order, procedure.accession_number, flags)
+
+
+def unlink(session: Session, study_instance_uid: str) -> int:
+    """Take a study from its order; return that order (a row of imaging_order).
+
+    No rule links it again, and it is as its images say until a person does.
+
+    Raises Rejected: UNKNOWN_KEY where there is no such study, MISSING where it has no order.
+    """
+    conn = session.connection()
+    study = _study(conn, study_instance_uid)
+    if study.requested_procedure is None:
+        raise Rejected(Fault(Reason.MISSING, "STUDY_UID", "the study belongs to no order"))
+    order: int = conn.execute(
+        select(_PROCEDURE.c.imaging_order).where(_PROCEDURE.c.id == study.requested_procedure)
+    ).scalar_one()
+    _match(conn, study, None)
+    return order
+
+
+def _match(conn: Connection, study: Any, procedure: int | None) -> None:
     conn.execute(
         update(_STUDY)
         .where(_STUDY.c.id == study.id)
-        .values(requested_procedure=procedure.id, matched_by=MatchedBy.HAND.value)
+        .values(requested_procedure=procedure, matched_by=MatchedBy.HAND.value, patient=None)
     )
-    return Linked(procedure.imaging_order, procedure.accession_number, flags)
+    following.follow(conn, study.id)
 
 
 def _study(conn: Connection, uid: str) -> Any:
@@ -104,8 +129,7 @@ def _procedure(conn: Connection, study: Any, accession: str, order: int | None) 
 
 def _flags(conn: Connection, study: Any, procedure: Any) -> list[str]:
     flags = []
-    person = Person(study.patient_id, study.patient_id_issuer, study.patient_name, study.birth_date)
-    if Patients(conn, person).likeness(procedure) is Likeness.OTHER:
+    if Patients(conn, following.person_said(study)).likeness(procedure) is Likeness.OTHER:
         flags.append("the images name another patient than the order")
     if procedure.status in _OVER:
         flags.append(f"the order is {procedure.status}")

@@ -7,12 +7,13 @@ looks at what is linked. What is not beyond doubt (`mwl.studies.match`) stays un
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, update
 from sqlmodel import Session
 
+from mwl.archive import following
 from mwl.archive.known import known_of
 from mwl.archive.patients import Patients
 from mwl.db import Database, Prepared, Reply
@@ -25,7 +26,7 @@ from mwl.db.tables import (
     Study,
 )
 from mwl.orders import OrderState
-from mwl.studies import Candidate, Evidence, Match, Person, match
+from mwl.studies import Candidate, Evidence, Likeness, Match, match
 
 log = structlog.get_logger(__name__)
 
@@ -94,14 +95,28 @@ _REQUESTS = Prepared(
 
 
 def consider(conn: Connection, study: int, evidence: Evidence) -> Match | None:
-    """Link the unmatched study in row `study` if its order is beyond doubt."""
-    found = find_order(conn, evidence)
-    if found is not None:
-        _LINK.send(conn, {"row": study, "procedure": found.procedure, "by": found.by})
-    return found
+    """Link the unmatched study in row `study` if its order is beyond doubt.
+
+    Else note whose it is, if that is: then it follows the patient all the same.
+    """
+    found = find(conn, evidence)
+    if found.match is not None:
+        by = {"procedure": found.match.procedure, "by": found.match.by}
+        _LINK.send(conn, {"row": study, **by})
+        following.follow(conn, study)
+    elif found.patient is not None:
+        following.claim(conn, study, found.patient)
+    return found.match
 
 
-def find_order(conn: Connection, evidence: Evidence) -> Match | None:
+class Found(NamedTuple):
+    """What is beyond doubt: the order of a study, or else its patient (a row)."""
+
+    match: Match | None = None
+    patient: int | None = None
+
+
+def find(conn: Connection, evidence: Evidence) -> Found:
     """Look for the procedure that a study was made for: a few look-ups in indexes."""
     asked = _ask(conn, evidence)
     rows: dict[int, Any] = {}
@@ -111,25 +126,25 @@ def find_order(conn: Connection, evidence: Evidence) -> Match | None:
             rows[row.id] = row
             if step is not None:
                 steps.setdefault(row.id, set()).add(step)
-    if not rows:
-        return None
     patients = Patients(conn, evidence.person)
-    return match(
-        evidence,
-        [
-            Candidate(
-                procedure=row.id,
-                order=row.imaging_order,
-                patient=patients.likeness(row),
-                accession_number=row.accession_number,
-                requested_procedure_id=row.requested_procedure_id,
-                study_instance_uid=row.study_instance_uid,
-                steps=frozenset(steps.get(row.id, ())),
-                over=row.status in _OVER,
-            )
-            for row in rows.values()
-        ],
-    )
+    candidates = [
+        Candidate(
+            procedure=row.id,
+            order=row.imaging_order,
+            patient=patients.likeness(row),
+            accession_number=row.accession_number,
+            requested_procedure_id=row.requested_procedure_id,
+            study_instance_uid=row.study_instance_uid,
+            steps=frozenset(steps.get(row.id, ())),
+            over=row.status in _OVER,
+        )
+        for row in rows.values()
+    ]
+    found = match(evidence, candidates)
+    if found is None and all(each.patient is Likeness.SAME for each in candidates):
+        # Nobody else's order has its numbers.
+        return Found(patient=patients.only_one())
+    return Found(found)
 
 
 def _ask(conn: Connection, evidence: Evidence) -> list[tuple[tuple[str, str] | None, Reply]]:
@@ -167,13 +182,17 @@ def link_unmatched(database: Database, now: datetime) -> int:  # noqa: ARG001 - 
         older = _NEXT_UNMATCHED.all(conn, {"after": known.swept_to})
         known.swept_to = older[-1].id if len(older) == _NEXT else 0
         studies = {row.id: row for row in (*_NEWEST_UNMATCHED.all(conn, {}), *older)}
-        found = [row for row in studies.values() if find_order(conn, _evidence(conn, row))]
+        found = [row for row in studies.values() if _is_news(row, find(conn, _evidence(conn, row)))]
     linked = 0
     for row in found:
         if database.write(lambda session, row=row: _consider_again(session, row)):  # type: ignore[misc]
             log.info("archive.linked_later", study_instance_uid=row.study_instance_uid)
             linked += 1
     return linked
+
+
+def _is_news(study: Any, found: Found) -> bool:
+    return found.match is not None or (found.patient is not None and study.patient is None)
 
 
 def _consider_again(session: Session, row: Any) -> bool:
@@ -185,7 +204,7 @@ def _evidence(conn: Connection, row: Any) -> Evidence:
     requests: Sequence[Any] = _REQUESTS.all(conn, {"study": row.id})
     return Evidence(
         study_instance_uid=row.study_instance_uid,
-        accession_number=row.accession_number,
-        person=Person(row.patient_id, row.patient_id_issuer, row.patient_name, row.birth_date),
+        accession_number=following.said(row)["accession_number"],
+        person=following.person_said(row),
         requests=tuple(item for series in requests for item in series.request)[:_MOST_SERIES],
     )

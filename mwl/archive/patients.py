@@ -68,6 +68,24 @@ class Patients:
             for row in self.rows.values()
         )
 
+    def only_one(self) -> int | None:
+        """Give the row of the one patient whom the person can only be, None if that is open.
+
+        Where merges led: one patient alone has had the number, under an issuer that doesn't
+        contradict, and was known under the same name, born on the same day if that is said.
+        """
+        survivors = [row for row in self.rows.values() if row.merged_into not in self.rows]
+        if len(survivors) != 1:
+            return None
+        return survivors[0].id if any(map(self._agrees, self.rows.values())) else None
+
+    def _agrees(self, row: Any) -> bool:
+        person = self._person
+        dates = person.birth_date, row.birth_date
+        name = name_key(person.name)
+        is_named = bool(name) and name == name_key(row.patient_name)
+        return is_named and (not all(dates) or dates[0] == dates[1])
+
     def _has_as_other(self, others: list[Any]) -> bool:
         return any(
             id_ == self._person.patient_id and not is_other_issuer(issuer, self._person.issuer)

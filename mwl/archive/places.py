@@ -1,18 +1,22 @@
-"""The study and the series that an instance belongs to: found, or made of what it says."""
+"""The study and the series that an instance belongs to: found, or made of what it says.
 
-from dataclasses import replace
+A study's images may come under the name of their first one, or under the patient's present
+one: a scanner that holds an old worklist entry, and one that asked again, are both right.
+"""
+
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mwl.archive import linking
+from mwl.archive import following, linking
 from mwl.archive.known import Place
 from mwl.archive.patients import are_merged
 from mwl.archive.received import Received, person_row, requests, series_row, study_row
 from mwl.db import Prepared
 from mwl.db.tables import Series, Study
-from mwl.studies import Evidence, Person, is_other_patient
+from mwl.studies import Evidence, Person, contradict, is_other_patient
 
 _STUDY = Study.__table__  # type: ignore[attr-defined]
 _SERIES = Series.__table__  # type: ignore[attr-defined]
@@ -30,7 +34,13 @@ def _unless_there(table: Table) -> dict[str, Prepared]:
 
 
 _INSERT_STUDY, _INSERT_SERIES = _unless_there(_STUDY), _unless_there(_SERIES)
-_UNMATCHED = {"requested_procedure": None, "matched_by": "", "patient": None, "coerced": False}
+_UNMATCHED: dict[str, Any] = {
+    "requested_procedure": None,
+    "matched_by": "",
+    "patient": None,
+    "coerced": False,
+    "as_received": {},
+}
 # Held, so that two who both know the patient of a nameless study don't both say who it is.
 # What refers to the row is not kept waiting.
 _FIND_STUDY = Prepared(
@@ -43,11 +53,6 @@ _FIND_SERIES = Prepared(
         _SERIES.c.study == bindparam("study"),
         _SERIES.c.series_instance_uid == bindparam("series_instance_uid"),
     )
-)
-_NAME_STUDY = Prepared(
-    update(_STUDY)
-    .where(_STUDY.c.id == bindparam("row"))
-    .values({name: bindparam(f"new_{name}") for name in person_row(Person())})
 )
 
 
@@ -80,17 +85,27 @@ def _study(conn: Connection, received: Received) -> _Found | None:
         values = {**study_row(received), **_UNMATCHED}
         is_new = _INSERT_STUDY[conn.dialect.name].run(conn, values) > 0
         row = _FIND_STUDY.first(conn, key)
-    known = Person(row.patient_id, row.patient_id_issuer, row.patient_name, row.birth_date)
-    new = received.person()
-    if is_other_patient(known, new):
-        if not are_merged(conn, known, new):
+    said, new = following.person_said(row), received.person()
+    # As whom they come now, so that the images that follow ask nothing.
+    pairs = zip(astuple(new), astuple(said), strict=True)
+    known = Person(*(of_new or of_said for of_new, of_said in pairs))
+    if is_other_patient(said, new) and not are_merged(conn, said, new):
+        if not row.coerced or is_other_patient(following.person_now(row), new):
             return None
-        # As whom they come now, so that the images that follow ask nothing.
-        return _Found(row, replace(new, issuer=new.issuer or known.issuer), is_new)
-    if known.patient_id or not new.patient_id:
-        return _Found(row, known, is_new)
-    values = {f"new_{name}": value for name, value in person_row(new).items()}
-    _NAME_STUDY.send(conn, {"row": row.id, **values})
+        known = said  # a person linked it, and may think again
+    elif new.patient_id and not said.patient_id:
+        return _named(conn, row, new)
+    if contradict(said, new):
+        following.note_difference(conn, row)
+    return _Found(row, known, is_new)
+
+
+def _named(conn: Connection, row: Any, new: Person) -> _Found | None:
+    """Name a study whose images had no identifier till now."""
+    now = following.person_now(row)
+    if row.coerced and is_other_patient(now, new) and not are_merged(conn, now, new):
+        return None
+    following.restate(conn, row, person_row(new))
     return _Found(row, new, is_news=True)
 
 
@@ -108,7 +123,7 @@ def _evidence(study: _Found, named: list[dict[str, str]]) -> Evidence:
     row = study.row
     return Evidence(
         study_instance_uid=row.study_instance_uid,
-        accession_number=row.accession_number,
+        accession_number=following.said(row)["accession_number"],
         person=study.person,
         requests=tuple(named),
     )

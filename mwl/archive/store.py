@@ -22,7 +22,7 @@ from mwl.archive.received import Received, Stored, check
 from mwl.db import Database, Prepared
 from mwl.db.tables import Instance, Series, StoredObject, Study
 from mwl.errors import Outage
-from mwl.studies import ObjectState, Outcome, Person, is_other_patient, quarantine
+from mwl.studies import ObjectState, Outcome, Person, contradict, is_other_patient, quarantine
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,9 @@ def _is_of(known: Person, new: Person) -> bool:
     """Tell whether the newcomer is the study's patient, and adds nothing to know of them."""
     if known == new:
         return True
-    return bool(known.patient_id or not new.patient_id) and not is_other_patient(known, new)
+    if not (known.patient_id or not new.patient_id):
+        return False
+    return not (contradict(known, new) or is_other_patient(known, new))
 
 
 def _told(stored: Stored, received: Received) -> Stored:

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy import literal_column as literal
 from sqlmodel import Session
 
+from mwl.archive import following
 from mwl.db import Database, Prepared
 from mwl.db.tables import Instance, PerformedInstance, PerformedStep, Series, StoredObject, Study
 from mwl.performed import INCORRECT_WORKLIST_ENTRY, PerformedState
@@ -125,7 +126,9 @@ _UNLINK = Prepared(
         _study.matched_by != literal(f"'{MatchedBy.HAND}'"),
         _SHOWS.is_(None),
     )
-    .values(requested_procedure=None, matched_by=literal(f"'{MatchedBy.WRONG_ENTRY}'"))
+    .values(
+        requested_procedure=None, patient=None, matched_by=literal(f"'{MatchedBy.WRONG_ENTRY}'")
+    )
 )
 _LISTS = Prepared(
     select(_listed.sop_instance_uid).where(_listed.performed_step == _ROW).limit(literal("1"))
@@ -146,7 +149,9 @@ def _set_aside(conn: Connection, given: dict[str, int]) -> None:
     for instance in dict.fromkeys(row.id for row in found):
         _SET_ASIDE.send(conn, {"instance_row": instance})
     for study in sorted({row.study for row in found}):
-        _UNLINK.send(conn, {"study_row": study})
+        if _UNLINK.run(conn, {"study_row": study}):
+            # It is nobody's now, and so as its images say.
+            following.follow(conn, study)
 
 
 _SINCE = bindparam("since", type_=_performed.created_at.type)

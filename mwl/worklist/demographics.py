@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import Session
 
+from mwl.archive import following
 from mwl.db import Insertion, Prepared, Reply, rewriting
 from mwl.db.tables import ImagingOrder, Patient
 from mwl.errors import Fault, Reason, Rejected
@@ -23,7 +24,7 @@ from mwl.patients import (
     is_someone_else,
     name_key,
 )
-from mwl.worklist.changed import Changes, note, note_new
+from mwl.worklist.changed import CREATED, Changes, note, note_new
 from mwl.worklist.locks import patient_key, take, take_merges
 from mwl.worklist.outcome import Applied, Outcome
 
@@ -52,6 +53,10 @@ _MOVE_ORDERS = Prepared(
     .values(patient=bindparam("survivor"), updated_at=bindparam("now"))
 )
 
+_DESCRIBED = (
+    *("patient_name", "name_key", "birth_date", "sex", "mother_name", "address", "phone"),
+    *("language", "medical_alerts", "allergies", "comments"),
+)
 # A trail longer than this is no history of merges but a loop that somebody made by hand.
 _LONGEST_TRAIL = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -136,7 +141,9 @@ def update_patient(session: Session, change: PatientUpdate, *, now: datetime) ->
 
 
 def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> Applied:
-    """Make `merge.prior` an alias of `merge.patient` and give the survivor its orders.
+    """Make `merge.prior` an alias of `merge.patient`, who gets its orders and its studies.
+
+    A survivor who was not known is the same patient under a new number (ADT^A47).
 
     Both sides follow their alias trails first, so chains, repeats and inverse merges end at
     one survivor. Raises Rejected where MRG-1 and PID-3 name the same patient.
@@ -167,8 +174,24 @@ def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> A
     moved = {"loser": loser["id"], "survivor": survivor, "now": now}
     _MERGE.send(conn, moved)
     _MOVE_ORDERS.send(conn, moved)
+    if changes.get(f"patient:{survivor}") == CREATED:
+        _inherit(conn, loser, survivor, merge.patient, now)
+    following.follow_merge(conn, loser["id"], survivor)
     changes |= _merged(loser["id"], survivor)
     return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags, changes=changes)
+
+
+def _inherit(
+    conn: Connection, loser: Row, survivor: int, stated: PatientChange, now: datetime
+) -> None:
+    """Keep what is known of a patient whose number is a new one (ADT^A47), if not restated."""
+    row = _BY_ROW.first(conn, {"row": survivor})._asdict()
+    known = {
+        name: loser[name]
+        for name in (*_DESCRIBED, "other_ids")
+        if name not in _stated(stated) and not row[name]
+    }
+    _save(conn, row, known, now)
 
 
 def _merged(loser: int, survivor: int) -> Changes:
@@ -214,6 +237,8 @@ def _save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
     if all(row[name] == value for name, value in stated.items()):
         return
     _UPDATE.send(conn, {**row, **stated, "updated_at": now, "row": row["id"]})
+    if any(row[name] != stated.get(name, row[name]) for name in following.FOLLOWED):
+        following.follow_patient(conn, row["id"])
 
 
 def _stated(change: PatientChange) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, bindparam, select
 
+from mwl.archive import following
 from mwl.db import Insertion, Prepared, rewriting
 from mwl.db.tables import RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
@@ -151,6 +152,8 @@ class Procedures:
                     self._save_step(step, {"study_instance_uid": stated.study_uid})
         if new != row:
             _UPDATE_PROCEDURE.send(self._conn, {**new, "row": row["id"]})
+            if new["accession_number"] != row["accession_number"]:
+                following.follow_procedure(self._conn, row["id"])
             note(self.changes, "procedure", row, new)
             row.update(new)
         self._state_steps(row, steps, stated)

@@ -47,6 +47,8 @@ class Study(SQLModel, table=True):
     matched_by: str = ""  # mwl.studies.MatchedBy
     patient: int | None = Field(default=None, index=True)  # the row of the patient, if known
     coerced: bool = False  # patient or order have other values now than the images
+    # By column: what the first image said where it says something else now.
+    as_received: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 

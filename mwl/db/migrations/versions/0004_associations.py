@@ -51,6 +51,18 @@ def upgrade() -> None:
     op.add_column("device", sa.Column("oddities", Json, nullable=False, server_default="[]"))
     op.add_column("study", sa.Column("patient", sa.Integer(), nullable=True))
     op.add_column("study", sa.Column("coerced", sa.Boolean(), nullable=False, server_default="0"))
+    op.add_column("study", sa.Column("as_received", Json, nullable=False, server_default="{}"))
     op.create_index("ix_study_patient", "study", ["patient"])
     op.drop_index("ix_study_patient_id", "study")
     op.create_index("ix_study_patient_id", "study", ["patient_id", "patient_id_issuer", "id"])
+    op.execute(_WHOSE)
+
+
+# A linked study is the patient's of its order; what changed before stays as the images say.
+_WHOSE = """
+UPDATE study SET patient = (
+    SELECT imaging_order.patient FROM requested_procedure
+    JOIN imaging_order ON imaging_order.id = requested_procedure.imaging_order
+    WHERE requested_procedure.id = study.requested_procedure
+) WHERE requested_procedure IS NOT NULL
+"""

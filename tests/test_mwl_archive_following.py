@@ -1,0 +1,304 @@
+"""Studies follow their patient and their order, and come back when there is nothing to follow."""
+
+import threading
+
+import pytest
+from sqlalchemy import select, update
+
+from mwl import archive, worklist
+from mwl.archive import following
+from mwl.db.tables import Patient, RequestedProcedure, Study
+from mwl.errors import Rejected
+from mwl.orders import Action
+from mwl.patients import Identifier, PatientChange, PatientMerge, PatientUpdate
+from mwl.studies import Identity, Outcome
+from tests.archive_rows import NOW, received, study_uid
+from tests.test_mwl_worklist_apply import apply, order, patient, procedure, step
+from tests.worklist_rows import insert_items, item
+
+OLD, NEW = "Doe^Number1", "Roe^Number1"
+
+
+def insert(database, *items):
+    database.write(lambda session: insert_items(session, items))
+
+
+def tell(database, number="P1", issuer="HOSP", **fields):
+    """Hear of a patient as by an ADT^A08."""
+    change = PatientUpdate("ADT", PatientChange(Identifier(number, issuer), fields=fields))
+    return database.write(lambda session: worklist.update_patient(session, change, now=NOW))
+
+
+def merge(database, loser, survivor, **fields):
+    """Hear of a merge as by an ADT^A40, or of a new number as by an ADT^A47."""
+    change = PatientMerge(
+        "ADT", PatientChange(Identifier(survivor, "HOSP"), fields=fields), Identifier(loser, "HOSP")
+    )
+    return database.write(lambda session: worklist.merge_patients(session, change, now=NOW))
+
+
+def studies(database):
+    table = Study.__table__
+    with database.read() as session:
+        return session.connection().execute(select(table).order_by(table.c.id)).all()
+
+
+def study(database):
+    (row,) = studies(database)
+    return row
+
+
+def identity(row):
+    return Identity(*(getattr(row, name) for name in following.COLUMNS))
+
+
+def store(database, number=1, **given):
+    return archive.store(database, received(number, **given)).outcome
+
+
+def test_a_linked_study_takes_the_name_of_its_patient_and_gives_it_back(database):
+    insert(database, item(1))
+    store(database)
+    assert (study(database).coerced, study(database).as_received) == (False, {})
+    tell(database, patient_name=NEW, sex="O")
+    row = study(database)
+    assert identity(row) == (NEW, "P1", "", "19800229", "O", "ACC1")
+    assert (row.name_key, row.coerced) == (NEW.lower(), True)
+    assert row.as_received == {"patient_name": OLD, "sex": "F"}
+    tell(database, patient_name=OLD, sex="F")
+    row = study(database)
+    assert identity(row) == (OLD, "P1", "", "19800229", "F", "ACC1")
+    assert (row.coerced, row.as_received) == (False, {})
+
+
+def test_a_patient_renamed_before_the_images_came_is_named_as_now(database):
+    insert(database, item(1, patient={"patient_name": NEW}))
+    store(database)
+    assert (study(database).patient_name, study(database).coerced) == (NEW, True)
+
+
+def test_what_the_record_leaves_empty_stays_as_the_images_say(database):
+    insert(database, item(1))
+    store(database, IssuerOfPatientID="HOSP")
+    tell(database, patient_name="", birth_date="", sex="")
+    row = study(database)
+    assert identity(row) == (OLD, "P1", "HOSP", "19800229", "F", "ACC1")
+    assert not row.coerced
+
+
+def test_what_images_lack_the_record_adds_but_for_an_issuer_alone(database):
+    insert(database, item(1))
+    store(database, PatientBirthDate="", PatientSex="")
+    row = study(database)
+    assert identity(row) == (OLD, "P1", "", "19800229", "F", "ACC1")
+    assert row.as_received == {"birth_date": "", "sex": ""}
+
+
+def test_case_and_empty_components_are_no_other_name(database):
+    insert(database, item(1, patient={"patient_name": "DOE^NUMBER1^^^"}))
+    store(database)
+    assert (study(database).patient_name, study(database).coerced) == (OLD, False)
+
+
+def test_a_merge_takes_the_studies_along(database):
+    insert(database, item(1), item(2))
+    store(database)
+    merge(database, "P1", "P2", patient_name="Doe^Number2")
+    row = study(database)
+    assert identity(row) == ("Doe^Number2", "P2", "HOSP", "19800229", "F", "ACC1")
+    assert row.patient == 2
+    tell(database, "P2", patient_name="Poe^Number2")
+    assert study(database).patient_name == "Poe^Number2"
+    # Late images come as whoever their scanner takes the patient for.
+    assert store(database, 2) is Outcome.STORED
+    assert store(database, 3, PatientID="P2", PatientName="Poe^Number2") is Outcome.STORED
+    assert store(database, 4, PatientID="P3") is Outcome.QUARANTINED
+    assert len(studies(database)) == 1
+
+
+def test_a_patient_under_a_new_number_is_still_the_same(database):
+    insert(database, item(1, patient={"mother_name": "Doe^Ada"}))
+    store(database)
+    merge(database, "P1", "P9")  # ADT^A47: the new number is all that it says
+    row = study(database)
+    assert identity(row) == (OLD, "P9", "HOSP", "19800229", "F", "ACC1")
+    assert row.as_received == {"patient_id": "P1", "patient_id_issuer": ""}
+    with database.read() as session:
+        found = session.connection().execute(select(Patient.__table__)).all()
+    assert [each.mother_name for each in found if each.patient_id == "P9"] == ["Doe^Ada"]
+
+
+def test_a_merge_that_becomes_known_later_leads_there_too(database):
+    insert(database, item(1), item(2))
+    merge(database, "P1", "P2")
+    store(database)
+    assert (study(database).patient_id, study(database).patient) == ("P2", 2)
+
+
+def test_an_accession_number_that_an_order_changes_reaches_its_studies(database):
+    apply(database, order(procedures=[procedure(uid=study_uid(1))]))
+    store(database, PatientName="Doe^Jane", PatientBirthDate="19800101", AccessionNumber="")
+    assert study(database).accession_number == "A1"
+    changed = [procedure(uid=study_uid(1), accession_number="A2")]
+    apply(database, order(Action.UPDATE, 1, procedures=changed))
+    assert study(database).accession_number == "A2"
+    assert study(database).as_received == {"accession_number": ""}
+
+
+def test_demographics_in_an_order_reach_the_studies(database):
+    apply(database, order(procedures=[procedure(uid=study_uid(1))]))
+    store(database, PatientName="Doe^Jane", PatientBirthDate="19800101")
+    again = [procedure("RP2", step("S2"), uid="1.2.4")]
+    apply(database, order(number="F2", patient=patient(name="Roe^Jane"), procedures=again))
+    assert study(database).patient_name == "Roe^Jane"
+
+
+def test_a_study_without_an_order_follows_the_patient_it_must_be_of(database):
+    insert(database, item(1))
+    given = {"study": 7, "AccessionNumber": "NONE", "PatientID": "P1"}
+    store(database, PatientName=OLD, **given)
+    assert (study(database).patient, study(database).requested_procedure) == (1, None)
+    tell(database, patient_name=NEW)
+    assert (study(database).patient_name, study(database).coerced) == (NEW, True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"PatientID": "P2"},
+        {"IssuerOfPatientID": "ELSEWHERE"},
+        {"PatientName": "Who^Ever", "PatientBirthDate": "19010101"},
+        {"PatientName": "Who^Ever", "PatientBirthDate": ""},  # the number alone
+        {"PatientID": ""},
+        {"RequestAttributes": [{"AccessionNumber": "ACC2"}]},  # another patient's order
+    ],
+)
+def test_a_study_in_doubt_is_as_its_images_say(database, given):
+    insert(database, item(1), item(2))
+    values = {"PatientID": "P1", "PatientName": OLD, "AccessionNumber": "NONE", **given}
+    store(database, study=7, **values)
+    before = identity(study(database))
+    tell(database, patient_name=NEW)
+    tell(database, "P2", patient_name="Zoe^Number2")
+    assert (study(database).patient, study(database).coerced) == (None, False)
+    assert identity(study(database)) == before
+
+
+def test_a_number_that_two_issuers_gave_is_in_doubt(database):
+    insert(database, item(1), item(2, patient={"patient_id": "P1", "issuer_key": "OTHER"}))
+    store(database, study=7, AccessionNumber="NONE", PatientID="P1", PatientName=OLD)
+    assert study(database).patient is None
+
+
+def test_the_sweep_finds_whose_a_study_is_once_the_patient_is_known(database):
+    store(database)
+    tell(database, patient_name=OLD)
+    assert study(database).patient is None
+    archive.link_unmatched(database, NOW)
+    assert study(database).patient is not None
+    tell(database, patient_name=NEW)
+    assert study(database).patient_name == NEW
+    # The order comes last, and is found by what the images say.
+    insert(database, item(5, patient={"patient_id": "X"}))
+    values = {"study_instance_uid": study_uid(1)}
+    database.write(lambda s: s.connection().execute(update(RequestedProcedure).values(**values)))
+    assert archive.link_unmatched(database, NOW) == 0  # another patient's
+
+
+def test_what_a_person_links_is_the_orders_patients_until_it_is_unlinked(database):
+    insert(database, item(1), item(2))
+    store(database)
+    database.write(lambda session: archive.link(session, study_uid(1), order=2))
+    row = study(database)
+    assert identity(row) == ("Doe^Number2", "P2", "HOSP", "19800229", "F", "ACC2")
+    assert store(database, 2, PatientID="P2", PatientName="Doe^Number2") is Outcome.STORED
+    assert store(database, 3) is Outcome.STORED
+    tell(database, patient_name=NEW)  # of whom it was
+    assert study(database).patient_name == "Doe^Number2"
+    assert database.write(lambda session: archive.unlink(session, study_uid(1))) == 2
+    row = study(database)
+    assert identity(row) == (OLD, "P1", "", "19800229", "F", "ACC1")
+    assert (row.patient, row.coerced, row.matched_by) == (None, False, "hand")
+    assert store(database, 4, PatientID="P2", PatientName="Doe^Number2") is Outcome.QUARANTINED
+    archive.link_unmatched(database, NOW)
+    assert study(database).requested_procedure is None  # a person has spoken
+    with pytest.raises(Rejected, match="no order"):
+        database.write(lambda session: archive.unlink(session, study_uid(1)))
+
+
+def test_late_images_under_the_old_name_make_the_study_go_out_under_the_new(database):
+    insert(database, item(1, patient={"patient_name": NEW}))
+    store(database, 1, PatientName=NEW)
+    assert not study(database).coerced
+    assert store(database, 2, PatientName=OLD) is Outcome.STORED
+    row = study(database)
+    assert (row.patient_name, row.coerced) == (NEW, True)
+    database.write(lambda session: archive.unlink(session, study_uid(1)))
+    assert not study(database).coerced
+
+
+def test_a_nameless_study_of_an_order_is_named_by_its_images_without_contradiction(database):
+    insert(database, item(1), item(2))
+    store(database, 1, PatientID="", PatientName="", PatientBirthDate="")
+    assert (study(database).patient_id, study(database).coerced) == ("P1", True)
+    assert store(database, 2, PatientID="P2", PatientName="Doe^Number2") is Outcome.QUARANTINED
+    assert store(database, 3) is Outcome.STORED
+    assert (study(database).as_received, study(database).coerced) == ({}, False)
+
+
+def test_an_order_that_changes_no_demographics_asks_nothing_of_studies(database):
+    apply(database, order(procedures=[procedure(uid=study_uid(1))]))
+    store(database, PatientName="Doe^Jane", PatientBirthDate="19800101")
+    asked = []
+    for name in ("follow", "follow_patient", "follow_merge", "follow_procedure"):
+        assert callable(getattr(following, name))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(following, "follow_patient", lambda *given: asked.append(given))
+        patched.setattr(following, "follow_procedure", lambda *given: asked.append(given))
+        again = [procedure("RP2", step("S2"), uid="1.2.4")]
+        apply(database, order(number="F2", procedures=again))
+        apply(database, order(Action.UPDATE, 1, procedures=[procedure(uid=study_uid(1))]))
+        tell(database, comments="speaks no English")
+        assert asked == []
+        tell(database, patient_name="Roe^Jane")
+        assert len(asked) == 1
+
+
+def test_a_study_and_a_change_of_its_patient_at_once_never_miss_each_other(database):
+    """Images of one patient come while the patient is renamed over and over."""
+    insert(database, *(item(n, patient={"patient_id": f"P{n}"}) for n in range(1, 9)))
+
+    def rename():
+        for turn in range(6):
+            for n in range(1, 9):
+                tell(database, f"P{n}", patient_name=f"Turn{turn}^Number{n}")
+
+    def come():
+        for n in range(1, 9):
+            store(database, n, study=n, series=n)
+
+    threads = [threading.Thread(target=work) for work in (rename, come)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    names = {(row.patient_id, row.patient_name) for row in studies(database)}
+    assert names == {(f"P{n}", f"Turn5^Number{n}") for n in range(1, 9)}
+
+
+def test_the_statements_find_their_rows_by_indexes(sqlite_database):
+    insert(sqlite_database, item(1), item(2))
+    store(sqlite_database)
+    plans = []
+    with sqlite_database.read() as session:
+        driver = session.connection().connection.driver_connection
+        for statement in (
+            *("_BY_ROW", "_OF_PATIENT", "_OF_PROCEDURE", "_ACCESSION", "_SUBJECT", "_MOVE"),
+            *("_PATIENT_ROW", "_CLAIM"),
+        ):
+            prepared = getattr(following, statement)._statement
+            text = str(prepared.compile(dialect=session.connection().dialect))
+            values = [None] * text.count("?")
+            plans += driver.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
+    assert plans
+    assert [plan[3] for plan in plans if plan[3].startswith("SCAN")] == []
