@@ -18,6 +18,7 @@ from werkzeug.routing import Rule
 
 from mwl import audit, devices
 from mwl.accounts import Role
+from mwl.associations import Publisher, Served
 from mwl.audit import Action, Actor, Event
 from mwl.db import Database
 from mwl.db.tables import Message
@@ -48,7 +49,7 @@ _SHOWN = (
     *("/deliveries/<int:delivery>", "/studies", "/studies/<int:study>", "/quarantine", "/devices"),
     *("/studies/<int:study>/series/<int:series>", "/instances/<int:instance>/header", "/mpps"),
     *("/devices/<int:device>", "/devices/knocks/<int:knock>/register", "/commitments"),
-    "/orders/<int:order>/mpps/<int:message>",
+    *("/orders/<int:order>/mpps/<int:message>", "/associations"),
 )
 
 
@@ -58,7 +59,9 @@ def app(sqlite_database: Database, tmp_path: Path) -> WebApp:
     scene = worked_off(sqlite_database, tmp_path)
     _send_markup(scene)
     sqlite_database.write(_spoil)
-    return WebApp(sqlite_database, tmp_path)
+    made = WebApp(sqlite_database, tmp_path)
+    _open_markup(made)
+    return made
 
 
 def test_markup_from_outside_is_text_on_every_page(app: WebApp) -> None:
@@ -148,6 +151,12 @@ def _send_markup(scene: Scene) -> None:
     scene.begin("1.2.9.2", PerformedProcedureStepDescription=EVIL)
     visit = devices.Visit(EVIL, EVIL, EVIL, admitted=True)
     scene.database.write(lambda session: devices.knocked(session, {visit: 1}, now=scene.now))
+
+
+def _open_markup(app: WebApp) -> None:
+    """Have a peer of that name hold an association open."""
+    peer = Served(1, EVIL, NOW, EVIL, EVIL, contexts=((EVIL, EVIL),), operation="C-STORE")
+    Publisher(app.database, EVIL, lambda: [peer], lambda _: None, clock=lambda: app.now).look()
 
 
 def _record_markup(session: Session) -> None:
