@@ -80,6 +80,7 @@ class Dicom(Table):
     admit: Literal["auto", "any", "known"] = "auto"
     user_identity: Literal["off", "optional", "required"] = "optional"
     max_associations: Count = Field(default=200, ge=1, le=10_000)
+    max_associations_per_address: Count = Field(default=100, ge=1, le=10_000)
     associate_timeout_s: Time = Field(default=30, gt=0, le=3600)
     idle_timeout_s: Time = Field(default=600, gt=0, le=86_400)
     tls: Tls = Tls()

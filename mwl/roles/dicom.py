@@ -86,6 +86,7 @@ def _limits(settings: Settings) -> Limits:
     given = settings.dicom
     return Limits(
         max_associations=given.max_associations,
+        max_associations_per_address=given.max_associations_per_address,
         associate_timeout_s=given.associate_timeout_s,
         idle_timeout_s=given.idle_timeout_s,
         # Identifiers: longer ones aren't read, and longer lists go to sinks.
