@@ -14,8 +14,9 @@ from mwl.config import Settings
 from mwl.db import Database
 from mwl.db.migrate import upgrade, wait_for_revision
 from mwl.errors import ConfigError
-from mwl.listeners import Listeners
+from mwl.listeners import Listeners, needed
 from mwl.roles import dicom, hl7, jobs, web
+from mwl.roles.secured import keys_of, look_after
 from mwl.supervisor import Board, Child, Role, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -34,12 +35,14 @@ def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], No
     chosen = [name for name in ROLES if name in names or not names]
     if "hl7" in chosen:
         hl7.mapping_profile(settings)  # before anything is made or served in vain
+    look_after(keys_of(settings))
     make_data_dir(settings.data_dir)
-    with closing(Listeners(settings, chosen)) as listeners:
+    with closing(Listeners(settings, needed(settings, chosen))) as listeners:
         processes = [name for name in chosen for _ in range(_count(settings, name))]
         board = Board(processes)
         roles = [
-            Role(name, partial(_RUNNERS[name], settings, listeners, board)) for name in processes
+            Role(name, partial(_RUNNERS[name], settings, listeners, board), name in _RENEW)
+            for name in processes
         ]
         supervisor = Supervisor(roles, board, lambda: announce(banner(settings, listeners)))
         ready = partial(prepare, settings, migrate="jobs" in chosen, announce=announce)
@@ -88,6 +91,7 @@ def banner(settings: Settings, listeners: Listeners) -> str:
     """Say for people what listens where, and on what it works."""
     lines = {
         "DICOM": _where(listeners, "dicom", f"AE title {settings.dicom.ae_title}"),
+        "  TLS": _where(listeners, "dicom.tls", _client(settings)),
         "HL7": _where(listeners, "hl7", "MLLP"),
         "web": _where(listeners, "web", "http, sign in there"),
         "database": settings.database.shown,
@@ -102,10 +106,16 @@ def _where(listeners: Listeners, role: str, remark: str) -> str:
     return f"{address[0]}:{address[1]}  {remark}" if address else ""
 
 
+def _client(settings: Settings) -> str:
+    asks = {"none": "asks for no certificate", "optional": "certificate optional"}
+    return asks.get(settings.dicom.tls.client, "certificate required")
+
+
 def _count(settings: Settings, role: str) -> int:
     return settings.dicom.processes if role == "dicom" else 1
 
 
+_RENEW = frozenset({"dicom", "jobs"})  # these read certificates anew by SIGHUP
 _RUNNERS: dict[str, Callable[[Settings, Listeners, Board, Child], None]] = {
     "dicom": dicom.run,
     "hl7": hl7.run,

@@ -8,8 +8,10 @@ that a fork is always safe: whatever has a thread or a connection is made in the
   wrong setting does so at once, but only before the role has served.
 - Listening sockets are the supervisor's, open before the fork. The processes of one role
   share theirs; while a role restarts, peers wait in the backlog instead of being refused.
-- SIGTERM, SIGINT or SIGHUP ends the roles by SIGTERM, after `_STOP_S` by SIGKILL. A second
-  such signal, `_IMPATIENCE_S` later or more, doesn't wait.
+- SIGTERM or SIGINT ends the roles by SIGTERM, after `_STOP_S` by SIGKILL. A second such
+  signal, `_IMPATIENCE_S` later or more, doesn't wait.
+- SIGHUP is handed on to the roles that can read their certificates anew. Started from a
+  terminal it ends them: it says that the terminal was closed.
 """
 
 import mmap
@@ -44,10 +46,9 @@ _STEADY_S = 60.0  # who has lived so long starts with a clean record
 _MOST_FAILED_STARTS = 5
 
 # Windows, which has no fork either, knows neither SIGHUP nor SIGCHLD.
-_ENDINGS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-)
-_HANDLED = (*_ENDINGS, *(each for each in signal.Signals if each.name == "SIGCHLD"))
+_ENDINGS = (signal.SIGTERM, signal.SIGINT)
+_HANGUP = tuple(each for each in signal.Signals if each.name == "SIGHUP")
+_HANDLED = (*_ENDINGS, *_HANGUP, *(each for each in signal.Signals if each.name == "SIGCHLD"))
 
 
 def pause_s(failures: int) -> float:
@@ -78,10 +79,11 @@ class Child:
     ready: Callable[[], None]  # to be called once it serves
     slot: int = 0  # which of the supervisor's processes it is; who follows it is the same
 
-    def wait(self) -> None:
-        """Wait until the role is asked to end."""
+    def wait(self, renew: Callable[[], None] = lambda: None) -> None:
+        """Wait until the role is asked to end; `renew` meanwhile whenever it is asked to."""
         # All threads inherit the mask, so the signal can't get lost in one of them.
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        while signal.sigwait({*_ENDINGS, *_HANGUP}) in _HANGUP:
+            renew()
 
     def unblock(self) -> None:
         """Let signals come, for servers with handlers of their own."""
@@ -90,10 +92,11 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A name, and what serves until SIGTERM in a process of its own."""
+    """A name, and what serves until SIGTERM in a process of its own; `renews`: by SIGHUP."""
 
     name: str
     run: Callable[[Child], None]
+    renews: bool = False
 
 
 @dataclass(slots=True)
@@ -120,6 +123,7 @@ class Supervisor:
         self._board = board
         self._on_ready = on_ready
         self._all_served = False
+        self._endings = _ENDINGS
         self._lifeline = Lifeline()
         self._ready_read, self._ready_write = os.pipe()
         self._wake, self._waker = socket.socketpair()
@@ -144,14 +148,18 @@ class Supervisor:
             close()
             self._stop()
             # Python puts the default action back as it ends; a late signal would be our death.
-            for each in _ENDINGS:
+            for each in (*_ENDINGS, *_HANGUP):
                 signal.signal(each, signal.SIG_IGN)
 
     # --- signals
 
     def _take_signals(self) -> None:
+        for each in _HANGUP:
+            # Whoever started us under nohup means to close the terminal.
+            if signal.getsignal(each) is not signal.SIG_IGN and _at_terminal():
+                self._endings = (*_ENDINGS, each)
+            signal.signal(each, _note)
         for each in _HANDLED:
-            # Whoever started us under nohup meant it.
             if signal.getsignal(each) is not signal.SIG_IGN:
                 signal.signal(each, _note)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
@@ -165,7 +173,18 @@ class Supervisor:
             for index in os.read(self._ready_read, 256):
                 self._note_ready(index)
         signals = self._wake.recv(256) if wake in readable else b""
-        return any(number in signals for number in _ENDINGS)
+        if any(number in signals for number in self._endings):
+            return True
+        for number in _HANGUP:
+            if number in signals:
+                self._hand_on(number)
+        return False
+
+    def _hand_on(self, number: signal.Signals) -> None:
+        for slot in self._alive():
+            if slot.role.renews:
+                assert slot.pid is not None
+                os.kill(slot.pid, number)
 
     # --- one process before the others
 
@@ -319,6 +338,13 @@ def _run(work: Callable[[Child], None], child: Child) -> int:
 
 def _say(line: str) -> None:
     Forgiving(sys.stderr).write(f"mwl: {line}\n")
+
+
+def _at_terminal() -> bool:
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:

@@ -3,7 +3,7 @@
 A plan names how a role behaves: "steady", "dies-at-start", "misconfigured", "deaf" (it
 ignores SIGTERM), "dies-later" (it serves, then ends), "misconfigured-later" (so too, and
 from its second start on is misconfigured), "threads" (says how many there were at its
-birth). Standard output tells a line for each event.
+birth), "renewing" (says when it is asked to renew). Standard output tells a line for each event.
 """
 
 import mmap
@@ -53,6 +53,13 @@ def dies_later(child: Child) -> None:
     child.ready()
 
 
+def renewing(child: Child) -> None:
+    say("pid", "renewing", os.getpid())
+    child.ready()
+    child.wait(lambda: say("renewed"))
+    say("drained")
+
+
 def deaf(child: Child) -> None:
     say("pid", "deaf", os.getpid())
     child.ready()
@@ -72,6 +79,7 @@ PLANS: dict[str, Callable[[Child], None]] = {
     "misconfigured": misconfigured,
     "dies-later": dies_later,
     "misconfigured-later": misconfigured_later,
+    "renewing": renewing,
     "deaf": deaf,
     "threads": threads,
 }
@@ -79,7 +87,7 @@ PLANS: dict[str, Callable[[Child], None]] = {
 
 def main(plans: list[str]) -> int:
     logs.configure("info")
-    roles = [Role(name, PLANS[name]) for name in plans]
+    roles = [Role(name, PLANS[name], renews=name == "renewing") for name in plans]
     board = Board(plans)
     supervisor = Supervisor(roles, board, lambda: say("all", board.serving()))
     return supervisor.run(lambda: say("prepared", os.getpid()), lambda: say("closed"))

@@ -1,6 +1,7 @@
 """Processes are kept alive, and end together."""
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -25,10 +26,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def run(
-        *plans: str, before: Sequence[str] = (), stderr: int | IO[str] = subprocess.PIPE
+        *plans: str,
+        before: Sequence[str] = (),
+        stdin: int = subprocess.DEVNULL,
+        stderr: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [*before, sys.executable, "-m", "tests.roles", *plans],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -83,15 +88,38 @@ def test_roles_are_told_to_end_and_do(start: Start) -> None:
 def test_ctrl_c_and_a_closed_terminal_end_in_good_order_too(
     start: Start, number: signal.Signals
 ) -> None:
-    process = start("steady")
+    ours, theirs = pty.openpty()
+    process = start("steady", stdin=theirs)
     heard(process, "^all")
     process.send_signal(number)
     out, _ = process.communicate(timeout=PATIENCE_S)
+    for end in (ours, theirs):
+        os.close(end)
     assert "drained" in out
     assert process.returncode == 0
 
 
-def test_signals_that_nohup_turns_off_stay_off(start: Start) -> None:
+def test_hangup_without_a_terminal_renews_who_can_and_ends_nobody(start: Start) -> None:
+    process = start("renewing", "steady")
+    heard(process, "^all")
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+        heard(process, "^renewed")
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=PATIENCE_S)
+    assert out.splitlines() == ["closed", "drained", "drained"]
+    assert "role.died" not in errors
+    assert process.returncode == 0
+
+
+def test_hangup_under_nohup_renews_too(start: Start) -> None:
+    process = start("renewing", before=["nohup"])
+    heard(process, "^all")
+    process.send_signal(signal.SIGHUP)
+    heard(process, "^renewed")
+
+
+def test_hangup_that_nohup_turns_off_ends_nothing(start: Start) -> None:
     process = start("steady", before=["nohup"])
     role = int(heard(process, r"^pid steady (\d+)")[1])
     heard(process, "^all")

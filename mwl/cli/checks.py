@@ -18,7 +18,8 @@ from mwl.config import Archive, Settings, is_loopback, shipped
 from mwl.db import Database
 from mwl.db.migrate import REVISION, revision_matches
 from mwl.errors import ConfigError, MwlError, Outage
-from mwl.listeners import Listeners
+from mwl.listeners import Listeners, needed
+from mwl.roles.secured import keys_of
 
 _LITTLE_SPACE = 5 * 2**30
 _NO_SPACE = 512 * 2**20
@@ -47,6 +48,7 @@ def findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding
     yield from _database(settings)
     yield from _ports(settings)
     yield from _exposure(settings)
+    yield from _certificates(settings)
 
 
 def _settings(settings: Settings, environ: Mapping[str, str]) -> Finding:
@@ -169,21 +171,35 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 return
             yield Finding("ok", "database", f"{shown}, revision {REVISION}")
             with database.read() as session:
-                known = len(devices.listing(session))
+                known = devices.listing(session)
+                bound = [each.ae_title for each in known if each.certificate and each.may]
     except (Outage, ConfigError) as error:
         yield Finding("fail", "database", f"{shown}: {error}")
         return
     if not known and not devices.admits(settings.dicom.admit, settings.dicom.host, known=False):
         text = "none is registered and only known ones are admitted: `mwl device add`"
         yield Finding("warn", "devices", text)
+    if bound and not (settings.dicom.tls.port and settings.dicom.tls.client != "none"):
+        text = (
+            f"{', '.join(bound)} can't associate: bound to a certificate, "
+            'and none is asked for: set dicom.tls.port, and dicom.tls.client = "optional"'
+        )
+        yield Finding("warn", "devices", text)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     served = _served(settings)
-    for role, table in (("dicom", settings.dicom), ("hl7", settings.hl7), ("web", settings.web)):
-        subject, place = f"{role}.port", f"{table.host}:{table.port}"
+    ports = {
+        "dicom": (settings.dicom.host, settings.dicom.port),
+        "dicom.tls": (settings.dicom.host, settings.dicom.tls.port),
+        "hl7": (settings.hl7.host, settings.hl7.port),
+        "web": (settings.web.host, settings.web.port),
+    }
+    for name in needed(settings, ["dicom", "hl7", "web"]):
+        role, subject = name.partition(".")[0], f"{name}.port"
+        place = "{}:{}".format(*ports[name])
         try:
-            Listeners(settings, [role]).close()
+            Listeners(settings, [name]).close()
         except Outage as error:
             if served.get(role) == "ok":
                 yield Finding("ok", subject, f"{place} is served by mwl")
@@ -213,3 +229,18 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
     if settings.dicom.admit == "any" and not is_loopback(settings.dicom.host):
         text = f'"any" while listening on {settings.dicom.host}: every machine may read the list'
         yield Finding("warn", "dicom.admit", text)
+
+
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    given, subject = settings.dicom.tls, "dicom.tls"
+    try:
+        concerns = list(keys_of(settings).concerns(datetime.now(UTC)))
+    except ConfigError as error:
+        yield Finding("fail", subject, str(error).removeprefix(f"{subject}."))
+        return
+    for text in concerns:
+        yield Finding("warn", subject, text.removeprefix(f"{subject}."))
+    if given.port and not concerns:
+        asks = {"none": "none is asked for", "optional": "asked for", "required": "required"}
+        text = f"certificate and key fit; of peers: {asks[given.client]}"
+        yield Finding("ok", subject, text)

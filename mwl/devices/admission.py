@@ -20,8 +20,10 @@ from sqlmodel import Session
 
 from mwl.config import May, is_loopback
 from mwl.db import Database
+from mwl.db.tables import Device
 from mwl.devices.rows import Visit, fold, found_odd, knocked, listing, seen
 from mwl.errors import Outage
+from mwl.tls import Shown, matches
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +40,7 @@ class Verdict(Enum):
     ADMITTED = "admitted"
     CALLED_UNKNOWN = "called AE title unknown"
     CALLING_UNKNOWN = "calling AE title unknown"
+    NOT_PROVEN = "calling AE title is bound to a certificate that was not shown"
 
 
 def admits(mode: Literal["auto", "any", "known"], host: str, *, known: bool) -> bool:
@@ -57,11 +60,23 @@ def _strangers_may(host: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A device, as far as the door needs it: its row, what it may do, what is odd about it."""
+    """A device, as far as the door needs it.
+
+    Its row, what it may do, what is odd about it, and the rule for its certificate.
+    """
 
     row: int
     may: frozenset[str]
     oddities: frozenset[str]
+    certificate: str
+
+    def proven(self, shown: Shown | None) -> bool:
+        """Tell whether who shows this certificate is the device."""
+        return not self.certificate or (shown is not None and matches(self.certificate, shown))
+
+
+def _known(row: Device) -> _Known:
+    return _Known(row.id or 0, frozenset(row.may), frozenset(row.oddities), row.certificate)
 
 
 class Doorkeeper:
@@ -104,10 +119,12 @@ class Doorkeeper:
         calling: str,
         address: str,
         oddities: AbstractSet[str] = frozenset(),
+        certificate: Shown | None = None,
     ) -> Verdict:
         """Decide on a request, and note it: as a knock unless a known device called us rightly.
 
-        `oddities` are the faults of its request that were overlooked.
+        `oddities` are the faults of its request that were overlooked, `certificate` is what it
+        showed over TLS.
 
         Outage: only known devices may come in, and we can't tell who is one.
         """
@@ -117,6 +134,10 @@ class Doorkeeper:
             verdict = Verdict.CALLED_UNKNOWN
         elif known is None and not self._open_door:
             verdict = Verdict.CALLING_UNKNOWN
+        elif known is not None and not known.proven(certificate):
+            verdict = Verdict.NOT_PROVEN
+            about = {"calling": calling, "address": address, "bound_to": known.certificate}
+            log.warning("device.not_proven", shown=str(certificate or "none"), **about)
         with self._lock:
             if known is not None and verdict is Verdict.ADMITTED:
                 self._seen[known.row] = address
@@ -149,12 +170,7 @@ class Doorkeeper:
     def _refresh(self) -> None:
         try:
             with self._database.read() as session:
-                self._known = {
-                    fold(each.ae_title): _Known(
-                        each.id or 0, frozenset(each.may), frozenset(each.oddities)
-                    )
-                    for each in listing(session)
-                }
+                self._known = {fold(each.ae_title): _known(each) for each in listing(session)}
             self._stale_at = monotonic() + _FRESH_S
         except Outage:
             # What we knew is still likely to be true, and a scanner that asks for its list

@@ -9,6 +9,7 @@ from mwl.net.admission import Admission, Admit, Applicant
 _REFUSALS = {
     Verdict.CALLED_UNKNOWN: Admission.CALLED_UNKNOWN,
     Verdict.CALLING_UNKNOWN: Admission.CALLING_UNKNOWN,
+    Verdict.NOT_PROVEN: Admission.CALLING_UNKNOWN,
 }
 _IDENTITIES = {
     Identity.UNKNOWN: Admission.ACCEPTED,
@@ -23,7 +24,9 @@ def admission(doorkeeper: Doorkeeper, users: Users) -> Admit:
     """Make what an association server asks: titles first, then who the user is."""
 
     def admit(who: Applicant) -> Admission:
-        verdict = doorkeeper.admit(who.called, who.calling, who.address, who.oddities)
+        verdict = doorkeeper.admit(
+            who.called, who.calling, who.address, who.oddities, who.certificate
+        )
         if verdict is not Verdict.ADMITTED:
             return _REFUSALS[verdict]
         return _IDENTITIES[users.check(_claim(who), now=datetime.now(UTC))]

@@ -1,5 +1,7 @@
 """The role `jobs`: what is done by the clock, what others are told, what is judged."""
 
+from functools import partial
+
 from hl7.outbound import OrderStatus
 from mwl import commitment, jobs, outbox
 from mwl.accounts import Bounds
@@ -8,6 +10,7 @@ from mwl.db import Database
 from mwl.listeners import Listeners
 from mwl.objects import open_store
 from mwl.roles.following import effects
+from mwl.roles.secured import keys_of, renew
 from mwl.scp.storage.syntaxes import STORAGE_CLASSES
 from mwl.scu import CommitmentReporter
 from mwl.supervisor import DRAIN_S, Board, Child
@@ -17,7 +20,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     """Work until SIGTERM."""
     listeners.close()
     database = Database(settings.database.url, data_dir=settings.data_dir)
-    bounds = Bounds.of(settings.web)
+    bounds, keys = Bounds.of(settings.web), keys_of(settings)
     scheduler = jobs.scheduler(
         database, jobs.sweeps(database, settings.close, effects(settings), bounds)
     )
@@ -28,7 +31,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         database,
         {
             outbox.Kind.ORDER_STATUS: statuses.deliver,
-            outbox.Kind.COMMITMENT_REPORT: CommitmentReporter(database),
+            outbox.Kind.COMMITMENT_REPORT: CommitmentReporter(database, keys=keys),
         },
     )
     objects = open_store(settings.archive, settings.data_dir)
@@ -38,7 +41,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     courier.start()
     commitments.start()
     child.ready()
-    child.wait()
+    child.wait(partial(renew, keys))
     commitments.stop(DRAIN_S)
     courier.stop(DRAIN_S)
     statuses.close()

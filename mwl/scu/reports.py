@@ -15,6 +15,7 @@ from mwl.commitment import Judged
 from mwl.db import Database
 from mwl.errors import MwlError
 from mwl.scu.peers import Peer
+from mwl.tls import Keys
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -48,6 +49,7 @@ class CommitmentReporter:
 
     database: Database
     patience: Patience = Patience()
+    keys: Keys | None = None
 
     def __call__(self, delivery: outbox.Delivery) -> outbox.Outcome:
         """Report to the address that the requester is registered with now."""
@@ -59,7 +61,7 @@ class CommitmentReporter:
             return outbox.Done()  # asked for anew meanwhile: it is judged and told again
         if device is None or not (device.host and device.port):
             return outbox.Park(f"{judged.ae_title} has no address: `mwl device add` gives it one")
-        peer = Peer(device.ae_title, device.host, device.port)
+        peer = Peer(device.ae_title, device.host, device.port, device.tls, device.certificate)
         try:
             code = report(peer, judged, self.patience)
         except Unreached as error:
