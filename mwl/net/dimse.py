@@ -64,6 +64,8 @@ class Element(IntEnum):
     NUMBER_OF_COMPLETED_SUB_OPERATIONS = 0x1021
     NUMBER_OF_FAILED_SUB_OPERATIONS = 0x1022
     NUMBER_OF_WARNING_SUB_OPERATIONS = 0x1023
+    MOVE_ORIGINATOR_AE_TITLE = 0x1030
+    MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
     EVENT_TYPE_ID = 0x1002
     ATTRIBUTE_IDENTIFIER_LIST = 0x1005
     ACTION_TYPE_ID = 0x1008
@@ -232,6 +234,7 @@ class MessageAssembler:
         self._context: Context | None = None  # of the message that is open
         self._command: Command | None = None  # once it is whole
         self._fragments = bytearray()  # of the command, then of the data set
+        self._empty = 0  # fragments without a byte, in the message that is open
 
     @property
     def is_open(self) -> bool:
@@ -252,6 +255,8 @@ class MessageAssembler:
             raise PduError("a message changes its presentation context")
         if bool(control & COMMAND) != (self._command is None):
             raise PduError("command and data set fragments out of order")
+        if not fragment:
+            self._count_empty()
         if self._sink is None:
             self._keep(fragment)
         else:
@@ -265,6 +270,11 @@ class MessageAssembler:
         if self._sink is not None:
             self._sink.abort()
             self._sink = None
+
+    def _count_empty(self) -> None:
+        self._empty += 1
+        if self._empty > self._limits.max_empty_fragments:
+            raise ProtocolError("a message of empty fragments")
 
     def _keep(self, fragment: memoryview) -> None:
         limits = self._limits
@@ -301,4 +311,5 @@ class MessageAssembler:
         assert self._command is not None
         message = Message(self._context, self._command, data_set, self._sink)
         self._context = self._command = self._sink = None
+        self._empty = 0
         return message
