@@ -13,7 +13,10 @@ A key's text becomes a matcher, which says what it matches (`matches`) and which
    include both ends; an end may be open (C.2.2.2.5).
 5. Ranges of the start date and of the start time are one range of instants (K.6.1.2.2).
 6. A key with several values matches what any of them matches (C.2.2.2.2, C.2.2.2.8).
-7. Whatever a peer sends has a defined meaning within bounds, or raises Rejected: matching
+7. Where fuzzy matching of names was agreed on (C.2.2.2.1.1), they match by their words, as
+   `mwl.names` says. A key with wildcards elsewhere than at the ends of words is meant as it
+   is written.
+8. Whatever a peer sends has a defined meaning within bounds, or raises Rejected: matching
    takes time in proportion to key × value, and never backtracks.
 """
 
@@ -22,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mwl.errors import Fault, Reason, Rejected
+from mwl.names import by_letters, by_sound, sound_of, words_key, words_of
 from mwl.patients import name_key
 
 # No attribute that can be matched holds more: a PN has three groups of 64.
@@ -92,6 +96,33 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a key: what is looked for in a name's key (`mwl.names.words_key`), either of it.
+
+    `sound` is "" where only letters count.
+    """
+
+    letters: str
+    sound: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """Matches a person name that has all words of any of `choices`."""
+
+    choices: tuple[tuple[Word, ...], ...]
+
+    def matches(self, value: str) -> bool:
+        """Tell whether `value` matches; "" is unknown."""
+        key = words_key(value)
+        return any(all(_is_in(word, key) for word in words) for words in self.choices)
+
+
+def _is_in(word: Word, key: str) -> bool:
+    return word.letters in key or (word.sound != "" and word.sound in key)
+
+
+@dataclass(frozen=True, slots=True)
 class AnyOf:
     """Matches what any of `choices` matches; none: nothing."""
 
@@ -102,7 +133,7 @@ class AnyOf:
         return any(choice.matches(value) for choice in self.choices)
 
 
-Matcher = Universal | Single | Wildcard | Range | Name | AnyOf
+Matcher = Universal | Single | Wildcard | Range | Name | Fuzzy | AnyOf
 
 UNIVERSAL = Universal()
 
@@ -136,6 +167,35 @@ def name(key: str, where: str) -> Matcher:
         for group in groups:
             choices += _name_choices(group)
     return Name(tuple(dict.fromkeys(choices)))
+
+
+def fuzzy_name(key: str, where: str) -> Matcher:
+    """Read a key of VR PN where fuzzy matching was agreed on."""
+    literal = name(key, where)
+    groups = [group for value in _values(key, where, MAX_NAMES) for group in value.split("=")]
+    parted = [_PARTED.split(group) for group in groups if group.rstrip("^ ")]
+    if literal is UNIVERSAL or any(_is_pattern(part) for parts in parted for part in parts):
+        return literal
+    choices = [tuple(word for part in parts for word in _words(part)) for parts in parted]
+    # What has no letters can only be meant as it is written.
+    return Fuzzy(tuple(dict.fromkeys(choices))) if all(choices) else literal
+
+
+_PARTED = re.compile(r"[\^ ]+")
+
+
+def _is_pattern(part: str) -> bool:
+    return "?" in part or "*" in part.rstrip("*")
+
+
+def _words(part: str) -> list[Word]:
+    words = words_of(part.rstrip("*"))
+    # Whoever writes an asterisk knows how the word begins.
+    sounds = ["" if part.endswith("*") else sound_of(word) for word in words]
+    return [
+        Word(by_letters(word), by_sound(sound) if sound else "")
+        for word, sound in zip(words, sounds, strict=True)
+    ]
 
 
 def dates(key: str, where: str) -> Universal | Range:

@@ -14,6 +14,7 @@ from sqlalchemy import insert
 from sqlmodel import Session, SQLModel
 
 from mwl.db.tables import StepStation
+from mwl.names import words_key
 from mwl.patients import name_key
 
 NOW = datetime(2030, 1, 2, 8, 0, tzinfo=UTC)
@@ -89,7 +90,10 @@ def item(
     }
     person, exam = rows["patient"], rows["scheduled_step"]
     person.setdefault("name_key", name_key(person["patient_name"]))
-    exam.setdefault("performing_physician_key", name_key(exam.get("performing_physician", "")))
+    person.setdefault("name_words", words_key(person["patient_name"]))
+    physician = exam.get("performing_physician", "")
+    exam.setdefault("performing_physician_key", name_key(physician))
+    exam.setdefault("performing_physician_words", words_key(physician))
     return {name: _whole(name, row) for name, row in rows.items()}
 
 

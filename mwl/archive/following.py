@@ -27,6 +27,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, liter
 from mwl.archive.received import clean
 from mwl.db import Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, Study
+from mwl.names import words_key
 from mwl.patients import name_key
 from mwl.studies import SEPARATOR, Person, is_other_issuer
 
@@ -184,6 +185,7 @@ def _write(  # noqa: PLR0913 - the columns
     values = {
         **now,
         "name_key": name_key(now["patient_name"]),
+        "name_words": words_key(now["patient_name"]),
         "patient": patient,
         "coerced": coerced,
         "as_received": received,
@@ -242,7 +244,7 @@ _NOTE = Prepared(
     .where(_t.id == bindparam("row"))
     .values(as_received=bindparam("new_as_received", type_=_t.as_received.type))
 )
-_WRITTEN = (*COLUMNS, "name_key", "patient", "coerced", "as_received")
+_WRITTEN = (*COLUMNS, "name_key", "name_words", "patient", "coerced", "as_received")
 _WRITE = Prepared(
     update(_STUDY)
     .where(_t.id == bindparam("row"))

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from mwl.errors import Fault, Reason, Rejected
+from mwl.names import words_key
 from mwl.patients import name_key
 from mwl.studies import Outcome, Person, Version
 
@@ -136,6 +137,7 @@ def study_row(received: Received) -> Row:
         "description": text("StudyDescription"),
         "referring_physician": text("ReferringPhysicianName"),
         "referring_physician_key": name_key(text("ReferringPhysicianName")),
+        "referring_physician_words": words_key(text("ReferringPhysicianName")),
         "created_at": received.received_at,
     }
 
@@ -147,6 +149,7 @@ def person_row(person: Person) -> Row:
         "patient_id_issuer": person.issuer,
         "patient_name": person.name,
         "name_key": name_key(person.name),
+        "name_words": words_key(person.name),
         "birth_date": person.birth_date,
     }
 

@@ -10,9 +10,9 @@ a leading literal; they are LIKE … ESCAPE elsewhere.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Text, bindparam, func, or_, true
+from sqlalchemy import Boolean, ColumnElement, Text, and_, bindparam, func, or_, true
 
-from mwl.matching import AnyOf, Matcher, Name, Range, Single, Universal, Wildcard
+from mwl.matching import AnyOf, Fuzzy, Matcher, Name, Range, Single, Universal, Wildcard
 
 # What decides a statement: the matcher's kind and the shapes of its parts. Hashable.
 Shape = tuple[Any, ...]
@@ -26,6 +26,8 @@ def shape(matcher: Matcher) -> Shape:
             return (Range, bool(low), bool(high))
         case Name(choices) | AnyOf(choices):
             return (type(matcher), *(shape(choice) for choice in choices))
+        case Fuzzy(names):
+            return (Fuzzy, *(tuple(bool(word.sound) for word in words) for words in names))
         case _:
             return (type(matcher),)
 
@@ -44,6 +46,17 @@ def parameters(name: str, matcher: Matcher, dialect: str) -> Parameters:
             return {name: _glob(pattern) if dialect == "sqlite" else _like(pattern)}
         case Range(low, high):
             return {f"{name}__low": low, f"{name}__high": high}
+        case Fuzzy(names):
+            return {
+                key: value
+                for i, words in enumerate(names)
+                for j, word in enumerate(words)
+                for key, value in (
+                    (f"{name}__{i}__{j}__letters", word.letters),
+                    (f"{name}__{i}__{j}__sound", word.sound),
+                )
+                if value
+            }
         case Name(choices) | AnyOf(choices):
             return {
                 key: value
@@ -55,7 +68,10 @@ def parameters(name: str, matcher: Matcher, dialect: str) -> Parameters:
 def condition(
     column: ColumnElement[str], name: str, shape: Shape, dialect: str
 ) -> ColumnElement[bool]:
-    """Build the condition of `shape` on `column`; for a name, on its folded key."""
+    """Build the condition of `shape` on `column`.
+
+    For a name, on its folded key; for a fuzzy one (`is_fuzzy`), on that of its words.
+    """
     kind, *details = shape
     if kind is Single:
         return column == bindparam(name)
@@ -63,11 +79,37 @@ def condition(
         return _wildcard(column, bindparam(name, type_=Text()), dialect)
     if kind is Range:
         return _range(column, name, *details)
-    if kind is Name:
-        return _name(column, name, details, dialect)
-    if kind is AnyOf:
-        return _any(column, name, details, dialect)
+    if kind in (Name, Fuzzy, AnyOf):
+        build = {Name: _name, Fuzzy: _fuzzy, AnyOf: _any}[kind]
+        return build(column, name, details, dialect)
     return true()
+
+
+def is_fuzzy(shape: Shape) -> bool:
+    """Tell whether a shape is that of a name's words."""
+    return bool(shape[0] is Fuzzy)
+
+
+def _fuzzy(
+    column: ColumnElement[str], name: str, choices: Sequence[tuple[bool, ...]], dialect: str
+) -> ColumnElement[bool]:
+    # Neither has wildcards: nothing to escape, and quicker than a pattern.
+    position = func.instr if dialect == "sqlite" else func.strpos
+
+    def holds(parameter: str) -> ColumnElement[bool]:
+        found: ColumnElement[bool] = position(column, bindparam(parameter, type_=Text())) > 0
+        return found
+
+    def word(place: str, has_sound: bool) -> ColumnElement[bool]:
+        by_letters = holds(f"{place}__letters")
+        return or_(by_letters, holds(f"{place}__sound")) if has_sound else by_letters
+
+    return or_(
+        *(
+            and_(*(word(f"{name}__{i}__{j}", has) for j, has in enumerate(words)))
+            for i, words in enumerate(choices)
+        )
+    )
 
 
 def _any(

@@ -21,6 +21,7 @@ _DERIVED = frozenset(
         *("id", "created_at", "updated_at", "state_at", "applied_at", "start_at", "check_at"),
         *("closed_at", "expired_at", "revived_at"),
         *("flags", "name_key", "issuer_key", "performing_physician_key"),
+        *("name_words", "performing_physician_words"),
     }
 )
 

@@ -16,6 +16,7 @@ from mwl.archive import following
 from mwl.db import Insertion, Prepared, Reply, rewriting
 from mwl.db.tables import ImagingOrder, Patient
 from mwl.errors import Fault, Reason, Rejected
+from mwl.names import words_key
 from mwl.patients import (
     Identifier,
     PatientChange,
@@ -54,8 +55,8 @@ _MOVE_ORDERS = Prepared(
 )
 
 _DESCRIBED = (
-    *("patient_name", "name_key", "birth_date", "sex", "mother_name", "address", "phone"),
-    *("language", "medical_alerts", "allergies", "comments"),
+    *("patient_name", "name_key", "name_words", "birth_date", "sex", "mother_name", "address"),
+    *("phone", "language", "medical_alerts", "allergies", "comments"),
 )
 # A trail longer than this is no history of merges but a loop that somebody made by hand.
 _LONGEST_TRAIL = 64
@@ -245,6 +246,7 @@ def _stated(change: PatientChange) -> dict[str, Any]:
     stated: dict[str, Any] = {name: value or "" for name, value in change.fields.items()}
     if "patient_name" in stated:
         stated["name_key"] = name_key(stated["patient_name"])
+        stated["name_words"] = words_key(stated["patient_name"])
     if change.others is not None:
         stated["other_ids"] = [[o.id, issuer_text(o), kind] for o, kind in change.others]
     return stated

@@ -18,6 +18,7 @@ from mwl.archive import following
 from mwl.db import Insertion, Prepared, rewriting
 from mwl.db.tables import RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
+from mwl.names import words_key
 from mwl.orders import (
     FINAL,
     WAITING,
@@ -226,6 +227,7 @@ class Procedures:
         stated: Row = {name: value or "" for name, value in change.fields.items()}
         if "performing_physician" in stated:
             stated["performing_physician_key"] = name_key(stated["performing_physician"])
+            stated["performing_physician_words"] = words_key(stated["performing_physician"])
         return stated
 
     def _stations(self, stated: tuple[str, ...] | None, modality: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Study(SQLModel, table=True):
     patient_id_issuer: str = ""
     patient_name: str = ""
     name_key: str = Field(default="", index=True)
+    name_words: str = ""  # mwl.names.words_key
     birth_date: str = ""
     sex: str = ""
     accession_number: str = Field(default="", index=True)
@@ -40,6 +41,7 @@ class Study(SQLModel, table=True):
     description: str = ""
     referring_physician: str = ""
     referring_physician_key: str = ""
+    referring_physician_words: str = ""
     # The order that asked for it; None: unmatched.
     requested_procedure: int | None = Field(
         default=None, foreign_key="requested_procedure.id", index=True

@@ -21,6 +21,7 @@ class Patient(SQLModel, table=True):
     issuer: str = ""  # (0010,0021), (0010,0024)
     patient_name: str = ""  # groups separated by "="
     name_key: str = Field(default="", index=True)
+    name_words: str = ""  # mwl.names.words_key
     birth_date: str = ""  # YYYYMMDD: a DA never shifts
     sex: str = ""
     mother_name: str = ""
@@ -158,6 +159,7 @@ class ScheduledStep(SQLModel, table=True):
     start_local: str  # YYYYMMDDHHMMSS, wall clock of the site
     performing_physician: str = ""
     performing_physician_key: str = ""
+    performing_physician_words: str = ""
     description: str = ""
     protocol_value: str = ""
     protocol_scheme: str = ""

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from mwl.db.types import Json, UtcDateTime
+from mwl.names import words_key
 
 revision = "0004"
 down_revision = "0003"
@@ -56,6 +57,36 @@ def upgrade() -> None:
     op.drop_index("ix_study_patient_id", "study")
     op.create_index("ix_study_patient_id", "study", ["patient_id", "patient_id_issuer", "id"])
     op.execute(_WHOSE)
+    for table, name, words in _NAMES:
+        op.add_column(table, sa.Column(words, sa.String(), nullable=False, server_default=""))
+        _fill(table, name, words)
+
+
+# Names that fuzzy queries look for, and the columns for their words.
+_NAMES = (
+    ("patient", "patient_name", "name_words"),
+    ("scheduled_step", "performing_physician", "performing_physician_words"),
+    ("study", "patient_name", "name_words"),
+    ("study", "referring_physician", "referring_physician_words"),
+)
+
+
+def _fill(table: str, name: str, words: str) -> None:
+    """Make the words of the names that are there, so many at a time."""
+    conn = op.get_bind()
+    rows = sa.table(table, sa.column("id"), sa.column(name), sa.column(words))
+    page = (
+        sa.select(rows.c.id, rows.c[name])
+        .where(rows.c.id > sa.bindparam("after"), rows.c[name] != "")
+        .order_by(rows.c.id)
+        .limit(1000)
+    )
+    put = sa.update(rows).where(rows.c.id == sa.bindparam("row"))
+    put = put.values({words: sa.bindparam("key")})
+    after = 0
+    while found := conn.execute(page, {"after": after}).all():
+        conn.execute(put, [{"row": row, "key": words_key(text)} for row, text in found])
+        after = found[-1][0]
 
 
 # A linked study is the patient's of its order; what changed before stays as the images say.
