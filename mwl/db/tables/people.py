@@ -61,6 +61,7 @@ class AuditEvent(SQLModel, table=True):
         Index("ix_audit_event_at", "at", "id"),
         Index("ix_audit_event_who", "who", "at", "id"),
         Index("ix_audit_event_action", "action", "at", "id"),
+        Index("ix_audit_event_who_action", "who", "action", "at", "id"),
         Index("ix_audit_event_subject", "subject", "at", "id"),
         Index("ix_audit_event_address", "address", "at", "id"),
     )

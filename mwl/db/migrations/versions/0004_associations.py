@@ -54,6 +54,7 @@ def upgrade() -> None:
     op.add_column("study", sa.Column("coerced", sa.Boolean(), nullable=False, server_default="0"))
     op.add_column("study", sa.Column("as_received", Json, nullable=False, server_default="{}"))
     op.create_index("ix_study_patient", "study", ["patient"])
+    op.create_index("ix_audit_event_who_action", "audit_event", ["who", "action", "at", "id"])
     op.drop_index("ix_study_patient_id", "study")
     op.create_index("ix_study_patient_id", "study", ["patient_id", "patient_id_issuer", "id"])
     op.execute(_WHOSE)
