@@ -20,7 +20,7 @@ from mwl import archive
 from mwl.archive import Received
 from mwl.config import Archive
 from mwl.db import Database
-from mwl.net.association import Service
+from mwl.net.service import Service
 from mwl.objects import open_store
 from mwl.scp.query import QueryService
 from mwl.scp.retrieve import RetrieveService

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from mwl.net.admission import Admission, Admit, Applicant
-from mwl.net.association import Association, Service
+from mwl.net.association import Association
 from mwl.net.dimse import CommandField, Message
 from mwl.net.limits import DEFAULTS, Limits
 from mwl.net.pdu import Pdu
 from mwl.net.server import AssociationServer, listen
+from mwl.net.service import Service
 from mwl.net.status import CANCEL, SUCCESS
 from mwl.scp.echo import EchoService
 from tests.dicom_client import MODALITY_WORKLIST_FIND, VERIFICATION, DicomClient

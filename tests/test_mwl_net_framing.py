@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mwl.net.codec import HEADER, encode
+from mwl.net.ending import let_close
 from mwl.net.framing import ConnectionLost, ReadTimeout, Transport, WriteTimeout
 from mwl.net.limits import Limits
 from mwl.net.pdu import PduError, PduType, ReleaseRequest
@@ -208,9 +209,9 @@ def test_finishing_lets_the_peer_read_the_last_word(
     pair: tuple[Transport, socket.socket],
 ) -> None:
     transport, peer = pair
-    peer.sendall(bytes(50_000))  # which nobody reads
+    peer.sendall(HEADER.pack(PduType.DATA_TF, 50_000) + bytes(50_000))  # which nobody reads
     transport.send(RELEASE)
-    finishing = threading.Thread(target=transport.finish)
+    finishing = threading.Thread(target=let_close, args=(transport,))
     finishing.start()
     assert peer.recv(100) == RELEASE
     peer.close()
@@ -220,7 +221,7 @@ def test_finishing_lets_the_peer_read_the_last_word(
 
 def test_finishing_waits_no_longer_than_its_timer(pair: tuple[Transport, socket.socket]) -> None:
     start = time.monotonic()
-    pair[0].finish()
+    let_close(pair[0])
     assert 0.2 <= time.monotonic() - start < SLACK_S
     assert pair[1].recv(1) == b""
 

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from mwl.net.association import Association, PeerAborted
+from mwl.net.association import Association
 from mwl.net.codec import HEADER, encode
 from mwl.net.dimse import CommandField, Element, Message
+from mwl.net.ending import PeerAborted
 from mwl.net.framing import ConnectionLost
 from mwl.net.limits import DEFAULTS
 from mwl.net.pdu import Abort, PduType, ReleaseRequest, ReleaseResponse

@@ -1,14 +1,13 @@
 """A connection from its first byte to its last: PS3.8 states 2, 3 and 13 of an acceptor.
 
 State 2 awaits A-ASSOCIATE-RQ under the ARTIM timer; anything else is answered with an
-A-ABORT of the service user (AA-1). State 3 decides. State 6 is `Association.run`. In state
+A-ABORT of the service user (AA-1). State 3 decides. State 6 is `serving.serve`. In state
 13 the peer has been told the end, by release, rejection or abort, and is given
 `close_timeout_s` to close.
 """
 
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -17,19 +16,21 @@ import structlog
 from mwl.errors import Outage, ProtocolError
 from mwl.net import negotiation
 from mwl.net.admission import REFUSALS, Admission, Admit, Applicant
-from mwl.net.association import Association, PeerAborted, Service
+from mwl.net.association import Association
 from mwl.net.codec import decode, encode
-from mwl.net.framing import ConnectionLost, ReadTimeout, Transport, WriteTimeout
+from mwl.net.ending import PeerAborted, end, let_close
+from mwl.net.framing import ConnectionLost, HandshakeFailed, Transport
 from mwl.net.limits import Limits
 from mwl.net.negotiation import Agreement, Supported, negotiate
 from mwl.net.pdu import (
     Abort,
     AbortReason,
-    AbortSource,
     AssociateReject,
     AssociateRequest,
     PduError,
 )
+from mwl.net.service import Service
+from mwl.net.serving import serve, sink_chooser
 
 log = structlog.get_logger(__name__)
 
@@ -70,18 +71,20 @@ class Acceptor:
             self._converse(connection)
         except Exception as error:
             _report(connection, error)
-            last_word = _last_word(connection, error)
-            if last_word is None:
-                transport.close()
-                return
-            with suppress(ConnectionLost):
-                transport.send(encode(last_word))
-        transport.finish()
+            end(
+                transport,
+                error,
+                is_requested=connection.association is not None,
+                is_stopped=connection.stopped,
+            )
+        else:
+            let_close(transport)
 
     def _converse(self, connection: Connection) -> None:
         transport, limits = connection.transport, self.limits
+        transport.secure(limits.tls_handshake_timeout_s)
         request = _read_request(transport, limits.associate_timeout_s)
-        applicant = Applicant.of(request, connection.address)
+        applicant = Applicant.of(request, connection.address, transport.certificate)
         about = {
             "address": applicant.address,
             "called": applicant.called,
@@ -97,10 +100,12 @@ class Acceptor:
             log.warning("association.rejected", **asdict(agreed), **about)
             transport.send(encode(agreed))
             return
-        association = Association(transport, agreed, self.services, connection.address, limits)
+        association = Association(
+            transport, agreed, connection.address, limits, sink_chooser(self.services)
+        )
         connection.association = association
         transport.send(encode(agreed.accept))
-        association.run()
+        serve(association, self.services)
         log.info("association.released", operations=association.operations_done, **about)
 
     def _agreed(
@@ -128,32 +133,6 @@ def _read_request(transport: Transport, timeout_s: float) -> AssociateRequest:
     raise PduError(f"PDU of type {kind} before A-ASSOCIATE-RQ", AbortReason.UNEXPECTED_PDU)
 
 
-def _last_word(connection: Connection, error: Exception) -> Abort | None:
-    """Choose the A-ABORT that an ending needs; None where nothing is to be said."""
-    established = connection.association is not None
-    source, reason = AbortSource.SERVICE_PROVIDER, AbortReason.NOT_SPECIFIED
-    match error:
-        case PeerAborted():
-            return None  # PS3.8 AA-3
-        case WriteTimeout():
-            return None  # it wouldn't read that either
-        case ConnectionLost() if not connection.stopped:
-            return None  # AA-4
-        case ReadTimeout() if not established:
-            return None  # AA-2: the ARTIM timer closes without a word
-        case ConnectionLost():
-            source = AbortSource.SERVICE_USER  # AA-1, we stop
-        case PduError() if established:
-            reason = error.reason  # AA-8
-        case ReadTimeout():
-            pass
-        case ProtocolError():
-            # AA-1 before the association. On it: the upper layer did its part, and what it
-            # carried is refused by its user. PS3.8 9.3.8: the reason is then not significant.
-            source = AbortSource.SERVICE_USER
-    return Abort(source, reason)
-
-
 def _report(connection: Connection, error: Exception) -> None:
     about = {"address": connection.address}
     if connection.association is not None:
@@ -161,6 +140,8 @@ def _report(connection: Connection, error: Exception) -> None:
         about["calling"] = connection.association.calling_title
     if connection.stopped:
         log.warning("association.stopped", **about)
+    elif isinstance(error, HandshakeFailed):
+        log.warning("association.no_tls", error=str(error), **about)
     elif isinstance(error, PeerAborted | ConnectionLost):
         log.info("association.lost", error=str(error), **about)
     elif isinstance(error, ProtocolError):

@@ -1,29 +1,27 @@
-"""One established association, on the acceptor's side: PS3.8 state 6 and what ends it.
+"""One established association, from either side: PS3.8 state 6, and its release (7 to 12).
 
-A thread blocks here for as long as the association lives. It reads a message, hands it to
-the service of its presentation context, and reads again; it costs nothing while it waits.
+One thread at a time works on it, and blocks where it waits for the peer; it costs nothing
+while it waits. Only that thread writes to the peer.
 
-- Only this thread writes to the peer.
 - Operations are synchronous. What arrives while one is under way is looked at only when
   its service asks `cancelled`, streams with `send_responses` or has a `request` of its own:
   a C-CANCEL-RQ marks its operation, an A-RELEASE-RQ waits for the operation to end, an
   A-ABORT ends it by `PeerAborted` at that place, and another request waits for its turn.
 - What we request of the peer is synchronous too: one at a time, and nothing else is sent
   until it is answered.
-- A service that raises ends this association and no other, by A-ABORT.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from struct import Struct
 from time import monotonic
-from typing import Protocol
+from types import TracebackType
+from typing import Self
 
 from mwl.errors import ProtocolError
-from mwl.net.codec import COMMAND, LAST, VALUE, data_values, decode, encode
+from mwl.net.codec import COMMAND, LAST, VALUE, data_values, decode
 from mwl.net.dimse import (
-    NO_DATA_SET,
     RESPONSE,
     Command,
     CommandField,
@@ -31,31 +29,25 @@ from mwl.net.dimse import (
     Element,
     Message,
     MessageAssembler,
-    encode_command,
     fragments,
 )
+from mwl.net.ending import PeerAborted, end, let_close, unexpected
 from mwl.net.errands import Errand, Errands
 from mwl.net.framing import ReadTimeout, Silence, Transport
 from mwl.net.limits import Limits
+from mwl.net.messages import Elements, request_command, response_command
 from mwl.net.negotiation import Agreement
 from mwl.net.outgoing import writes
-from mwl.net.pdu import Abort, AbortReason, PduError, PduType, ReleaseResponse, title_text
-from mwl.net.sinks import Drain, Sink
-from mwl.net.status import (
-    NO_SUCH_SOP_CLASS,
-    PENDING,
-    REFUSED_SOP_CLASS_NOT_SUPPORTED,
-    UNRECOGNIZED_OPERATION,
-)
+from mwl.net.pace import Pace
+from mwl.net.pdu import PduType, title_text
+from mwl.net.releasing import answer_release, release
+from mwl.net.sinks import Sink
+from mwl.net.status import PENDING, PENDING_UNSUPPORTED_KEYS
 
 _REQUESTS = frozenset(CommandField)
-_DATA_SET_FOLLOWS = 0x0001
 # A P-DATA-TF header and a value header at one go.
 _WHOLE_VALUE = Struct(">BxIIBB")
-
-
-class PeerAborted(ProtocolError):
-    """The peer sent A-ABORT."""
+_PENDING = frozenset({PENDING, PENDING_UNSUPPORTED_KEYS})
 
 
 class PeerReleased(ProtocolError):
@@ -66,46 +58,28 @@ class CutShort(ProtocolError):
     """A data set could not be read to its end while it was being sent."""
 
 
-class Service(Protocol):
-    """A DICOM service class as SCP.
+# Asked for a request that has a data set; None: it is kept in memory.
+Choose = Callable[["Association", Context, Command], Sink | None]
 
-    `abstract_syntaxes` are the SOP classes that it serves; `transfer_syntaxes` what it
-    reads and writes, the best first; `operations` the requests that it knows.
 
-    It may have `invokes` too: by SOP class, the transfer syntaxes in which it invokes
-    operations on who asked, as C-GET does of the storage classes. With `theirs_first`, what
-    the requestor names first of what it reads is agreed on. With `receive(association,
-    context, command)` it may give a `Sink` for a request's data set, which then comes to
-    `handle` as `message.sink`.
-    """
-
-    @property
-    def abstract_syntaxes(self) -> tuple[str, ...]: ...
-
-    @property
-    def transfer_syntaxes(self) -> tuple[str, ...]: ...
-
-    @property
-    def operations(self) -> frozenset[CommandField]: ...
-
-    def handle(self, association: "Association", message: Message) -> None:
-        """Perform one request, up to its final response."""
+def _in_memory(_association: "Association", _context: Context, _command: Command) -> None:
+    return None
 
 
 class Association:
-    """An association that was accepted; services answer through it.
+    """An established association; as a context manager it is released, or aborted on an error.
 
-    `calling_title` and `called_title` are as the peer sent them, without padding;
-    `address` is the peer's IP address.
+    `calling_title` and `called_title` are without padding; `address` is the peer's IP
+    address. `contexts` holds the accepted presentation contexts by identifier.
     """
 
     def __init__(
         self,
         transport: Transport,
         agreement: Agreement,
-        services: Mapping[str, Service],
         address: str,
         limits: Limits,
+        choose: Choose = _in_memory,
     ) -> None:
         self.calling_title = title_text(agreement.accept.calling_title)
         self.called_title = title_text(agreement.accept.called_title)
@@ -115,18 +89,34 @@ class Association:
         self.operations_done = 0
         self._transport = transport
         self._max_pdu_bytes = agreement.max_send_pdu_bytes
-        self._services = services
         self._limits = limits
+        self._choose = choose
         self._assembler = MessageAssembler(agreement.contexts, limits, self._receive)
-        self._waiting: deque[Message] = deque()  # read, not yet performed
+        self._waiting: deque[Message] = deque()  # requests that were read, not yet performed
         self._performing: int | None = None  # message ID
         self._field = 0  # command field of what comes or is performed, 0 in between
-        self._requested: tuple[int, int] | None = None  # what we did: command field, message ID
-        self._answer: Command | None = None  # to that
+        self._requested: tuple[int, int] | None = None  # what we await: field, message ID
+        self._answers: deque[Message] = deque()  # to what we requested
         self._requests = 0
-        self._cancelled: set[int] = set()  # message IDs, of these two only
+        self._cancelled: set[int] = set()  # message IDs, of those two only
         self._release_requested = False
+        self._ended = False
         self._errands = Errands()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, PeerReleased):
+            with suppress(ProtocolError):  # all was answered: how the peer leaves is its affair
+                self.release()
+        else:
+            self.abort(error if isinstance(error, ProtocolError) else None)
 
     @property
     def operation(self) -> str:
@@ -134,37 +124,36 @@ class Association:
         field = self._field
         return CommandField(field).name.replace("_", "-") if field in _REQUESTS else ""
 
-    # --- what the acceptor calls
+    # --- the peer's requests
 
-    def run(self) -> None:
-        """Serve until the peer releases, and answer its release.
+    def next_request(self) -> Message | None:
+        """Wait for the peer's next request; None: it wants to release.
 
-        PeerAborted, PduError, ProtocolError, ReadTimeout, ConnectionLost, and whatever a
-        service raises.
+        With this call the request before counts as performed. ReadTimeout, ConnectionLost,
+        PeerAborted, PduError, ProtocolError.
         """
-        try:
-            try:
-                self._serve()
-            finally:
-                self._assembler.abandon()
-                for message in self._waiting:
-                    if message.sink is not None:
-                        message.sink.abort()
-            self._transport.send(encode(ReleaseResponse()))  # PS3.8 AR-4
-        finally:
-            self._errands.end()
-
-    def _serve(self) -> None:
-        limits = self._limits
-        while self._waiting or not self._release_requested:
-            if self._waiting:
-                self._perform(self._waiting.popleft())
-                continue
-            if self._assembler.is_open:
-                # Inside a message the rest is due.
-                self._take(*self._transport.read(limits.pdu_timeout_s, limits.pdu_timeout_s))
-            else:
+        if self._performing is not None:
+            self._cancelled.discard(self._performing)
+            self._performing, self._field = None, 0
+            self.operations_done += 1
+        pace: Pace | None = None
+        while not self._waiting:
+            if self._release_requested:
+                self._see_nothing_follows()
+                return None
+            if not self._assembler.is_open:
+                pace = None
                 self._rest()
+                continue
+            # Inside a message the rest is due.
+            pace = pace or Pace(self._limits, self._transport.received_bytes)
+            pace.judge(self._transport.received_bytes)
+            self._take(*self._transport.read(self._limits.pdu_timeout_s))
+        message = self._waiting.popleft()
+        if message.command.field & RESPONSE:
+            raise ProtocolError("a response that nobody asked for")
+        self._performing, self._field = message.command.message_id, message.command.field
+        return message
 
     def _rest(self) -> None:
         """Wait for a message to begin, as a peer may rest between them, and see to errands."""
@@ -185,7 +174,55 @@ class Association:
             self._take(*frame)
             return
 
-    # --- what services call
+    def _see_nothing_follows(self) -> None:
+        """PS3.8 state 8: who asks for the release sends nothing after it."""
+        while (frame := self._transport.received()) is not None:
+            self._take(*frame)
+
+    # --- the end
+
+    def close(self) -> None:
+        """Let go of what waits to be done; the connection stays. Once and always."""
+        self._assembler.abandon()
+        for message in self._waiting:
+            if message.sink is not None:
+                message.sink.abort()
+        self._waiting.clear()
+        self._errands.end()
+
+    def answer_release(self) -> None:
+        """Answer the peer's release (PS3.8 AR-4); it is to close the connection."""
+        answer_release(self._transport)
+
+    def release(self) -> None:
+        """Release, as the requestor, and close the connection. Once is enough.
+
+        If the peer has asked for that, answer it. What it still sends of messages is passed
+        over. ProtocolError: it ended otherwise, and is closed all the same.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            if self._release_requested:
+                self.answer_release()
+                let_close(self._transport)
+            else:
+                release(self._transport)
+        except BaseException as error:
+            end(self._transport, error)
+            raise
+        finally:
+            self.close()
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """End by A-ABORT, where `error` asks for it (PS3.8 AA-1, AA-8), and close."""
+        if not self._ended:
+            self._ended = True
+            end(self._transport, error)
+            self.close()
+
+    # --- answering
 
     def send_response(
         self,
@@ -193,10 +230,10 @@ class Association:
         status: int,
         *,
         data_set: bytes | None = None,
-        elements: Mapping[int, int | str | bytes] | None = None,
+        elements: Elements | None = None,
     ) -> None:
         """Answer a request; `elements` adds to the command set, by `dimse.Element`."""
-        command = self._response(request.command, status, data_set is not None, elements)
+        command = response_command(request.command, status, data_set is not None, elements)
         pdus = list(fragments(request.context.id, COMMAND, command, self._max_pdu_bytes))
         if data_set is not None:
             pdus += fragments(request.context.id, 0, data_set, self._max_pdu_bytes)
@@ -212,7 +249,7 @@ class Association:
         """
         limits, message_id = self._limits, request.command.message_id
         context_id, max_pdu_bytes = request.context.id, self._max_pdu_bytes
-        command = self._response(request.command, status, True, None)
+        command = response_command(request.command, status, True)
         head = b"".join(fragments(context_id, COMMAND, command, max_pdu_bytes))
         room = max_pdu_bytes - VALUE.size
         header = _WHOLE_VALUE.pack
@@ -242,7 +279,7 @@ class Association:
     def request(
         self,
         context_id: int,
-        elements: Mapping[int, int | str | bytes],
+        elements: Elements,
         data_set: bytes | Iterable[bytes | memoryview] | None = None,
     ) -> Command:
         """Invoke an operation on the peer; return the command set of its response.
@@ -254,26 +291,30 @@ class Association:
         on; later it ends the association by CutShort. PeerReleased: the association can
         still be ended well. ReadTimeout: no response within `response_timeout_s`.
         """
-        if self._release_requested:
-            raise PeerReleased("the peer releases the association")
-        self._requests += 1
-        message_id = (self._requests - 1) % 0xFFFF + 1
-        field = elements[Element.COMMAND_FIELD]
-        assert isinstance(field, int)
-        command = encode_command(
-            {
-                **elements,
-                Element.MESSAGE_ID: message_id,
-                Element.DATA_SET_TYPE: NO_DATA_SET if data_set is None else _DATA_SET_FOLLOWS,
-            }
-        )
-        head = b"".join(fragments(context_id, COMMAND, command, self._max_pdu_bytes))
-        if data_set is None:
-            self._transport.send(head)
-        else:
-            chunks = (data_set,) if isinstance(data_set, bytes) else data_set
-            self._send_data_set(head, context_id, chunks)
-        return self._awaited(field | RESPONSE, message_id)
+        self._invoke(context_id, elements, data_set)
+        while True:
+            answer = self._awaited()
+            if self._requested is None:
+                return answer.command
+
+    def responses(
+        self,
+        context_id: int,
+        elements: Elements,
+        data_set: bytes | Iterable[bytes | memoryview] | None = None,
+    ) -> Iterator[Message]:
+        """Invoke an operation that has several responses, as C-FIND; the final one comes last.
+
+        Each must come within `response_timeout_s` of the one before. An iterator that isn't
+        read to its end leaves the association good for `release` and `abort` only. Raises
+        what `request` does.
+        """
+        self._invoke(context_id, elements, data_set)
+        is_final = False
+        while not is_final:
+            answer = self._awaited()
+            is_final = self._requested is None and not self._answers
+            yield answer
 
     def attend(self, errand: Errand, after_s: float) -> None:
         """Let `errand` look after so many seconds, between messages, in this thread.
@@ -288,7 +329,7 @@ class Association:
         if message_id != self._performing:
             return False
         # One request that waits is more than PS3.7 D.3.3.3 allows after 1, 1: no further.
-        while not (message_id in self._cancelled or self._waiting or self._release_requested):
+        while not (message_id in self._cancelled or self._waiting or self._answers):
             frame = self._transport.poll()
             if frame is None:
                 break
@@ -296,6 +337,29 @@ class Association:
         return message_id in self._cancelled
 
     # --- requesting
+
+    def _invoke(
+        self,
+        context_id: int,
+        elements: Elements,
+        data_set: bytes | Iterable[bytes | memoryview] | None,
+    ) -> None:
+        if self._release_requested:
+            raise PeerReleased("the peer releases the association")
+        if self._requested is not None:
+            raise ProtocolError("the last request isn't answered yet")
+        self._requests += 1
+        message_id = (self._requests - 1) % 0xFFFF + 1
+        field = elements[Element.COMMAND_FIELD]
+        assert isinstance(field, int)
+        command = request_command(elements, message_id, data_set is not None)
+        head = b"".join(fragments(context_id, COMMAND, command, self._max_pdu_bytes))
+        if data_set is None:
+            self._transport.send(head)
+        else:
+            chunks = (data_set,) if isinstance(data_set, bytes) else data_set
+            self._send_data_set(head, context_id, chunks)
+        self._requested = field | RESPONSE, message_id
 
     def _send_data_set(
         self, head: bytes, context_id: int, chunks: Iterable[bytes | memoryview]
@@ -317,14 +381,13 @@ class Association:
                 return
             self._transport.send(part)
 
-    def _awaited(self, field: int, message_id: int) -> Command:
+    def _awaited(self) -> Message:
         """Read until our request is answered, and keep what else comes for its turn."""
         limits = self._limits
         deadline = monotonic() + limits.response_timeout_s
         # PS3.7 D.3.3.3: one at a time was agreed on. One more may have crossed ours.
         most = max(1, len(self._waiting))
-        self._requested, self._answer = (field, message_id), None
-        while self._answer is None:
+        while not self._answers:
             if self._release_requested:
                 raise PeerReleased("the peer releases the association")
             if len(self._waiting) > most:
@@ -333,100 +396,45 @@ class Association:
             if left <= 0:
                 raise ReadTimeout("the peer doesn't answer our request")
             self._take(*self._transport.read(left, limits.pdu_timeout_s))
-        self._requested = None
-        return self._answer
+        return self._answers.popleft()
 
     # --- reading
 
     def _take(self, kind: int, body: memoryview) -> None:
-        if kind == PduType.DATA_TF:
+        if kind == PduType.DATA_TF and not self._release_requested:
             for context_id, control, fragment in data_values(body):
                 message = self._assembler.feed(context_id, control, fragment)
                 if message is not None:
                     self._arrived(message)
-            return
-        pdu = decode(kind, body)
-        if kind == PduType.RELEASE_RQ:
+        elif kind == PduType.RELEASE_RQ and not self._release_requested:
+            decode(kind, body)
             self._release_requested = True
-        elif isinstance(pdu, Abort):
+        elif kind == PduType.ABORT:
+            decode(kind, body)
             raise PeerAborted("the peer aborted")
         else:
-            # PS3.8 table 9-10, state 6, AA-8.
-            raise PduError(f"PDU of type {kind} on an association", AbortReason.UNEXPECTED_PDU)
+            # PS3.8 table 9-10, states 6 and 8, AA-8.
+            raise unexpected(kind)
 
     def _receive(self, context: Context, command: Command) -> Sink | None:
         """Choose what becomes of the data set of a command that is whole."""
+        if command.field & RESPONSE:
+            return None
         if self._performing is None:
             self._field = command.field
-        service = self._services.get(context.abstract_syntax)
-        receive = getattr(service, "receive", None)
-        if service is None or receive is None or command.field & RESPONSE:
-            return None
         if sum(each.sink is not None for each in self._waiting) >= self._limits.max_waiting_streams:
             raise ProtocolError("more requests at once than were agreed on")
-        if _refusal(service, context, command) is not None:
-            return Drain()
-        sink: Sink | None = receive(self, context, command)
-        return sink
+        return self._choose(self, context, command)
 
     def _arrived(self, message: Message) -> None:
         self.messages += 1
         message_id, field = message.command.message_id, message.command.field
         if field & RESPONSE and (field, message_id) == self._requested:
-            self._answer, self._requested = message.command, None
+            if message.command.number(Element.STATUS) not in _PENDING:
+                self._requested = None
+            self._answers.append(message)
         elif field != CommandField.C_CANCEL:
             self._waiting.append(message)
         elif message_id in {self._performing, *(it.command.message_id for it in self._waiting)}:
             self._cancelled.add(message_id)
         # PS3.7 9.3.2.3: a cancel that finds its operation over is no error.
-
-    # --- performing
-
-    def _perform(self, message: Message) -> None:
-        command, context = message.command, message.context
-        if command.field & RESPONSE:
-            raise ProtocolError("a response that nobody asked for")
-        service = self._services.get(context.abstract_syntax)
-        refusal = _refusal(service, context, command)
-        try:
-            if refusal is not None:
-                self.send_response(message, refusal)
-            elif service is not None:
-                self._performing, self._field = command.message_id, command.field
-                service.handle(self, message)
-        finally:
-            if message.sink is not None:
-                message.sink.abort()
-        self._performing, self._field = None, 0
-        self._cancelled.discard(command.message_id)
-        self.operations_done += 1
-
-    def _response(
-        self,
-        request: Command,
-        status: int,
-        has_data_set: bool,
-        more: Mapping[int, int | str | bytes] | None,
-    ) -> bytes:
-        elements: dict[int, int | str | bytes] = {
-            Element.COMMAND_FIELD: request.field | RESPONSE,
-            Element.MESSAGE_ID_BEING_RESPONDED_TO: request.message_id,
-            Element.DATA_SET_TYPE: _DATA_SET_FOLLOWS if has_data_set else NO_DATA_SET,
-            Element.STATUS: status,
-        }
-        if sop_class := request.sop_class:
-            elements[Element.AFFECTED_SOP_CLASS_UID] = sop_class
-        if sop_instance := request.sop_instance:
-            elements[Element.AFFECTED_SOP_INSTANCE_UID] = sop_instance
-        return encode_command({**elements, **(more or {})})
-
-
-def _refusal(service: Service | None, context: Context, command: Command) -> int | None:
-    """Give the status of a request that its service isn't even shown."""
-    if service is None or command.field not in service.operations:
-        return UNRECOGNIZED_OPERATION
-    if command.sop_class not in {"", context.abstract_syntax}:
-        # PS3.7 C.5: DIMSE-N and DIMSE-C say it with different codes.
-        dimse_n = command.field & 0x0100
-        return NO_SUCH_SOP_CLASS if dimse_n else REFUSED_SOP_CLASS_NOT_SUPPORTED
-    return None

@@ -15,12 +15,14 @@ from mwl.errors import ProtocolError
 from mwl.net.codec import HEADER
 from mwl.net.limits import Limits
 from mwl.net.pdu import AbortReason, PduError, PduType
-from mwl.sockets import TimedSocket
+from mwl.sockets import Stream, TimedSocket
+from mwl.tls import Shown, TlsClosed, TlsError, TlsSocket
 
 Frame = tuple[int, memoryview]  # PDU type, variable field; the view holds until the next read
 
 _FIRST_BUFFER_BYTES = 16 * 1024
 _FIXED_BODY_BYTES = 4  # PS3.8 9.3.4, 9.3.6 to 9.3.8
+_TLS = frozenset({0x15, 0x16})  # alert, handshake: where a PDU's type would be (RFC 8446 5.1)
 
 
 class ConnectionLost(ProtocolError):
@@ -39,15 +41,19 @@ class WriteTimeout(ConnectionLost):
     """The peer doesn't take what we send; half a PDU may be on its way."""
 
 
+class HandshakeFailed(ConnectionLost):
+    """The peer and we don't come together over TLS."""
+
+
 class Transport:
     """One transport connection. Not for several threads, but for `interrupt` and `cut`.
 
     `received_bytes` and `sent_bytes` count what has gone through it; any thread may look.
     """
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        self._socket = TimedSocket(sock)
-        self._limits = limits
+    def __init__(self, sock: socket.socket | Stream, limits: Limits) -> None:
+        self._socket = TimedSocket(sock) if isinstance(sock, socket.socket) else sock
+        self.limits = limits
         self.received_bytes = self.sent_bytes = 0
         self._buffer = memoryview(bytearray(_FIRST_BUFFER_BYTES))
         self._start = self._end = 0  # what was received and not yet handed out
@@ -61,6 +67,30 @@ class Transport:
             PduType.ABORT: _FIXED_BODY_BYTES,
         }
 
+    @property
+    def is_tls(self) -> bool:
+        return isinstance(self._socket, TlsSocket)
+
+    @property
+    def certificate(self) -> Shown | None:
+        """The certificate that the peer has shown and that was verified, if any."""
+        return self._socket.peer if isinstance(self._socket, TlsSocket) else None
+
+    def secure(self, within_s: float) -> None:
+        """Shake hands where it is TLS. HandshakeFailed, ConnectionLost."""
+        if not isinstance(self._socket, TlsSocket):
+            return
+        try:
+            self._socket.handshake(within_s)
+        except TimeoutError:
+            raise HandshakeFailed("no TLS handshake came to its end in time") from None
+        except TlsClosed:
+            raise ConnectionLost("the peer closed the connection") from None
+        except TlsError as error:
+            raise HandshakeFailed(error.strerror) from None
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke: {error.strerror}") from None
+
     def read(self, wait_s: float, pdu_s: float | None = None) -> Frame:
         """Wait for the next PDU.
 
@@ -70,7 +100,7 @@ class Transport:
         """
         begun = self._start != self._end
         deadline = monotonic() + (pdu_s if begun and pdu_s is not None else wait_s)
-        while (frame := self._next()) is None:
+        while (frame := self.received()) is None:
             try:
                 self._receive(deadline - monotonic())
             except ReadTimeout:
@@ -83,52 +113,8 @@ class Transport:
                     deadline = monotonic() + pdu_s
         return frame
 
-    def poll(self) -> Frame | None:
-        """Return a PDU that is already here, or None at once."""
-        frame = self._next()
-        if frame is None and self._receive_waiting():
-            frame = self._next()
-        return frame
-
-    def send(self, data: bytes) -> None:
-        """Write it all within `write_timeout_s`. WriteTimeout, ConnectionLost."""
-        self.sent_bytes += len(data)
-        try:
-            self._socket.sendall(data, self._limits.write_timeout_s)
-        except TimeoutError:
-            raise WriteTimeout("the peer doesn't take what we send") from None
-        except OSError as error:
-            raise ConnectionLost(f"the connection broke: {error.strerror}") from None
-
-    def finish(self) -> None:
-        """Wait for the peer to close, then close (PS3.8 state 13, with its timer).
-
-        What it still sends is thrown away: closing on unread bytes would reset the
-        connection, and the peer might lose our last PDU.
-        """
-        deadline = monotonic() + self._limits.close_timeout_s
-        sink = self._buffer
-        with suppress(OSError):  # reset or time-out: closed all the same
-            while (left := deadline - monotonic()) > 0:
-                if not self._socket.recv_into(sink, left):
-                    break
-        self.close()
-
-    def interrupt(self) -> None:
-        """Let a read that waits in another thread end as if the peer had closed."""
-        with suppress(OSError):  # already gone
-            self._socket.shutdown(socket.SHUT_RD)
-
-    def cut(self) -> None:
-        """End both directions at once, from whatever thread."""
-        with suppress(OSError):  # already gone
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _next(self) -> Frame | None:
-        """Take the PDU at the front of the buffer, if it is whole."""
+    def received(self) -> Frame | None:
+        """Take the PDU that comes next, if it is here whole, without a look at the socket."""
         have = self._end - self._start
         if not have:
             self._start = self._end = 0
@@ -136,7 +122,8 @@ class Transport:
         kind = self._buffer[self._start]
         bound = self._bounds.get(kind)
         if bound is None:
-            raise PduError(f"PDU of unknown type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU)
+            what = "TLS where none is spoken" if kind in _TLS else "PDU of unknown type"
+            raise PduError(f"{what}: {kind:#04x}", AbortReason.UNRECOGNIZED_PDU)
         if have < HEADER.size:
             self._make_room(HEADER.size)
             return None
@@ -150,6 +137,45 @@ class Transport:
         body = self._buffer[self._start + HEADER.size : self._start + whole]
         self._start += whole
         return kind, body
+
+    def poll(self) -> Frame | None:
+        """Return a PDU that is already here, or None at once."""
+        frame = self.received()
+        if frame is None and self._receive_waiting():
+            frame = self.received()
+        return frame
+
+    def send(self, data: bytes) -> None:
+        """Write it all within `write_timeout_s`. WriteTimeout, ConnectionLost."""
+        self.sent_bytes += len(data)
+        try:
+            self._socket.sendall(data, self.limits.write_timeout_s)
+        except TimeoutError:
+            raise WriteTimeout("the peer doesn't take what we send") from None
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke: {error.strerror}") from None
+
+    def drain(self, within_s: float) -> None:
+        """Throw away what comes, until the peer has closed or so many seconds have passed."""
+        deadline = monotonic() + within_s
+        sink = self._buffer
+        with suppress(OSError):  # reset or time-out: closed all the same
+            while (left := deadline - monotonic()) > 0:
+                if not self._socket.recv_into(sink, left):
+                    break
+
+    def interrupt(self) -> None:
+        """Let a read that waits in another thread end as if the peer had closed."""
+        with suppress(OSError):  # already gone
+            self._socket.shutdown(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """End both directions at once, from whatever thread."""
+        with suppress(OSError):  # already gone
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
 
     def _make_room(self, size: int) -> None:
         """Let `size` bytes from the start fit: move what is there to the front, or grow."""

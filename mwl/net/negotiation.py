@@ -104,7 +104,7 @@ def negotiate(
     """Answer a proposal that was already admitted; `identified`: with the user that it names."""
     if request.application_context != APPLICATION_CONTEXT:
         return APPLICATION_CONTEXT_NOT_SUPPORTED
-    max_send_pdu_bytes = _send_limit(request.user.max_pdu_bytes, limits)
+    max_send_pdu_bytes = send_limit(request.user.max_pdu_bytes, limits)
     if max_send_pdu_bytes < limits.min_peer_pdu_bytes:
         return NO_REASON_GIVEN
     roles = _roles(request, supported)
@@ -136,7 +136,8 @@ def _identity_response(request: AssociateRequest) -> bytes | None:
     return b"" if identity is not None and identity.wants_response else None
 
 
-def _send_limit(peer: int | None, limits: Limits) -> int:
+def send_limit(peer: int | None, limits: Limits) -> int:
+    """Say how long our PDUs may be for a peer that tells this maximum length, or none."""
     if peer is None:
         return min(_UNTOLD_PDU_BYTES, limits.max_send_pdu_bytes)
     # PS3.8 D.1.1: 0 sets no limit.

@@ -17,12 +17,14 @@ import structlog
 
 from mwl.net.acceptor import Acceptor, Connection
 from mwl.net.admission import Admit
-from mwl.net.association import Service
 from mwl.net.framing import Transport
 from mwl.net.limits import DEFAULTS, Limits
 from mwl.net.negotiation import Supported
 from mwl.net.options import NONE
+from mwl.net.service import Service
 from mwl.net.threads import ParkedThreads
+from mwl.sockets import TimedSocket
+from mwl.tls import Keys, TlsSocket
 
 log = structlog.get_logger(__name__)
 
@@ -65,13 +67,22 @@ def listen(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class TlsListener:
+    """A socket that is listened on, and the keys for whoever connects to it."""
+
+    listener: socket.socket
+    keys: Keys
+
+
 class AssociationServer:
     """Accept associations on a listening socket and serve them, a thread each.
 
     `services` are asked by the SOP class of a presentation context. `admit` decides on
     (called title, calling title, IP address) in the connection's thread; titles come
     without padding, blank ones as "". An `Outage` that it raises is a transient refusal.
-    `address` is the host and port that are listened on.
+    `address` is the host and port that are listened on. With `tls` it listens on a second
+    socket, whose connections begin by a handshake in their own threads.
     """
 
     def __init__(
@@ -81,9 +92,12 @@ class AssociationServer:
         *,
         admit: Admit,
         limits: Limits = DEFAULTS,
+        tls: TlsListener | None = None,
     ) -> None:
         self.address: tuple[str, int] = listener.getsockname()[:2]
-        self._listener = listener
+        self._listeners: dict[socket.socket, Keys | None] = {listener: None}
+        if tls is not None:
+            self._listeners[tls.listener] = tls.keys
         self._limits = limits
         by_class = _by_sop_class(services)
         self._acceptor = Acceptor(by_class, _supported(by_class), admit, limits)
@@ -126,7 +140,8 @@ class AssociationServer:
         self._stopping.set()
         self._waker.send(b"\0")
         self._accepting.join()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._threads.close()
         if not self._drained(drain_s):
             for connection in self._snapshot():
@@ -150,22 +165,27 @@ class AssociationServer:
 
     def _accept_all(self) -> None:
         # Another process may be quicker to accept what woke this one.
-        self._listener.setblocking(False)
         with DefaultSelector() as selector:
-            selector.register(self._listener, EVENT_READ)
+            for listener, keys in self._listeners.items():
+                listener.setblocking(False)
+                selector.register(listener, EVENT_READ, (listener, keys))
             selector.register(self._wake, EVENT_READ)
             while not self._stopping.is_set():
-                selector.select()
-                try:
-                    self._accept_one()
-                except Exception:
-                    # One connection at most is lost; with this thread all would be.
-                    log.exception("association.accept_defect")
-                    self._stopping.wait(_ACCEPT_PAUSE_S)
+                for ready, _ in selector.select():
+                    if ready.data is not None:
+                        self._accept(*ready.data)
 
-    def _accept_one(self) -> None:
+    def _accept(self, listener: socket.socket, keys: Keys | None) -> None:
         try:
-            sock, peer = self._listener.accept()
+            self._accept_one(listener, keys)
+        except Exception:
+            # One connection at most is lost; with this thread all would be.
+            log.exception("association.accept_defect")
+            self._stopping.wait(_ACCEPT_PAUSE_S)
+
+    def _accept_one(self, listener: socket.socket, keys: Keys | None) -> None:
+        try:
+            sock, peer = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
@@ -174,7 +194,7 @@ class AssociationServer:
             self._stopping.wait(_ACCEPT_PAUSE_S)
             return
         try:
-            connection = self._admit(sock, peer[0])
+            connection = self._admit(sock, peer[0], keys)
         except Exception:
             sock.close()
             raise
@@ -188,7 +208,7 @@ class AssociationServer:
             connection.transport.close()
             self._forget(connection)
 
-    def _admit(self, sock: socket.socket, address: str) -> Connection | None:
+    def _admit(self, sock: socket.socket, address: str, keys: Keys | None) -> Connection | None:
         """Register a connection; None: there are too many even to refuse it politely."""
         limits = self._limits
         with self._changed:
@@ -202,7 +222,9 @@ class AssociationServer:
                 return None
             # An answer must not wait for the peer's delayed acknowledgement (Nagle).
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(Transport(sock, limits), address, datetime.now(UTC), over_limit)
+            stream = sock if keys is None else TlsSocket(TimedSocket(sock), keys.server())
+            transport = Transport(stream, limits)
+            connection = Connection(transport, address, datetime.now(UTC), over_limit)
             self._connections[connection] = next(self._numbers)
             self._per_address[address] += not over_limit
             return connection
@@ -230,6 +252,7 @@ def _live(number: int, connection: Connection) -> Live:
         "",
         "",
         connection.since,
+        tls=transport.is_tls,
         received_bytes=transport.received_bytes,
         sent_bytes=transport.sent_bytes,
     )

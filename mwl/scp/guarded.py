@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from mwl.net.association import Association, Service
+from mwl.net.association import Association
 from mwl.net.dimse import Command, CommandField, Context, Message
 from mwl.net.options import NONE, Options
+from mwl.net.service import Service
 from mwl.net.sinks import Drain, Sink
 from mwl.net.status import NOT_AUTHORIZED
 
