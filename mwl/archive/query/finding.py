@@ -219,8 +219,9 @@ def _next(after: Sequence[Any], by_id: Shapes, dialect: str) -> Any:
     each = MAIN.study.alias("next")
     met = conditions(Level.PATIENT, by_id, dialect, Tables(each, MAIN.series, MAIN.instance))
     place = each.c.patient_id, each.c.patient_id_issuer, each.c.id
-    issuers = select(each.c.id).where(each.c.patient_id == patient_id, place[1] > issuer, *met)
-    others = select(each.c.id).where(each.c.patient_id > patient_id, *met)
+    is_known = patient_id != ""  # who has no identifier is no patient
+    issuers = select(each.c.id).where(is_known, place[0] == patient_id, place[1] > issuer, *met)
+    others = select(each.c.id).where(place[0] > patient_id, *met)
     return func.coalesce(
         *(found.order_by(*place).limit(1).scalar_subquery() for found in (issuers, others))
     )
