@@ -123,7 +123,7 @@ class Supervisor:
         self._board = board
         self._on_ready = on_ready
         self._all_served = False
-        self._endings = _ENDINGS
+        self._endings: tuple[signal.Signals, ...] = _ENDINGS
         self._lifeline = Lifeline()
         self._ready_read, self._ready_write = os.pipe()
         self._wake, self._waker = socket.socketpair()
