@@ -17,7 +17,7 @@ that can't be written at all is left out by itself, and its list goes on.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from operator import call, itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ import structlog
 
 from mwl import charsets
 from mwl.dataset import DataSet, Element
+from mwl.scp import zones
 from mwl.scp.attributes import (
     SCHEDULED_PROCEDURE_STEP_SEQUENCE,
     SCHEDULED_STATION_AE_TITLE,
@@ -52,13 +53,15 @@ class Asker:
     """What of the requester shapes its answers.
 
     `character_sets` are the values of its (0008,0005); `zone` is the wall clock's, for
-    (0008,0201), which is told only where it is asked for.
+    (0008,0201), which is told only where it is asked for. `offset` is the asker's zone where
+    that was agreed on: dates and times are then told in it.
     """
 
     ae_title: str
     explicit: bool
     character_sets: tuple[str, ...]
     zone: ZoneInfo
+    offset: timezone | None = None
 
 
 class Plan:
@@ -230,6 +233,11 @@ Compile = Callable[[DataSet, Asker, str], Compiled]
 class WorklistItem(Compiled):
     """A plan for the rows of `mwl.worklist.find`."""
 
+    def __init__(self, keys: DataSet, asker: Asker, term: str) -> None:
+        offset = asker.offset
+        self._there: Model = {} if offset is None else zones.worklist_in(offset, asker.zone)
+        super().__init__(keys, asker, term)
+
     def _key(self, tag: int, key: Element) -> None:
         if tag == TIMEZONE_OFFSET:
             self._attribute(tag, key, Attribute("SH", "start_local", text=self._offset))
@@ -254,7 +262,7 @@ class WorklistItem(Compiled):
         self._constant += self._writer.close_item() + self._writer.close_sequence()
 
     def _of_model(self, tag: int, key: Element, model: Model) -> None:
-        attribute = model.get(tag)
+        attribute = self._there.get(tag) or model.get(tag)
         if attribute is not None:
             self.is_known = True
             if tag == SCHEDULED_STATION_AE_TITLE:
@@ -265,5 +273,7 @@ class WorklistItem(Compiled):
             self._unknown(tag, key, is_kept=True)
 
     def _offset(self, start: str) -> str:
+        if self._asker.offset is not None:
+            return zones.written(self._asker.offset)
         wall = datetime.strptime(start, "%Y%m%d%H%M%S").replace(tzinfo=self._asker.zone)
         return wall.strftime("%z")[:5]

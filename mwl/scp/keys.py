@@ -31,14 +31,15 @@ _APART = frozenset(
 
 
 class Matching:
-    """The matching half of a worklist's identifier.
+    """The matching half of a worklist's identifier; `fuzzy`: it was agreed on for names.
 
     `keys` are those of `mwl.worklist.find.Query`, `unsupported` the tags with a value that
     we don't match by. Rejected, with the attribute's keyword: a value that can't be read.
     """
 
-    def __init__(self, keys: DataSet) -> None:
+    def __init__(self, keys: DataSet, *, fuzzy: bool = False) -> None:
         self._terms = character_sets(keys)
+        self._fuzzy = fuzzy
         self.keys: dict[str, Matcher] = {}
         self.unsupported: list[int] = []
         self._read(keys, TOP)
@@ -50,7 +51,7 @@ class Matching:
 
     def _read(self, keys: DataSet, model: Model) -> None:
         rest = {tag: key for tag, key in keys.items() if tag not in _APART}
-        found, unsupported = matchers(rest, model, self._terms)
+        found, unsupported = matchers(rest, model, self._terms, fuzzy=self._fuzzy)
         self.keys |= found
         self.unsupported += unsupported
 
@@ -69,12 +70,12 @@ class Matching:
 
 
 def matchers(
-    keys: DataSet, model: Model, terms: Sequence[str]
+    keys: DataSet, model: Model, terms: Sequence[str], *, fuzzy: bool = False
 ) -> tuple[dict[str, Matcher], list[int]]:
     """Read the keys that have a value: matchers by `Attribute.key`, and tags without one.
 
-    `terms` are the values of (0008,0005). Rejected, with the attribute's keyword: a value
-    that can't be read.
+    `terms` are the values of (0008,0005); `fuzzy`: it was agreed on for names.
+    Rejected, with the attribute's keyword: a value that can't be read.
     """
     found: dict[str, Matcher] = {}
     unsupported: list[int] = []
@@ -85,7 +86,8 @@ def matchers(
         if attribute is None or not attribute.key:
             unsupported.append(tag)
         else:
-            found[attribute.key] = _matcher(attribute, _decoded(key, terms), keyword_of(tag))
+            read = _matcher(attribute, _decoded(key, terms), keyword_of(tag), fuzzy=fuzzy)
+            found[attribute.key] = read
     return found, unsupported
 
 
@@ -93,10 +95,10 @@ def _decoded(key: Element, terms: Sequence[str]) -> str:
     return charsets.specific_character_set(key.value, terms).text
 
 
-def _matcher(attribute: Attribute, text: str, where: str) -> Matcher:
+def _matcher(attribute: Attribute, text: str, where: str, *, fuzzy: bool) -> Matcher:
     match attribute.vr:
         case "PN":
-            return matching.name(text, where)
+            return matching.fuzzy_name(text, where) if fuzzy else matching.name(text, where)
         case "DA":
             return matching.dates(text, where)
         case "TM":

@@ -115,7 +115,7 @@ def _matchers(
         del rest[REQUEST_ATTRIBUTES]
         for item in requests.items[:1]:  # C.2.2.2.6: no more than one
             found, unsupported = matchers(item, OF_REQUESTS, terms)
-    of_level, without = matchers(rest, model, terms)
+    of_level, without = matchers(rest, model, terms, fuzzy=options.fuzzy)
     return {**of_level, **found, **empty}, without + unsupported
 
 

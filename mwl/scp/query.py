@@ -69,6 +69,7 @@ class QueryService:
         return Options(
             relational=True,
             combined_date_time=True,
+            fuzzy=True,
             timezone=True,
             empty_values=True,
             multiple_values=True,

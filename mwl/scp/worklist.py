@@ -3,9 +3,9 @@
 finding.py says how a C-FIND ends.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timezone
 from zoneinfo import ZoneInfo
 
 from mwl import dataset
@@ -14,7 +14,10 @@ from mwl.db import Database
 from mwl.matching import UNIVERSAL, Matcher
 from mwl.net.association import Association
 from mwl.net.dimse import CommandField, Message
+from mwl.net.options import Options
+from mwl.scp import zones
 from mwl.scp.answers import Asker, Plan
+from mwl.scp.attributes import TIMEZONE_OFFSET
 from mwl.scp.final import Mismatch
 from mwl.scp.finding import OPERATIONS, TRANSFER_SYNTAXES, Question, Search
 from mwl.scp.keys import Matching
@@ -63,6 +66,10 @@ class WorklistService:
     def operations(self) -> frozenset[CommandField]:
         return OPERATIONS
 
+    @property
+    def options(self) -> Options:
+        return Options(fuzzy=True, timezone=True)
+
     def handle(self, association: Association, message: Message) -> None:
         """Answer one C-FIND-RQ."""
         _Search(self, association, message).perform()
@@ -79,14 +86,28 @@ class _Search(Search):
 
     def question(self, keys: DataSet) -> Question:
         service, calling = self._service, self.association.calling_title
-        terms = dataset.character_sets(keys)
-        plan = Plan(keys, Asker(calling, self.explicit, terms, service.zone))
+        options, terms = self.message.context.options, dataset.character_sets(keys)
+        offset = zones.offset_of(keys.get(TIMEZONE_OFFSET)) if options.timezone else None
+        plan = Plan(keys, Asker(calling, self.explicit, terms, service.zone, offset))
         if not plan.is_known:
             raise Mismatch("no key of the Modality Worklist")
-        asked = Matching(keys)
+        asked = Matching(keys, fuzzy=options.fuzzy)
+        time: Matcher = UNIVERSAL
+        if offset is not None:
+            time = zones.shift_start(asked.keys, offset, service.zone)
         query = Query(plan.columns, asked.keys, self._caller(calling, asked.keys))
         rows = pages(service.database, query, now=service.clock())
+        if offset is not None and time != UNIVERSAL:
+            rows = self._at(time, offset, rows)
         return Question(plan, rows, is_whole=not (plan.unsupported or asked.unsupported))
+
+    def _at(
+        self, time: Matcher, offset: timezone, rows: Iterator[Sequence[Row]]
+    ) -> Iterator[Sequence[Row]]:
+        """Keep the items that start at such a time of the day in the asker's zone."""
+        zone = self._service.zone
+        for page in rows:
+            yield [row for row in page if time.matches(zones.time_of_day(row[-2], offset, zone))]
 
     def answered(self, plan: Plan, rows: Sequence[Row]) -> None:
         title, address = self.association.calling_title, self.association.address

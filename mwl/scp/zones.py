@@ -1,19 +1,22 @@
 """Dates and times of a query in the zone of who asks (timezone query adjustment).
 
 Dates and times are kept as the wall clock of the site showed them. Where a time zone was
-agreed on (PS3.4 C.5.1.1) and the identifier names one (0008,0201), its ranges of dates, and
+agreed on (PS3.4 C.5.1.1, K.5.1) and the identifier names one (0008,0201), its ranges of dates, and
 of dates and times together, are ranges of instants; answers are in that zone, and name it.
 A birth date never shifts, nor does a time of unknown date.
 """
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from mwl import matching
 from mwl.dataset import Element
 from mwl.errors import Fault, Reason, Rejected
 from mwl.matching import UNIVERSAL, Matcher, Range
+from mwl.scp.attributes import START_DATE, START_TIME, STEP, TOP, Attribute, Model
 
 _OFFSET = re.compile(rb"([+-])(\d\d)([0-5]\d)")
 _WALL = "%Y%m%d%H%M%S"
@@ -52,6 +55,46 @@ def shift_keys(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> None:
         low, high = (_wall(each, asked, site) for each in (start.low, start.high))
         keys[f"{of}_start"] = Range(low, high)
         keys[f"{of}_date"] = Range(low[:8], high[:8])  # it has an index
+
+
+def shift_start(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> Matcher:
+    """Turn the asker's start of worklist items into that of the site.
+
+    What is left to match is given back: the time of the day where items start in the asker's
+    zone (`time_of_day`). On the site's clock that differs from day to day. Rejected: a day
+    that no calendar has.
+    """
+    start = keys.get("start", UNIVERSAL)
+    if isinstance(start, Range):
+        low, high = (_wall(each, asked, site) for each in (start.low, start.high))
+        keys["start"] = Range(low, high)
+    return keys.pop("time_of_day", UNIVERSAL)
+
+
+def time_of_day(start: str, asked: tzinfo, site: tzinfo) -> str:
+    """Give the time, HHMMSS, of a start, YYYYMMDDHHMMSS, as the asker's clock has it."""
+    return there(f"{start[:8]} {start[8:]}", asked, site)[1]
+
+
+# The dates and times of a worklist item that belong together.
+_MOMENTS = (
+    (STEP, START_DATE, START_TIME),
+    (STEP, 0x00400004, 0x00400005),  # Scheduled Procedure Step End Date, Time
+    (TOP, 0x00402004, 0x00402005),  # Issue Date, Time of Imaging Service Request
+)
+
+
+def worklist_in(asked: tzinfo, site: tzinfo) -> Model:
+    """Give the attributes of a worklist item that are told as the asker's clock has them."""
+
+    def told(date: Attribute, time: Attribute, part: int, text: str) -> str:
+        return there(f"{date.text(text)} {time.text(text)}", asked, site)[part]
+
+    return {
+        tag: replace(model[tag], text=partial(told, model[date], model[time], part))
+        for model, date, time in _MOMENTS
+        for part, tag in enumerate((date, time))
+    }
 
 
 def _wall(instant: str, asked: tzinfo, site: tzinfo) -> str:

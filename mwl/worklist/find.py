@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlmodel import Session
 
 from mwl.db import Database, Prepared
-from mwl.db.matching import Shape, condition, parameters, shape
+from mwl.db.matching import Shape, condition, is_fuzzy, parameters, shape
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, StepStation
 from mwl.matching import UNIVERSAL, Matcher, Single
 from mwl.orders import StepState
@@ -170,6 +170,11 @@ _KEYS: Mapping[str, Column] = {
     _STATION_AE: _STATION.c.ae_title,
 }
 KEYS = frozenset(_KEYS)
+# And a name by its words, where fuzzy matching was agreed on.
+_WORDS: Mapping[str, Column] = {
+    "patient_name": _p.name_words,
+    "performing_physician": _s.performing_physician_words,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +338,7 @@ def _conditions(
 ) -> dict[str, ColumnElement[bool]]:
     """Give all that a step must meet to be answered with, each by the key that asks for it."""
     conditions = {
-        name: condition(_KEYS[name], name, of, dialect)
+        name: condition((_WORDS if is_fuzzy(of) else _KEYS)[name], name, of, dialect)
         for name, of in shapes.items()
         if name not in (_STATUS, _STATION_AE, _MODALITY)
     }

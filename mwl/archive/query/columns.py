@@ -194,6 +194,14 @@ _COLUMNS = {
 }
 
 
+def worded(name: str, of: Tables) -> Column:
+    """Give the words that a name is matched by where fuzzy matching was agreed on."""
+    return of.study.c[_WORDS[name]]
+
+
+_WORDS = {"patient_name": "name_words", "referring_physician": "referring_physician_words"}
+
+
 def _namespace(issuer: Column, dialect: str) -> Column:
     """Take the local namespace out of namespace^universal ID^type."""
     if dialect != "sqlite":

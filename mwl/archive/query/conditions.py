@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, exists, func
 
-from mwl.archive.query.columns import REQUEST, level_of, matched
+from mwl.archive.query.columns import REQUEST, level_of, matched, worded
 from mwl.archive.query.model import Level
 from mwl.archive.query.tables import (
     BELOW,
@@ -15,7 +15,7 @@ from mwl.archive.query.tables import (
     Tables,
     series_shows,
 )
-from mwl.db.matching import Parameters, Shape, condition, parameters, shape
+from mwl.db.matching import Parameters, Shape, condition, is_fuzzy, parameters, shape
 from mwl.matching import Matcher
 
 # What decides a statement of the keys: their names and shapes. Hashable.
@@ -66,7 +66,8 @@ def _met(shapes: Iterable[tuple[str, Shape]], of: Tables, dialect: str) -> _Cond
         elif name in _IN_STUDY:
             met.append(_in_study(name, shape_, of, dialect))
         else:
-            met.append(condition(matched(name, of, dialect), name, shape_, dialect))
+            column = worded(name, of) if is_fuzzy(shape_) else matched(name, of, dialect)
+            met.append(condition(column, name, shape_, dialect))
     if requests:
         met.append(_requested(requests, of, dialect))
     return met
