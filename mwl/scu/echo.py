@@ -5,7 +5,7 @@ the four settings is wrong: host, port, its AE title or ours. So the association
 our own upper layer, which sees the difference; and nothing is raised.
 """
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from time import perf_counter
 
@@ -39,7 +39,7 @@ from mwl.net.pdu import (
 )
 from mwl.net.status import SUCCESS
 from mwl.scu.peers import Peer
-from mwl.sockets import dial
+from mwl.tls import Keys
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _CONTEXT = 1
@@ -62,11 +62,14 @@ class _Failed(Exception):
     """The echo has come to nothing; the text says why."""
 
 
-def echo(peer: Peer, calling: str, wait_s: float = _WAIT_S) -> Answer:
-    """Ask `peer` for an answer, as the AE title `calling`; each step may last `wait_s`."""
+def echo(peer: Peer, calling: str, wait_s: float = _WAIT_S, keys: Keys | None = None) -> Answer:
+    """Ask `peer` for an answer, as the AE title `calling`; each step may last `wait_s`.
+
+    `keys` are ours, for a peer that is called over TLS.
+    """
     began = perf_counter()
     try:
-        with dial(peer.host, peer.port, wait_s) as connection:
+        with closing(peer.connect(wait_s, keys)) as connection:
             limits = replace(DEFAULTS, write_timeout_s=wait_s, close_timeout_s=wait_s)
             status = _ask(Transport(connection, limits), peer, calling, wait_s)
     except (Outage, _Failed) as failure:
