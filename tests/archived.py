@@ -2,7 +2,7 @@
 
 archive = Archived(database, tmp_path)
 archive.add(ct_slice(1))                      # as a scanner's C-STORE would
-archive.services()                            # storage, query and retrieve, to be served
+archive.services()                            # storage, query, retrieve and move, to be served
 """
 
 import hashlib
@@ -20,12 +20,17 @@ from mwl import archive
 from mwl.archive import Received
 from mwl.config import Archive
 from mwl.db import Database
+from mwl.db.tables import Device
+from mwl.net.dialing import connect
 from mwl.net.service import Service
 from mwl.objects import open_store
+from mwl.pictures import Decoder
 from mwl.scp.query import QueryService
-from mwl.scp.retrieve import RetrieveService
+from mwl.scp.retrieve import MoveService, RetrieveService
+from mwl.scp.retrieve.move import LIMITS
 from mwl.scp.storage import StorageService
 from mwl.scp.storage.part10 import file_header
+from mwl.sockets import Stream
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
 ZONE = ZoneInfo("Europe/Berlin")
@@ -47,6 +52,8 @@ class Archived:
         """Begin an empty one in `folder`, its images in `kept` (default: in the folder too)."""
         self.database = database
         self.store = open_store(kept or Archive(objects="objects", min_free_bytes=0), folder)
+        self.decoder = Decoder(self.store)
+        self.limits = LIMITS  # towards destinations
 
     def services(self) -> tuple[Service, ...]:
         storage = StorageService(self.database, self.store)
@@ -54,7 +61,8 @@ class Archived:
         return (
             storage,
             QueryService(self.database, ZONE),
-            RetrieveService(self.database, self.store, kept),
+            RetrieveService(self.database, self.store, kept, self.decoder),
+            MoveService(self.database, self.store, self.decoder, _call, self.limits),
         )
 
     def add(self, image: Dataset, **told: Any) -> Received:
@@ -86,6 +94,10 @@ class Archived:
         received = Received(**{**values, **told})
         archive.store(self.database, received)
         return received
+
+
+def _call(device: Device) -> Stream:
+    return connect(device.host, device.port, 5)
 
 
 def encoded(image: Dataset, syntax: str | None = None) -> bytes:

@@ -29,6 +29,7 @@ from mwl.net.pdu import (
     UserInformation,
     title_bytes,
 )
+from mwl.sockets import Stream
 
 # PS3.8 table 9-21, by source and reason.
 _REASONS = {
@@ -51,7 +52,7 @@ class Refused(ProtocolError):
 
 
 def associate(  # noqa: PLR0913 - the parties, by name, and what is proposed
-    connection: socket.socket,
+    connection: socket.socket | Stream,
     *,
     called: str,
     calling: str,
@@ -145,6 +146,8 @@ def _senseless(what: str) -> PduError:
     return PduError(f"the peer accepts {what}", AbortReason.INVALID_PARAMETER)
 
 
-def _address(connection: socket.socket) -> str:
+def _address(connection: socket.socket | Stream) -> str:
+    if not isinstance(connection, socket.socket):
+        return ""  # over TLS or by `mwl.net.dialing`: whoever dialled knows whom
     peer = connection.getpeername()
     return str(peer[0]) if isinstance(peer, tuple) else ""

@@ -20,7 +20,8 @@ The rules that this package bears:
 """
 
 from mwl.pictures.decoder import Decoder, Native
-from mwl.pictures.pictures import Busy, Frame, Pictures, Source, Unshowable
+from mwl.pictures.pictures import Frame, Pictures, Source, Unshowable
+from mwl.pictures.pool import Busy
 from mwl.pictures.process import Limits
 from mwl.pictures.window import Window
 

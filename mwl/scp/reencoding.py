@@ -59,11 +59,14 @@ class Edits:
     """What becomes of elements of the top level.
 
     `values` are those that are put in, by tag, each a VR and a value of even length in Little
-    Endian; the element that was there is left out. With `pixels` (VR, length, pieces) the
-    pixel data are those, and nothing follows them: padding and signatures were of the others.
+    Endian; the element that was there is left out. `defaults` are put in only where there is
+    none such. `without` are left out. With `pixels` (VR, length, pieces) the pixel data are
+    those, and nothing follows them: padding and signatures were of the others.
     """
 
     values: Mapping[int, tuple[str, bytes]] = field(default_factory=dict)
+    defaults: Mapping[int, tuple[str, bytes]] = field(default_factory=dict)
+    without: frozenset[int] = frozenset()
     pixels: tuple[str, int, Iterable[bytes | memoryview]] | None = None
 
 
@@ -136,7 +139,8 @@ class _Rewriter:
         self._levels: list[_Level] = []
         self._signed = False  # Pixel Representation
         self._pixel_width = 2  # bytes of a Big Endian pixel that are one number
-        self._added = sorted(edits.values)
+        self._adding = {**edits.defaults, **edits.values}
+        self._added = sorted(self._adding)
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         source, levels = self._source, self._levels
@@ -162,7 +166,7 @@ class _Rewriter:
                     yield from pixels
                     return
                 element = self._element(tag)
-                if tag in self._edits.values:
+                if tag in self._edits.values or tag in self._edits.without:
                     self._left_out(tag, element)
                 else:
                     yield from element
@@ -171,8 +175,10 @@ class _Rewriter:
         """Put in what stands up to a tag, that itself included; None: all that is left."""
         added = self._added
         while added and (tag is None or added[0] <= tag):
-            vr, value = self._edits.values[added[0]]
-            yield self._written(added.pop(0), vr, len(value)) + value
+            each = added.pop(0)
+            if each != tag or each in self._edits.values:
+                vr, value = self._adding[each]
+                yield self._written(each, vr, len(value)) + value
 
     def _left_out(self, tag: int, element: Iterator[bytes | memoryview]) -> None:
         for _ in element:

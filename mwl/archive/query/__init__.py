@@ -19,19 +19,20 @@ conditions.py what keys become, objects.py where the bytes are.
 from mwl.archive.query.columns import REQUEST, level_of
 from mwl.archive.query.finding import Page, find, pages
 from mwl.archive.query.model import UNIQUE_KEYS, Level, Query, Row
-from mwl.archive.query.objects import PAGE_ROWS, Stored, count, objects, uid_lists
+from mwl.archive.query.objects import PAGE_ROWS, Kind, Stored, kinds, objects, uid_lists
 
 __all__ = [
     "PAGE_ROWS",
     "REQUEST",
     "UNIQUE_KEYS",
+    "Kind",
     "Level",
     "Page",
     "Query",
     "Row",
     "Stored",
-    "count",
     "find",
+    "kinds",
     "level_of",
     "objects",
     "pages",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import Select, bindparam, func, select
 from sqlmodel import Session
@@ -22,6 +22,14 @@ _LIST_SIZES: Final = (1, 4, 16, 64, 256)
 _i, _o = MAIN.instance.c, OBJECT.c
 
 
+class Kind(NamedTuple):
+    """So many instances of a SOP class that are kept in a transfer syntax."""
+
+    sop_class_uid: str
+    transfer_syntax: str
+    instances: int
+
+
 class Stored(Protocol):
     """Where an instance's bytes are: `data_set_offset` is where they begin in the object."""
 
@@ -34,13 +42,12 @@ class Stored(Protocol):
     row: int
 
 
-def count(session: Session, keys: Mapping[str, Matcher]) -> int:
-    """Count the instances that `keys` match."""
+def kinds(session: Session, keys: Mapping[str, Matcher]) -> Sequence[Kind]:
+    """Count the instances that `keys` match, of each SOP class and transfer syntax."""
     conn = session.connection()
     dialect = conn.dialect.name
-    statement = _objects(dialect, shapes_of(keys), True)
-    found: int = statement.scalar(conn, parameters_of(keys, dialect))
-    return found
+    rows = _objects(dialect, shapes_of(keys), True).all(conn, parameters_of(keys, dialect))
+    return [Kind(*row) for row in rows]
 
 
 def objects(
@@ -73,7 +80,9 @@ def _objects(dialect: str, shapes: Shapes, counted: bool) -> Prepared:
     rows = MAIN.at(Level.IMAGE).join(OBJECT, _o.instance == _i.id)
     where = [_o.state == ObjectState.SERVED, *conditions(Level.IMAGE, shapes, dialect)]
     if counted:
-        return Prepared(select(func.count().label("count")).select_from(rows).where(*where))
+        kind = _i.sop_class_uid, _o.transfer_syntax
+        counts: Select[Any] = select(*kind, func.count().label("instances"))
+        return Prepared(counts.select_from(rows).where(*where).group_by(*kind).order_by(*kind))
     wanted: Select[Any] = select(
         _i.sop_class_uid,
         _i.sop_instance_uid,

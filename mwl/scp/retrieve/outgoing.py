@@ -1,0 +1,117 @@
+"""Instances on their way out: C-STORE as sub-operation, in a context that was agreed on."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import structlog
+
+from mwl.archive.query import Stored
+from mwl.errors import MwlError, Outage
+from mwl.net.association import Association
+from mwl.net.dimse import CommandField, Context, Element
+from mwl.net.messages import Elements
+from mwl.objects import Missing, ObjectStore
+from mwl.pictures import Busy, Decoder, Unshowable
+from mwl.scp.reencoding import Unwritable
+from mwl.scp.retrieve.conversion import converted, target
+from mwl.scp.retrieve.tally import Sent
+
+log = structlog.get_logger(__name__)
+
+_MEDIUM = 0  # (0000,0700)
+
+
+def _nothing() -> None:
+    pass
+
+
+class Sender:
+    """Send instances to the peer of an association, one after another.
+
+    `more` adds to the command set of each. `look` is called in the midst of long ones; what
+    it raises stops the one under way.
+    """
+
+    def __init__(
+        self,
+        association: Association,
+        objects: ObjectStore,
+        decoder: Decoder,
+        more: Elements | None = None,
+        look: Callable[[], None] = _nothing,
+    ) -> None:
+        self._association, self._objects, self._decoder = association, objects, decoder
+        self._more, self._look = more or {}, look
+        self._contexts = _by_class(association.contexts)
+        self._without: set[tuple[str, str]] = set()  # told of already
+
+    def send(self, row: Stored) -> Sent:
+        """Send one. PeerReleased, CutShort and whatever else ends an association."""
+        contexts = self._contexts.get(row.sop_class_uid, {})
+        syntax = target(row.transfer_syntax, contexts)
+        if syntax is None:
+            self._tell_without(row)
+            return Sent(None, "no presentation context was accepted for it")
+        try:
+            response = self._association.request(
+                contexts[syntax].id,
+                {
+                    Element.COMMAND_FIELD: int(CommandField.C_STORE),
+                    Element.PRIORITY: _MEDIUM,
+                    Element.AFFECTED_SOP_CLASS_UID: row.sop_class_uid,
+                    Element.AFFECTED_SOP_INSTANCE_UID: row.sop_instance_uid,
+                    **self._more,
+                },
+                self._data_set(row, syntax),
+            )
+        except (Missing, Outage) as error:
+            return _failed(row, error, "it can't be read from the archive")
+        except (Unwritable, Unshowable, Busy) as error:
+            return _failed(row, error, f"it can't be converted: {error}")
+        code = response.number(Element.STATUS)
+        return Sent(code, f"a peer answered C-STORE with {code:04X}" if code else "")
+
+    def _data_set(self, row: Stored, syntax: str) -> Iterable[bytes | memoryview]:
+        """Give the data set as it goes out: this is the place to change what it says."""
+        pieces = self._stored(row)
+        if syntax == row.transfer_syntax:
+            return pieces
+        return converted(pieces, row, syntax, self._decoder)
+
+    def _stored(self, row: Stored) -> Iterator[bytes]:
+        """Read the data set; Missing where it isn't all there."""
+        # Half a data set can't be taken back: look before a word of it is sent.
+        if self._objects.size(row.key) != row.size:
+            raise Missing(f"object {row.key} is not there as it was stored")
+        left = row.size - row.data_set_offset
+        for piece in self._objects.read(row.key, row.data_set_offset):
+            left -= len(piece)
+            yield piece
+            self._look()
+        if left:
+            raise Missing(f"object {row.key} ends {left} bytes before its end")
+
+    def _tell_without(self, row: Stored) -> None:
+        missing = (row.sop_class_uid, row.transfer_syntax)
+        if missing not in self._without:
+            self._without.add(missing)
+            log.warning(
+                "retrieve.no_context",
+                to=self._association.address,
+                sop_class=row.sop_class_uid,
+                transfer_syntax=row.transfer_syntax,
+            )
+
+
+def _failed(row: Stored, error: MwlError, reason: str) -> Sent:
+    log.warning("retrieve.failed", sop_instance_uid=row.sop_instance_uid, error=str(error))
+    return Sent(None, reason)
+
+
+def _by_class(contexts: Mapping[int, Context]) -> dict[str, dict[str, Context]]:
+    """Sort the contexts in which the peer takes instances, by class and transfer syntax."""
+    by_class: dict[str, dict[str, Context]] = {}
+    for context in contexts.values():
+        if context.may_invoke:
+            of_class = by_class.setdefault(context.abstract_syntax, {})
+            of_class.setdefault(context.transfer_syntax, context)
+    return by_class
