@@ -1,4 +1,4 @@
-"""What a query must find, worked out by looking at everything; it shares nothing with what is tested.
+"""What a query must find, worked out by looking at everything, apart from what is tested.
 
 Instances are mappings of texts by keyword, in the order in which they were stored. An answer
 is such a mapping too: the values of `TOLD` for its level.
@@ -190,8 +190,9 @@ def _like(pattern: str, value: str) -> bool:
 
 def _is_name(key: str, value: str) -> bool:
     """Compare groups without regard to case; a name has as many empty components as one likes."""
-    for asked, group in itertools.product(key.split("="), value.split("=")):
-        asked, group = (_folded(each).rstrip("^") for each in (asked, group))
+    asked_groups, groups = (_folded(each).split("=") for each in (key, value))
+    for each in itertools.product(asked_groups, groups):
+        asked, group = (part.rstrip("^") for part in each)
         if asked and group and any(_like(asked, group + "^" * more) for more in range(5)):
             return True
     return False

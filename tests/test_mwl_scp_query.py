@@ -12,7 +12,12 @@ from mwl.archive.query import finding
 from mwl.net import status
 from mwl.net.dimse import Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from mwl.scp.query import STUDY_ROOT_FIND, QueryService
+from mwl.scp.query import (
+    PATIENT_ROOT_FIND,
+    PATIENT_STUDY_ONLY_FIND,
+    STUDY_ROOT_FIND,
+    QueryService,
+)
 from tests.archived import ZONE, Archived
 from tests.dicom_client import cancel_request, request
 from tests.dicom_client import status as status_of
@@ -75,6 +80,17 @@ def many(count):
     image_.PixelData = b"ab"
     for number in range(1, count + 1):
         image_.SOPInstanceUID = f"{ROOT}.9.1.{number}"
+        yield image_
+
+
+def of_many(count):
+    """Make an image each of so many patients."""
+    image_ = image(9, 1, 1)
+    image_.PixelData = b"ab"
+    for number in range(1, count + 1):
+        image_.PatientID = f"P{number}"
+        for each in ("Study", "Series", "SOP"):
+            setattr(image_, f"{each}InstanceUID", f"{ROOT}.{number}.1")
         yield image_
 
 
@@ -393,17 +409,14 @@ def test_a_list_that_nobody_meant_ends_with_a_failure(small):
     assert status_of(commands[-1]) == status.REFUSED_OUT_OF_RESOURCES
 
 
-def test_cancel_stops_the_answers(small, serve, dial):
-    viewer = small(images=many(100))
+@pytest.mark.parametrize("root", [PATIENT_ROOT_FIND, STUDY_ROOT_FIND, PATIENT_STUDY_ONLY_FIND])
+def test_cancel_stops_the_answers(small, serve, dial, root):
+    viewer = small(images=of_many(50))
     identifier = Dataset()
-    identifier.QueryRetrieveLevel = "IMAGE"
-    identifier.StudyInstanceUID = f"{ROOT}.9"
-    identifier.SeriesInstanceUID = f"{ROOT}.9.1"
-    identifier.SOPInstanceUID = ""
-    client = dial(viewer._server).associate(
-        (STUDY_ROOT_FIND,), transfer_syntaxes=(EXPLICIT_VR_LITTLE_ENDIAN,)
-    )
-    asked = request(1, 0x0020, STUDY_ROOT_FIND, 1, encoded(identifier, explicit=True))
+    identifier.QueryRetrieveLevel = "STUDY" if root == STUDY_ROOT_FIND else "PATIENT"
+    identifier.PatientID = ""
+    client = dial(viewer._server).associate((root,), transfer_syntaxes=(EXPLICIT_VR_LITTLE_ENDIAN,))
+    asked = request(1, 0x0020, root, 1, encoded(identifier, explicit=True))
     client.send(asked + cancel_request(1, 1))
     codes = []
     while not codes or codes[-1] == status.PENDING:
