@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Arguments for the commands behind the targets: make serve ARGS=--help
 ARGS   ?=
 
-.PHONY: serve test lint bench lock clean
+.PHONY: serve test lint bench fuzz lock clean
 
 serve: $(VENV)/runtime.stamp
 	@exec $(BIN)/mwl serve $(ARGS)
@@ -21,6 +21,10 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# A minute; `FUZZ_S=600 make fuzz` takes ten. What was reached stays in .fuzz.
+fuzz: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # A stamp holds what was installed; an unchanged lock skips pip altogether.
 # The development lock holds the runtime lock's versions and more.
@@ -51,5 +55,5 @@ lock: $(VENV)/dev.stamp
 	@$(COMPILE) --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -105,7 +105,7 @@ def test_every_link_leads_to_a_file():
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("target", ["serve", "test", "lint", "bench", "lock", "clean"])
+@pytest.mark.parametrize("target", ["serve", "test", "lint", "bench", "fuzz", "lock", "clean"])
 def test_every_make_target_that_the_readme_names_is_there(target):
     assert f"make {target}" in README
     done = subprocess.run(

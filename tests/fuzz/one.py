@@ -1,0 +1,25 @@
+"""One target under atheris, for ever or as long as libFuzzer is told: python -m tests.fuzz.one
+
+    python -m tests.fuzz.one TARGET [CORPUS…] [-max_total_time=60] [FINDING]
+
+libFuzzer's options and files come behind the target's name; a finding's file plays it again.
+"""
+
+import sys
+import warnings
+
+import atheris
+
+with atheris.instrument_imports(include=["mwl"]):
+    from tests.fuzz.targets import TARGETS
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    target = TARGETS[sys.argv.pop(1)]
+    atheris.Setup(sys.argv, target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The targets of `make fuzz` themselves: what is right passes, and so does what is random."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzz.targets import TARGETS, seeds
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_examples_and_what_becomes_of_them_pass(name: str) -> None:
+    chance = random.Random(name)
+    for seed in seeds(name):
+        TARGETS[name](seed)
+        for _ in range(100):
+            changed = bytearray(seed)
+            for _ in range(chance.randint(1, 4)):
+                changed[chance.randrange(len(changed))] = chance.choice(
+                    (0, 255, chance.randrange(256))
+                )
+            TARGETS[name](bytes(changed[: chance.choice((None, chance.randrange(len(changed))))]))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@given(data=st.binary(max_size=200))
+def test_random_bytes_pass(name: str, data: bytes) -> None:
+    TARGETS[name](data)
