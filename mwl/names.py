@@ -8,8 +8,9 @@ order, in one of two ways:
   case, doubled letters and the e of ae, oe and ue don't count: Muller finds Müller, Mueller
   and Mullersdorf.
 - by its sound: both words have the same consonants, where those that are easily taken for one
-  another count as one (b p, d t, g k, v w f, z s, ph f, ch k, sch s): Maier finds Meyer, and
-  Mohammed finds Muhamad. A word with fewer than two of them has no sound: Li isn't Lou.
+  another count as one (b p, d t, g k, v w f, z s, ph f, ch k, sch s), and both or neither
+  end in a vowel, where a last e alone is none: Maier finds Meyer, Mohammed finds Muhamad, but
+  Peter isn't Petra. A word with fewer than two consonants has no sound: Li isn't Lou.
 """
 
 import re
@@ -61,6 +62,7 @@ _SOUND = re.compile("|".join(_SOUNDS))
 _FIRST_VOWEL = re.compile(r"^[aeiou]")
 _FIRST_Y = re.compile(r"^y")
 _SILENT = re.compile(r"(?<!^)[aeiouyjh]")
+_ENDING = re.compile(r"(?<!^)[aeiouyjh]+$")
 
 
 def words_of(text: str) -> list[str]:
@@ -78,8 +80,11 @@ def sound_of(word: str) -> str:
     """Give how a folded word sounds; "" if that says next to nothing."""
     sound = _SOUND.sub(lambda found: _SOUNDS[found[0]], _FIRST_Y.sub("j", word))
     sound = _FIRST_VOWEL.sub("a", _DOUBLED.sub(r"\1", sound))
-    sound = _SILENT.sub("", sound)
-    return sound if len(sound) > 1 else ""
+    ending = _ENDING.search(sound)
+    heard = _SILENT.sub("", sound)
+    if len(heard) < 2:
+        return ""
+    return heard + "a" if ending and ending[0].strip("eh") else heard
 
 
 def by_letters(word: str) -> str:
