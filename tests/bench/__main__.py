@@ -8,7 +8,18 @@ import sys
 import time
 from importlib import import_module
 
-NAMES = ("mapping", "association", "answers", "query", "orders", "mpps", "index", "store", "pages")
+NAMES = (
+    "mapping",
+    "association",
+    "answers",
+    "query",
+    "orders",
+    "mpps",
+    "index",
+    "store",
+    "idle",
+    "pages",
+)
 
 
 def main(names: list[str]) -> int:

@@ -17,6 +17,13 @@ _MAX_PDU_BYTES = 131_072  # the most that both take
 @contextmanager
 def orthanc(folder: Path) -> Iterator[int]:
     """Serve an Orthanc with its own settings and a fresh store; gives its DICOM port."""
+    with orthanc_process(folder) as (port, _):
+        yield port
+
+
+@contextmanager
+def orthanc_process(folder: Path) -> Iterator[tuple[int, int]]:
+    """Serve an Orthanc as above; gives its DICOM port and its process."""
     folder.mkdir(parents=True)
     port = free_port()
     settings = folder / "orthanc.json"
@@ -38,8 +45,8 @@ def orthanc(folder: Path) -> Iterator[int]:
             }
         )
     )
-    with _running([require("Orthanc"), str(settings)], folder, port):
-        yield port
+    with _running([require("Orthanc"), str(settings)], folder, port) as pid:
+        yield port, pid
 
 
 @contextmanager
@@ -62,7 +69,7 @@ def storescp(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[None]:
+def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[int]:
     # Without it their answers wait for the sender's delayed acknowledgement: 21 slices/s.
     environ: Mapping[str, str] = {"TCP_NODELAY": "1"}
     with (folder / "log").open("wb") as log:
@@ -73,7 +80,7 @@ def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[None]:
                 assert process.poll() is None, (folder / "log").read_text("utf-8", "replace")
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait()

@@ -77,10 +77,20 @@ class Sender:
 
     def send(self, count: int) -> None:
         """Send one after another, each when the last is answered 0000."""
-        client = self._client
         for own, shared in itertools.islice(self._slices, count):
-            _send_all(client.socket, own, shared)
-            assert status(client.read_message()[0]) == 0
+            self._store(own, shared)
+
+    def send_until(self, deadline: float) -> int:
+        """Send one after another until time.monotonic() is `deadline`; tell how many went."""
+        for count, (own, shared) in enumerate(self._slices):
+            if time.monotonic() >= deadline:
+                return count
+            self._store(own, shared)
+        raise AssertionError("slices never end")
+
+    def _store(self, own: bytes, shared: bytes) -> None:
+        _send_all(self._client.socket, own, shared)
+        assert status(self._client.read_message()[0]) == 0
 
 
 def send_huge(port: int, pixel_bytes: int) -> str:
