@@ -110,7 +110,7 @@ class Destination:
 
     def _broken(self, number: int, row: Stored, error: Outage | ProtocolError) -> Sent:
         """Count one as failed by its association, and decide whether there'll be another."""
-        reason = f"the destination: {error}"
+        reason = str(error)
         log.warning("retrieve.broken", sop_instance_uid=row.sop_instance_uid, error=str(error))
         association, _ = self._associations.pop(number, (None, None))
         if association is not None:
