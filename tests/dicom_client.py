@@ -24,6 +24,7 @@ from mwl.net.pdu import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     AssociateAccept,
     AssociateRequest,
+    ExtendedItem,
     Pdu,
     PduType,
     ProposedContext,
@@ -56,13 +57,14 @@ def proposal(
     sop_classes: tuple[str, ...],
     transfer_syntaxes: tuple[str, ...],
     max_pdu_bytes: int,
+    extended: tuple[ExtendedItem, ...] = (),
 ) -> bytes:
     """Encode an A-ASSOCIATE-RQ with one context, 1, 3, 5 …, for each SOP class."""
     contexts = tuple(
         ProposedContext(2 * number + 1, sop_class, transfer_syntaxes)
         for number, sop_class in enumerate(sop_classes)
     )
-    user = UserInformation(max_pdu_bytes=max_pdu_bytes, implementation_uid="2.25.1")
+    user = UserInformation(max_pdu_bytes, "2.25.1", extended=extended)
     return encode(AssociateRequest(title_bytes(called), title_bytes(calling), contexts, user))
 
 
@@ -136,10 +138,12 @@ class DicomClient:
         calling: str = "MODALITY",
         transfer_syntaxes: tuple[str, ...] = (IMPLICIT_VR_LITTLE_ENDIAN,),
         max_pdu_bytes: int = 16384,
+        extended: tuple[ExtendedItem, ...] = (),
     ) -> Self:
         """Propose one context for each SOP class; Refused unless accepted."""
-        self.sop_classes = tuple(sop_classes)
-        self.send(proposal(called, calling, self.sop_classes, transfer_syntaxes, max_pdu_bytes))
+        self.sop_classes = proposed = tuple(sop_classes)
+        syntaxes = transfer_syntaxes
+        self.send(proposal(called, calling, proposed, syntaxes, max_pdu_bytes, extended))
         answer = self.read_pdu()
         if not isinstance(answer, AssociateAccept):
             raise Refused(answer)

@@ -77,7 +77,23 @@ names = st.one_of(
     st.sampled_from(NAMES),
     st.text(alphabet="doeDOE^*?=%_山田太", max_size=8),
     st.sampled_from(
-        ["doe*", "*^jane", "d?e^*", "山田*", "=*子", "yamada*=x", "d*太*", "*strasse*"]
+        [
+            "muller",
+            "jane doe",
+            "jan*",
+            "Strase Emil",
+            "yamata",
+            "mueler\\doe",
+            "Ane=do",
+            "doe*",
+            "*^jane",
+            "d?e^*",
+            "山田*",
+            "=*子",
+            "yamada*=x",
+            "d*太*",
+            "*strasse*",
+        ]
     ),
 )
 dates = st.sampled_from(["", "20300102", "20300102-", "-20300102", "20300102-20300103"])
@@ -92,8 +108,9 @@ def queries(draw):
         name: matching.text(draw(texts), name, wildcards=name not in SINGLE)
         for name in draw(st.sets(st.sampled_from(["accession_number", "admission_id"])))
     }
+    read = matching.fuzzy_name if draw(st.booleans()) else matching.name
     for name in draw(st.sets(st.sampled_from(["patient_name", "performing_physician"]))):
-        keys[name] = matching.name(draw(names), name)
+        keys[name] = read(draw(names), name)
     start = matching.start(matching.dates(draw(dates), ""), matching.times(draw(times), ""))
     keys |= {"start": start.instant, "time_of_day": start.time_of_day}
     keys["birth_date"] = matching.dates(draw(st.sampled_from(["", "19800229", "19900101-"])), "")
