@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from sqlalchemy import Select, bindparam, func, select
 from sqlmodel import Session
 
+from mwl.archive.following import IDENTITY
 from mwl.archive.query.conditions import Shapes, conditions, parameters_of, shapes_of
 from mwl.archive.query.model import Level
 from mwl.archive.query.tables import MAIN, OBJECT
@@ -31,7 +32,11 @@ class Kind(NamedTuple):
 
 
 class Stored(Protocol):
-    """Where an instance's bytes are: `data_set_offset` is where they begin in the object."""
+    """Where an instance's bytes are: `data_set_offset` is where they begin in the object.
+
+    `identity`: whom they are to show when they go out, as `mwl.studies.Identity.of` reads it;
+    None, as is usual: whom they say.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -39,6 +44,7 @@ class Stored(Protocol):
     transfer_syntax: str
     size: int
     data_set_offset: int
+    identity: str | None
     row: int
 
 
@@ -90,6 +96,7 @@ def _objects(dialect: str, shapes: Shapes, counted: bool) -> Prepared:
         _o.transfer_syntax,
         _o.size,
         _o.data_set_offset,
+        IDENTITY,
         _i.id.label("row"),
     )
     return Prepared(

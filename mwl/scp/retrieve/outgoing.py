@@ -11,9 +11,11 @@ from mwl.net.dimse import CommandField, Context, Element
 from mwl.net.messages import Elements
 from mwl.objects import Missing, ObjectStore
 from mwl.pictures import Busy, Decoder, Unshowable
+from mwl.scp.coercion import coerced
 from mwl.scp.reencoding import Unwritable
 from mwl.scp.retrieve.conversion import converted, target
 from mwl.scp.retrieve.tally import Sent
+from mwl.studies import Identity
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +73,10 @@ class Sender:
         return Sent(code, f"a peer answered C-STORE with {code:04X}" if code else "")
 
     def _data_set(self, row: Stored, syntax: str) -> Iterable[bytes | memoryview]:
-        """Give the data set as it goes out: this is the place to change what it says."""
-        pieces = self._stored(row)
+        """Give the data set as it goes out: under the patient's present name."""
+        pieces: Iterable[bytes | memoryview] = self._stored(row)
+        if row.identity is not None:
+            pieces = coerced(pieces, Identity.of(row.identity), row.transfer_syntax)
         if syntax == row.transfer_syntax:
             return pieces
         return converted(pieces, row, syntax, self._decoder)
