@@ -25,7 +25,8 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
     assert again.stderr == "mwl: AE title: is registered already; --replace changes it\n"
     change = ["--port", "105", "--location", "Room 2", "--replace"]
     assert mwl(tmp_path, "device", "add", "CT1", *change, **where).returncode == 0
-    change = ["--location", "", "--replace"]
+    rule = "SHA256:" + "AB" * 32
+    change = ["--location", "", "--tls", "--certificate", rule, "--replace"]
     assert mwl(tmp_path, "device", "add", "CT1", *change, **where).returncode == 0
 
     (line,) = mwl(tmp_path, "device", "list", "--json", **where).stdout.splitlines()
@@ -40,6 +41,8 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
         "may": ["worklist", "mpps", "store", "commit"],
         "mpps": True,
         "commit_report": "new",
+        "tls": True,
+        "certificate": f"sha256:{'ab' * 32}",
         "origin": "manual",
         "seen_at": "",
     }

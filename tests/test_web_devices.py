@@ -206,8 +206,8 @@ def test_an_echo_says_what_came_of_it_and_is_recorded(
 ) -> None:
     asked = []
 
-    def ask(*peer: object) -> Answer:
-        asked.append(peer)
+    def ask(device: Device) -> Answer:
+        asked.append((device.ae_title, device.host, device.port))
         return Answer(well, "answered in 12 ms" if well else "nobody listens at 10.0.0.5:104")
 
     app = made(database, tmp_path, echo=ask)
@@ -219,6 +219,29 @@ def test_an_echo_says_what_came_of_it_and_is_recorded(
     assert ("alert-success" in page.text) is well
     ((_, action, subject, detail),) = trail(app)
     assert (action, subject, detail["answers"]) == ("test", "device:CT7", well)
+
+
+def test_tls_and_the_certificate_of_a_device_are_set_on_its_page(app: WebApp) -> None:
+    row = register(app, "CT7", host="10.0.0.5", port=104)
+    admin = app.signed_in(Role.ADMIN)
+    assert "<dt>TLS</dt>" not in admin.get(f"/devices/{row}").text
+    given = {**FORM, "tls": "on", "certificate": "SHA256:" + ":".join(["AB"] * 32)}
+    assert admin.post(f"/devices/{row}", data=given).status_code == 303
+    page = admin.get(f"/devices/{row}").text
+    assert f"sha256:{'ab' * 32}" in page
+    assert "we call it over TLS" in page
+    wrong = admin.post(f"/devices/{row}", data={**given, "certificate": "sha256:12"})
+    assert wrong.status_code == 400
+    assert "64 hexadecimal digits" in wrong.text
+    assert admin.post(f"/devices/{row}", data=FORM).status_code == 303
+    assert "<dt>TLS</dt>" not in admin.get(f"/devices/{row}").text
+
+
+def test_knock_of_a_known_device_without_its_certificate_is_told_apart(app: WebApp) -> None:
+    register(app, "CT7", certificate="ct7.example")
+    knock(app, "CT7")
+    page = app.signed_in(Role.VIEWER).get("/devices").text
+    assert "without the certificate that it is bound to" in page
 
 
 def test_a_device_without_an_address_is_not_asked(app: WebApp) -> None:

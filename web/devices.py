@@ -32,7 +32,7 @@ RIGHTS: Mapping[str, str] = {
     "retrieve": "Take images away (C-MOVE, C-GET)",
 }
 assert set(RIGHTS) == set(get_args(May))
-_TEXTS = ("ae_title", "host", "port", "modality", "station_name", "location")
+_TEXTS = ("ae_title", "host", "port", "modality", "station_name", "location", "certificate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def echo(device: int) -> str:
     """Ask a device for an answer (C-ECHO), and show what came of it."""
     found = _device(device)
     if found.host and found.port:
-        result = wired().tools.echo(found.ae_title, found.host, found.port)
+        result = wired().tools.echo(found)
         _note(devices.subject_of(found.ae_title), result)
     else:
         result = Answer(False, "it has no host and port here: fill them in first")
@@ -220,7 +220,7 @@ def _read() -> tuple[DeviceTable | None, Form]:
     """Read the form of this request: a device, or None where something in it is wrong."""
     given: dict[str, Any] = {name: request.form.get(name, "").strip() for name in _TEXTS}
     given["may"] = [each for each in request.form.getlist("may") if each in RIGHTS]
-    given["mpps"] = "mpps" in request.form
+    given["mpps"], given["tls"] = "mpps" in request.form, "tls" in request.form
     given["commit_report"] = request.form.get("commit_report", "new")
     unset = {name: given[name] or None for name in ("host", "port")}
     modality = given["modality"].upper()

@@ -13,6 +13,7 @@ from flask import current_app
 from mwl.audit import Actor
 from mwl.config import Settings
 from mwl.db import Database
+from mwl.db.tables import Device
 from mwl.devices import Answer
 from mwl.journal import Overrides, Replayed
 from mwl.objects import ObjectStore
@@ -30,7 +31,7 @@ def _utc_now() -> datetime:
 class Tools:
     """What other edges do for the web, each a function."""
 
-    echo: Callable[[str, str, int], Answer]  # C-ECHO to AE title, host, port
+    echo: Callable[[Device], Answer]  # C-ECHO to one that has a host and a port
     mllp: Callable[[str, int], Answer]  # whether host, port takes HL7; sends nothing
     outline: Callable[[bytes], Any]  # an HL7 message as a tree for a template: hl7.outline
     # A message of the journal, applied once more, now.

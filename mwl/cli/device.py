@@ -26,6 +26,8 @@ _DEVICES = {
     "may": "may",
     "mpps": "MPPS",
     "commit_report": "report",
+    "tls": "TLS",
+    "certificate": "certificate",
     "origin": "from",
     "seen_at": "seen last",
 }
@@ -69,6 +71,16 @@ def add(
         str | None,
         typer.Option(metavar="HOW", help="Where it is told of commitment: new association, same."),
     ] = None,
+    tls: Annotated[
+        bool | None, typer.Option("--tls/--no-tls", help="Whether we call it over TLS.")
+    ] = None,
+    certificate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="It comes in over TLS with this one alone: sha256:FINGERPRINT, or a name in it.",
+        ),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a registered one.")] = False,
 ) -> None:
     """Register a scanner, so that it may associate, and steps of its modality go to it.
@@ -86,6 +98,8 @@ def add(
         "may": may or None,
         "mpps": mpps,
         "commit_report": commit_report,
+        "tls": tls,
+        "certificate": certificate,
     }
     given = {name: value for name, value in options.items() if value is not None}
     device = _checked(ae_title=ae_title, **given)
@@ -122,6 +136,7 @@ def test(
 ) -> None:
     """Ask a scanner for an answer (C-ECHO), and say what is wrong if none comes."""
     from mwl import devices
+    from mwl.roles.secured import keys_of
     from mwl.scu import Peer, echo
 
     settings = frame.settings(context)
@@ -133,7 +148,8 @@ def test(
             raise Rejected(
                 Fault(Reason.MISSING, found.ae_title, "has no address: --host and --port give it")
             )
-        result = echo(Peer(found.ae_title, found.host, found.port), settings.dicom.ae_title)
+        keys = keys_of(settings) if found.tls else None
+        result = echo(Peer.of(found), settings.dicom.ae_title, keys=keys)
         subject = devices.subject_of(found.ae_title)
         database.write(lambda session: devices.note_test(session, actor, subject, result, now=now))
     if not result.well:
@@ -157,8 +173,7 @@ def list_(
             typer.echo(json.dumps(row, ensure_ascii=False))
         return
     if known:
-        shown = ({**row, "may": ", ".join(row["may"])} for row in known)
-        frame.print_table(_DEVICES, shown)
+        frame.print_table(_DEVICES, ({**row, **_told(row)} for row in known))
     else:
         typer.echo("no device is registered: `mwl device add AE_TITLE` registers one")
     if strangers:
@@ -189,6 +204,13 @@ def _knock(row: "Knock") -> dict[str, Any]:
     values = row.model_dump(include={*_KNOCKS, "first_at"})
     times = {name: values[name].isoformat(timespec="seconds") for name in ("first_at", "last_at")}
     return {"kind": "knock", **values, **times}
+
+
+def _told(row: dict[str, Any]) -> dict[str, str]:
+    """Write a device for a line of a table: of a fingerprint its beginning does."""
+    rule = row["certificate"]
+    certificate = f"{rule[:15]}…" if rule.startswith("sha256:") else rule
+    return {"may": ", ".join(row["may"]), "certificate": certificate}
 
 
 def _shown(row: dict[str, Any]) -> dict[str, str]:

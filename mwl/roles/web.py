@@ -18,12 +18,16 @@ from hl7.outline import outline
 from hl7.replay import Replay
 from mwl.config import Settings
 from mwl.db import Database
+from mwl.db.tables import Device
+from mwl.devices import Answer
+from mwl.errors import ConfigError
 from mwl.lifeline import Lifeline, name_process
 from mwl.listeners import Listeners
 from mwl.objects import open_store
 from mwl.pictures import Pictures
 from mwl.roles.following import effects
 from mwl.roles.hl7 import mapping_profile
+from mwl.roles.secured import keys_of
 from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
 from web.wiring import Tools, Wiring
@@ -77,13 +81,22 @@ def wiring(
         pictures=Pictures(objects),
         effects=following,
         tools=Tools(
-            echo=lambda title, host, port: echo(Peer(title, host, port), settings.dicom.ae_title),
+            echo=partial(_echo, settings),
             mllp=reach,
             outline=partial(outline, default_charset=profile.message.charset or None),
             replay=lambda message, who, overrides, now: replay(message, who, overrides, now=now),
         ),
         serving=serving,
     )
+
+
+def _echo(settings: Settings, device: Device) -> Answer:
+    try:
+        # Read for each test: it is rare, and certificates may be new ones.
+        keys = keys_of(settings) if device.tls else None
+    except ConfigError as error:
+        return Answer(False, str(error))
+    return echo(Peer.of(device), settings.dicom.ae_title, keys=keys)
 
 
 def _servers(board: Board) -> dict[str, bool]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mwl.db.tables import Device
 from mwl.net.dialing import connect
 from mwl.sockets import Stream
 from mwl.tls import Files, Keys
@@ -20,6 +21,11 @@ class Peer:
     port: int
     tls: bool = False
     certificate: str = ""
+
+    @classmethod
+    def of(cls, device: Device) -> "Peer":
+        """Give a device that has a host and a port as a peer."""
+        return cls(device.ae_title, device.host, device.port, device.tls, device.certificate)
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}"

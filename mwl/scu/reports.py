@@ -1,30 +1,38 @@
 """Reports of storage commitment that can't go to the association that they were asked on.
 
-(PS3.4 J.3.3.) pynetdicom is imported when there is one to send.
+PS3.4 J.3.3: the requestor of this association is the SCP, and proposes that. A peer that
+accepts the context without a word about roles is reported to as well.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from mwl import commitment, devices, outbox
 from mwl.commitment import Judged
 from mwl.db import Database
-from mwl.errors import MwlError
+from mwl.errors import MwlError, Outage, ProtocolError
+from mwl.net.association import Association
+from mwl.net.dimse import CommandField, Element
+from mwl.net.limits import DEFAULTS, Limits
+from mwl.net.pdu import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    ProposedContext,
+    Role,
+)
+from mwl.net.requestor import associate
 from mwl.scu.peers import Peer
 from mwl.tls import Keys
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 log = structlog.get_logger(__name__)
 
 # A report that nobody took for so long is a person's to send again.
 _PATIENCE = timedelta(days=3)
-_EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+_SOP_CLASS = commitment.STORAGE_COMMITMENT_PUSH_MODEL
+_CONTEXT = ProposedContext(1, _SOP_CLASS, (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN))
+_ROLE = Role(_SOP_CLASS, scu=False, scp=True)
 # PS3.7 10.1.1.1.8: of these the peer may think otherwise later; the others are final.
 _PASSING = frozenset({0x0110, 0x0210, 0x0213})
 
@@ -40,7 +48,12 @@ class Patience:
     connect_s: float = 10.0
     associate_s: float = 30.0
     response_s: float = 60.0
-    silence_s: float = 60.0
+
+    @property
+    def limits(self) -> Limits:
+        return replace(
+            DEFAULTS, associate_timeout_s=self.associate_s, response_timeout_s=self.response_s
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +74,9 @@ class CommitmentReporter:
             return outbox.Done()  # asked for anew meanwhile: it is judged and told again
         if device is None or not (device.host and device.port):
             return outbox.Park(f"{judged.ae_title} has no address: `mwl device add` gives it one")
-        peer = Peer(device.ae_title, device.host, device.port, device.tls, device.certificate)
+        peer = Peer.of(device)
         try:
-            code = report(peer, judged, self.patience)
+            code = report(peer, judged, self.patience, self.keys)
         except Unreached as error:
             too_old = datetime.now(UTC) - delivery.claimed.created_at > _PATIENCE
             return outbox.Park(str(error)) if too_old else outbox.Retry(str(error))
@@ -76,62 +89,45 @@ class CommitmentReporter:
         return outbox.Done()
 
 
-def report(peer: Peer, judged: Judged, patience: Patience) -> int:
+def report(peer: Peer, judged: Judged, patience: Patience, keys: Keys | None = None) -> int:
     """Send N-EVENT-REPORT on an association of our own; return its status. Raises Unreached.
 
-    We call by the title that we were called by. PS3.4 J.3.3: the requestor of this
-    association is the SCP, and proposes that; a peer that accepts the context without a
-    word about roles is reported to as well.
+    We call by the title that we were called by.
     """
-    from pynetdicom import AE, build_role
-
-    entity = AE(ae_title=judged.called_ae_title)
-    entity.connection_timeout = patience.connect_s
-    entity.acse_timeout = patience.associate_s
-    entity.dimse_timeout = patience.response_s
-    entity.network_timeout = patience.silence_s
-    sop_class = commitment.STORAGE_COMMITMENT_PUSH_MODEL
-    entity.add_requested_context(sop_class, [_EXPLICIT, _IMPLICIT])
     try:
-        association = entity.associate(
-            peer.host,
-            peer.port,
-            ae_title=peer.ae_title,
-            ext_neg=[build_role(sop_class, scu_role=False, scp_role=True)],
-        )
-    except OSError as error:
-        raise Unreached(f"{peer}: {error.strerror}") from None  # no such name
-    if not association.is_established:
-        raise Unreached(f"{peer}: {_why(association)}")
+        connection = peer.connect(patience.connect_s, keys)
+    except Outage as error:
+        raise Unreached(f"{peer}: can't be reached: {error}") from None
     try:
-        status, _ = association.send_n_event_report(
-            _data_set(judged),
-            judged.report.event_type,
-            sop_class,
-            commitment.WELL_KNOWN_INSTANCE,
-        )
-    except (RuntimeError, ValueError) as error:
-        # The association ended under it, or its context went wrong.
-        association.abort()
-        raise Unreached(f"{peer}: the report could not be sent: {type(error).__name__}") from None
-    if "Status" not in status:
-        raise Unreached(f"{peer}: no answer to N-EVENT-REPORT")
-    association.release()
-    return int(status.Status)
+        with associate(
+            connection,
+            called=peer.ae_title,
+            calling=judged.called_ae_title,
+            contexts=(_CONTEXT,),
+            roles=(_ROLE,),
+            limits=patience.limits,
+        ) as association:
+            status = _told(association, judged) if association.contexts else None
+    except ProtocolError as error:
+        raise Unreached(f"{peer}: {error}") from None
+    if status is None:
+        raise Unreached(f"{peer}: does not take storage commitment reports on this port")
+    return status
 
 
-def _data_set(judged: Judged) -> "Dataset":
-    from pydicom.filereader import read_dataset
-
-    encoded = BytesIO(commitment.encode(judged.report, explicit=False))
-    return read_dataset(encoded, is_implicit_VR=True, is_little_endian=True)
-
-
-def _why(association: Any) -> str:
-    """Say why there is no association."""
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        return f"refused the association: {answer.reason_str}"
-    if association.rejected_contexts:
-        return "does not take storage commitment reports on this port"
-    return "can't be reached: nobody listens there, or what listens is no DICOM peer"
+def _told(association: Association, judged: Judged) -> int:
+    explicit = association.contexts[_CONTEXT.id].transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
+    answer = association.request(
+        _CONTEXT.id,
+        {
+            Element.COMMAND_FIELD: CommandField.N_EVENT_REPORT,
+            Element.AFFECTED_SOP_CLASS_UID: _SOP_CLASS,
+            Element.AFFECTED_SOP_INSTANCE_UID: commitment.WELL_KNOWN_INSTANCE,
+            Element.EVENT_TYPE_ID: judged.report.event_type,
+        },
+        commitment.encode(judged.report, explicit=explicit),
+    )
+    status = answer.number(Element.STATUS)
+    if status is None:
+        raise ProtocolError("no status in the answer to N-EVENT-REPORT")
+    return status
