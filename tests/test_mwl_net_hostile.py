@@ -76,6 +76,7 @@ def bridge(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 Serve = Callable[..., AssociationServer]
+Dial = Callable[..., DicomClient]
 
 
 @pytest.fixture
@@ -101,9 +102,6 @@ def dial() -> Iterator[Callable[..., DicomClient]]:
         yield connect
 
 
-Dial = Callable[..., DicomClient]
-
-
 def ending(client: DicomClient) -> object:
     """Read to the end: the PDU that came last; None: nothing but the end."""
     try:
@@ -117,16 +115,46 @@ def ending(client: DicomClient) -> object:
 # --- before the association
 
 
-def test_a_hundred_that_say_one_byte_keep_nobody_waiting(bridge: Bridge, serve: Serve) -> None:
-    server = serve(associate_timeout_s=2.0)
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param({}, id="room for all"),
+        pytest.param({"max_associations": 100}, id="room for a hundred"),
+        pytest.param({"max_associations_per_address": 100}, id="room for a hundred of an address"),
+        pytest.param({"max_associations": 5}, id="room for five"),
+    ],
+)
+def test_a_hundred_that_say_one_byte_keep_nobody_waiting(
+    bridge: Bridge, serve: Serve, limits: dict[str, int]
+) -> None:
+    """Nor do they take anybody's place: the oldest of them makes way."""
+    server = serve(associate_timeout_s=1.0, **limits)
     with nothing_left(bridge, server), ExitStack() as stack:
         for _ in range(100):
             silent = stack.enter_context(closing(DicomClient(server.address)))
             silent.send(b"\x01")
         began = time.monotonic()
-        assert_serves(server)
+        for _ in range(3):
+            assert_serves(server)
         assert time.monotonic() - began < 1.0  # what was promised, not how fast it is
         until(lambda: not server.live(), "the ARTIM timer")
+
+
+def test_who_has_associated_makes_way_for_nobody(bridge: Bridge, serve: Serve, dial: Dial) -> None:
+    server = serve(max_associations=2, idle_timeout_s=5.0)
+    with nothing_left(bridge, server):
+        served, silent = dial(server).associate(), dial(server)
+        until(lambda: len(server.live()) == 2, "both")
+        late = dial(server).associate()
+        assert silent.socket.recv(1) == b""
+        stranger = dial(server)
+        with pytest.raises(Refused):
+            stranger.associate()
+        assert served.echo() == late.echo() == SUCCESS
+        for client in (served, late):
+            client.release()
+        for client in (served, late, silent, stranger):
+            client.close()
 
 
 @pytest.mark.parametrize("kind", range(1, 8))

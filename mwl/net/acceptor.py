@@ -39,13 +39,15 @@ log = structlog.get_logger(__name__)
 class Connection:
     """One peer's connection and what has become of it.
 
-    `over_limit`: it is heard only to be refused. `association` is there once accepted.
+    `over_limit`: it is heard only to be refused. `heard`: its A-ASSOCIATE-RQ has come, to the
+    last byte. `association` is there once accepted.
     """
 
     transport: Transport
     address: str
     since: datetime
     over_limit: bool = False
+    heard: bool = False
     association: Association | None = None
     stopped: bool = False
 
@@ -84,6 +86,7 @@ class Acceptor:
         transport, limits = connection.transport, self.limits
         transport.secure(limits.tls_handshake_timeout_s)
         request = _read_request(transport, limits.associate_timeout_s)
+        connection.heard = True
         applicant = Applicant.of(request, connection.address, transport.certificate)
         about = {
             "address": applicant.address,

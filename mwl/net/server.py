@@ -213,10 +213,7 @@ class AssociationServer:
         limits = self._limits
         with self._changed:
             refused = sum(each.over_limit for each in self._connections)
-            over_limit = (
-                len(self._connections) - refused >= limits.max_associations
-                or self._per_address[address] >= limits.max_associations_per_address
-            )
+            over_limit = not self._has_room(refused, address)
             if over_limit and refused >= limits.max_refusals:
                 log.warning("association.refused_unheard", address=address)
                 return None
@@ -228,6 +225,30 @@ class AssociationServer:
             self._connections[connection] = next(self._numbers)
             self._per_address[address] += not over_limit
             return connection
+
+    def _has_room(self, refused: int, address: str) -> bool:
+        """Say whether one more may be served, if need be in place of one that says nothing."""
+        limits = self._limits
+        if self._per_address[address] >= limits.max_associations_per_address:
+            return self._make_way(address)
+        if len(self._connections) - refused >= limits.max_associations:
+            return self._make_way(None)
+        return True
+
+    def _make_way(self, address: str | None) -> bool:
+        """End the oldest connection, of this address if given, that hasn't asked for anything.
+
+        A peer that means to associate says so at once: who opens connections and is silent on
+        them keeps nobody else out.
+        """
+        for each in self._connections:
+            if not (each.heard or each.over_limit) and address in {None, each.address}:
+                log.warning("association.made_way", address=each.address)
+                each.over_limit = True
+                self._per_address[each.address] -= 1
+                each.transport.cut()
+                return True
+        return False
 
     def _serve(self, connection: Connection) -> None:
         try:
