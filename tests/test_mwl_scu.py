@@ -14,7 +14,7 @@ from tests.archive_rows import CT, instance_uid
 from tests.committer import Reports, listener
 from tests.committing import ask, keep, make_store, references, register, state, until
 
-SHORT = Patience(connect_s=2, associate_s=2, response_s=2, silence_s=5)
+SHORT = Patience(connect_s=2, associate_s=2, response_s=2)
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:pydicom"),
     # pynetdicom leaves a socket that could not connect to the garbage collector.
@@ -131,7 +131,7 @@ def test_a_passing_refusal_is_tried_again(database, store, running):
 @pytest.mark.parametrize(
     ("title", "roles", "expected"),
     [
-        ("OTHER", (False, True), "refused the association"),
+        ("OTHER", (False, True), "the association is refused: called AE title not recognised"),
         ("CT1", (True, False), "does not take storage commitment reports"),
     ],
 )

@@ -305,9 +305,9 @@ class Association:
     ) -> Iterator[Message]:
         """Invoke an operation that has several responses, as C-FIND; the final one comes last.
 
-        Each must come within `response_timeout_s` of the one before. An iterator that isn't
-        read to its end leaves the association good for `release` and `abort` only. Raises
-        what `request` does.
+        It is sent when the first is asked for. Each must come within `response_timeout_s` of
+        the one before. An iterator that isn't read to its end leaves the association good for
+        `release` and `abort` only. Raises what `request` does.
         """
         self._invoke(context_id, elements, data_set)
         is_final = False

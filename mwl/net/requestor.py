@@ -37,18 +37,18 @@ _REASONS = {
     (1, 3): "calling AE title not recognised",
     (1, 7): "called AE title not recognised",
     (2, 2): "protocol version not supported",
-    (3, 1): "temporary congestion",
-    (3, 2): "local limit exceeded",
+    (3, 1): "it is too busy just now (temporary congestion)",
+    (3, 2): "it has as many associations as it takes (local limit exceeded)",
 }
 
 
 class Refused(ProtocolError):
-    """The peer answered A-ASSOCIATE-RJ: `answer`."""
+    """The peer answered A-ASSOCIATE-RJ: `answer`. `reason` is its words, "" if it gives none."""
 
     def __init__(self, answer: AssociateReject) -> None:
-        reason = _REASONS.get((answer.source, answer.reason), "no reason given")
-        super().__init__(f"the peer refuses the association: {reason}")
         self.answer = answer
+        self.reason = _REASONS.get((answer.source, answer.reason), "")
+        super().__init__(f"the association is refused: {self.reason or 'no reason given'}")
 
 
 def associate(  # noqa: PLR0913 - the parties, by name, and what is proposed
@@ -64,6 +64,8 @@ def associate(  # noqa: PLR0913 - the parties, by name, and what is proposed
 
     What the peer doesn't accept of `contexts` isn't in the association's. In a context that
     it accepts, we are what was agreed on: SCU where neither says more (PS3.7 D.3.3.4).
+    Its `address` is "".
+
     Refused; PeerAborted, ConnectionLost, ReadTimeout (no answer within `associate_timeout_s`),
     PduError and ProtocolError (an answer that makes no sense). ValueError: a title is too long.
     """
@@ -82,7 +84,7 @@ def associate(  # noqa: PLR0913 - the parties, by name, and what is proposed
         )
         transport.send(encode(proposal))
         agreement = _agreement(proposal, _answer(transport), limits)
-        return Association(transport, agreement, _address(connection), limits)
+        return Association(transport, agreement, "", limits)
     except Refused:
         transport.close()  # PS3.8 AE-4
         raise
@@ -144,10 +146,3 @@ def _role(uid: str, proposal: AssociateRequest, accept: AssociateAccept) -> Role
 
 def _senseless(what: str) -> PduError:
     return PduError(f"the peer accepts {what}", AbortReason.INVALID_PARAMETER)
-
-
-def _address(connection: socket.socket | Stream) -> str:
-    if not isinstance(connection, socket.socket):
-        return ""  # over TLS or by `mwl.net.dialing`: whoever dialled knows whom
-    peer = connection.getpeername()
-    return str(peer[0]) if isinstance(peer, tuple) else ""
