@@ -107,6 +107,20 @@ def test_what_has_changed_is_told_and_nothing_else_is_written(
     assert found.changed_at == process.now
 
 
+def test_what_is_agreed_on_is_told_when_the_peer_has_asked(
+    database: Database, process: Process
+) -> None:
+    process.served = [SILENT]
+    process.look()
+    before = first(database)
+    process.served = [replace(CT2, number=SILENT.number, since=SILENT.since, contexts=CT1.contexts)]
+    process.look()
+    after = first(database)
+    assert (before.id, before.calling, before.contexts) == (after.id, "", ())
+    assert (after.calling, after.called, after.tls) == ("CT2", "MWL", True)
+    assert after.contexts == CT1.contexts
+
+
 def test_what_has_ended_is_told(database: Database, process: Process) -> None:
     process.look()
     process.served = [CT2]

@@ -134,9 +134,12 @@ class Publisher:
 
     def _write(self, server: int, told: Mapping[int, Served | None], now: datetime) -> None:
         before = self._written
+        served = [each for each in told.values() if each is not None]
+        known = [each for each in served if each.number in before]
         changes = rows.Changes(
-            new=[each for number, each in told.items() if each and number not in before],
-            changed=[each for number, each in told.items() if each and number in before],
+            new=[each for each in served if each.number not in before],
+            agreed=[each for each in known if each.agreed != before[each.number].agreed],
+            busy=[each for each in known if each.agreed == before[each.number].agreed],
             gone=[number for number, each in told.items() if each is None],
         )
         self._database.write(lambda session: rows.write(session, server, changes, now=now))

@@ -38,13 +38,23 @@ class Served:
     sent_bytes: int = 0
     messages: int = 0
 
+    @property
+    def agreed(self) -> tuple[Any, ...]:
+        """What stays as it is once an association is established."""
+        return self.calling, self.called, self.tls, self.contexts
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How what a process serves differs from what it told last; `gone` are numbers."""
+    """How what a process serves differs from what it told last.
+
+    `agreed` have got titles and contexts meanwhile, `busy` have done something, no more;
+    `gone` are numbers.
+    """
 
     new: Sequence[Served] = ()
-    changed: Sequence[Served] = ()
+    agreed: Sequence[Served] = ()
+    busy: Sequence[Served] = ()
     gone: Sequence[int] = ()
 
 
@@ -52,12 +62,17 @@ _ENTER: Final = Insertion(SERVER)
 _ADD: Final = Prepared(
     insert(LIVE).values({c.name: bindparam(c.name) for c in LIVE.c if c.name != "id"})
 )
-_FIXED: Final = {"id", "server", "number", "address", "since", "ending"}
-_CHANGE: Final = Prepared(
-    update(LIVE)
-    .where(LIVE.c.server == bindparam("of_server"), LIVE.c.number == bindparam("of_number"))
-    .values({c.name: bindparam(c.name) for c in LIVE.c if c.name not in _FIXED})
-)
+_AGREED: Final = ("calling_ae_title", "called_ae_title", "tls", "contexts")
+_DONE: Final = ("operation", "received_bytes", "sent_bytes", "messages", "changed_at")
+
+
+def _changing(*names: str) -> Prepared:
+    of_one = LIVE.c.server == bindparam("of_server"), LIVE.c.number == bindparam("of_number")
+    return Prepared(update(LIVE).where(*of_one).values({name: bindparam(name) for name in names}))
+
+
+_AGREE: Final = _changing(*_AGREED, *_DONE)
+_PROGRESS: Final = _changing(*_DONE)
 _DROP: Final = Prepared(
     delete(LIVE).where(
         LIVE.c.server == bindparam("of_server"), LIVE.c.number == bindparam("of_number")
@@ -99,12 +114,13 @@ def write(session: Session, server: int, changes: Changes, *, now: datetime) -> 
     conn = session.connection()
     for number in changes.gone:
         _DROP.send(conn, {"of_server": server, "of_number": number})
-    for each in changes.changed:
-        keys = {"of_server": server, "of_number": each.number}
-        _CHANGE.send(conn, {**_told(each), **keys, "changed_at": now})
+    for each in changes.agreed:
+        _AGREE.send(conn, {**_told(each), **_done(each, now), **_key(server, each)})
+    for each in changes.busy:
+        _PROGRESS.send(conn, {**_done(each, now), **_key(server, each)})
     for each in changes.new:
-        made = {"server": server, "ending": False, "changed_at": now}
-        _ADD.send(conn, {**_told(each), **made})
+        made = {"server": server, "ending": False}
+        _ADD.send(conn, {**_told(each), **_done(each, now), **made})
 
 
 def asked(session: Session, server: int) -> int | None:
@@ -126,12 +142,22 @@ def _told(served: Served) -> dict[str, Any]:
         "called_ae_title": served.called,
         "tls": served.tls,
         "contexts": [list(context) for context in served.contexts],
+        "since": served.since,
+    }
+
+
+def _done(served: Served, now: datetime) -> dict[str, Any]:
+    return {
         "operation": served.operation,
         "received_bytes": served.received_bytes,
         "sent_bytes": served.sent_bytes,
         "messages": served.messages,
-        "since": served.since,
+        "changed_at": now,
     }
+
+
+def _key(server: int, served: Served) -> dict[str, int]:
+    return {"of_server": server, "of_number": served.number}
 
 
 def _remove(session: Session, *where: Any) -> None:
