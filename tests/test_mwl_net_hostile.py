@@ -7,6 +7,7 @@ at there.
 import socket
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
@@ -37,6 +38,7 @@ from mwl.net.status import (
 )
 from mwl.scp.mpps.service import MODALITY_PERFORMED_PROCEDURE_STEP as MPPS
 from mwl.scp.query import STUDY_ROOT_FIND
+from mwl.scp.storage import inflate
 from tests import storing
 from tests.dicom_client import (
     MODALITY_WORKLIST_FIND,
@@ -489,6 +491,22 @@ def test_what_is_held_in_memory_comes_never_deflated(
         client = dial(server).associate((sop_class,), transfer_syntaxes=(DEFLATED,))
         assert client.accept is not None
         assert [each.result for each in client.accept.contexts] == [4]
+        client.release()
+        client.close()
+
+
+def test_an_image_that_is_a_bomb_is_refused_and_not_kept(
+    bridge: Bridge, serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inflate, "FREE_BYTES", 1_000_000)
+    data = storing.encoded(storing.image(1, PixelData=bytes(10_000_000)))
+    deflater = zlib.compressobj(wbits=-15)
+    bomb = deflater.compress(data) + deflater.flush()
+    server = serve(pdu_timeout_s=5.0, idle_timeout_s=5.0)
+    with nothing_left(bridge, server):
+        client = dial(server).associate((CT,), transfer_syntaxes=(DEFLATED,))
+        client.send(storing.request("1.2.826.0.1.3680043.8.498.1.1", bomb))
+        assert status(client.read_message()[0]) == CANNOT_UNDERSTAND
         client.release()
         client.close()
 

@@ -283,6 +283,18 @@ def test_inflating_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused.value.faults[0].reason is Reason.TOO_LONG
 
 
+def test_inflating_is_bounded_by_its_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inflate, "FREE_BYTES", 1_000_000)
+    element = b"\x09\0\x10\x10OB\0\0"
+    masks = element + pack("<I", 2_000_000) + os.urandom(20_000) + bytes(1_980_000)
+    for size in (100, 100_000):
+        assert fed(InflatingScanner(scanner("explicit")), deflated(masks), size) == Header()
+    bomb = deflated(element + pack("<I", 10_000_000) + bytes(10_000_000))
+    with pytest.raises(Rejected) as refused:
+        fed(InflatingScanner(scanner("explicit")), bomb)
+    assert refused.value.faults[0].reason is Reason.TOO_LONG
+
+
 # --- beside pydicom, on files of many makers
 
 _SYNTAXES = {
