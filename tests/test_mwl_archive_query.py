@@ -1,9 +1,11 @@
 """What the archive's index finds, page by page, and by which of its own indexes."""
 
+import re
+
 import pytest
 from sqlalchemy import text
 
-from mwl import archive
+from mwl import archive, matching
 from mwl.archive.query import Level, Query, find, finding, pages
 from mwl.matching import Range, Single
 from tests.archive_rows import received, study_uid
@@ -70,17 +72,18 @@ def test_below_a_study_its_date_changes_no_order(studies):
             assert none.rows == []
 
 
-def planned(session, after=None, **keys):
+def planned(session, after=None, level=Level.STUDY, **keys):
     """Tell how SQLite goes about it."""
     conn = session.connection()
     driver = conn.connection.driver_connection
     asked = []
+    told = ("patient_id",) if level is Level.PATIENT else UID
     driver.set_trace_callback(asked.append)
     try:
-        page = find(session, Query(Level.STUDY, UID, keys), after=after, limit=3)
+        page = find(session, Query(level, told, keys), after=after, limit=3)
     finally:
         driver.set_trace_callback(None)
-    (statement,) = (each for each in asked if each.startswith("SELECT"))
+    (statement,) = (each for each in asked if each.startswith(("SELECT", "WITH")))
     plan = conn.execute(text("EXPLAIN QUERY PLAN " + statement.replace(":", "\\:")))
     return page, "\n".join(row.detail for row in plan)
 
@@ -99,3 +102,64 @@ def test_a_days_studies_are_read_from_the_index_of_dates(sqlite_database):
         assert "SCAN study" not in plan
     # A patient has few studies: that is the better way in.
     assert "ix_study_date" not in patients
+
+
+ID, NAME = Single("P1"), matching.name("doe^n*", "")
+DAY = Range("20300102", "20300102")
+BY_STUDY_UID = {"study_instance_uid": Single(study_uid(1))}
+
+
+@pytest.mark.parametrize(
+    ("level", "keys", "index"),
+    [
+        (Level.STUDY, {"patient_id": ID}, "ix_study_patient_id (patient_id=?)"),
+        (Level.STUDY, {"patient_name": NAME}, "ix_study_name_key (name_key>? AND name_key<?)"),
+        (Level.STUDY, {"patient_name": matching.name("山田*", "")}, "ix_study_name_groups"),
+        (Level.STUDY, {"accession_number": ID}, "ix_study_accession_number"),
+        (Level.STUDY, BY_STUDY_UID, "(study_instance_uid=?)"),
+        (Level.STUDY, {"study_date": DAY, "modality": ID}, "ix_study_date (study_date>?"),
+        (Level.STUDY, {"series_instance_uid": ID}, "ix_series_series_instance_uid"),
+        (Level.STUDY, {"sop_instance_uid": ID}, "(sop_instance_uid=?"),
+        (Level.PATIENT, {"patient_id": ID}, "ix_study_patient_id (patient_id=? AND patient_id_is"),
+        (Level.PATIENT, {"patient_name": NAME}, "ix_study_name_key (name_key>? AND name_key<?)"),
+        (Level.PATIENT, {"study_date": DAY}, "ix_study_date"),
+        (Level.SERIES, BY_STUDY_UID, "(study_instance_uid=?)"),
+        (Level.SERIES, {"study_date": DAY, "modality": ID}, "ix_study_date"),
+        (Level.SERIES, {"patient_id": ID}, "ix_study_patient_id"),
+        (Level.SERIES, {"series_instance_uid": ID}, "ix_series_series_instance_uid"),
+        (Level.IMAGE, {**BY_STUDY_UID, "series_instance_uid": ID}, "ix_instance_series"),
+        (Level.IMAGE, {"sop_instance_uid": ID}, "(sop_instance_uid=?"),
+    ],
+)
+def test_every_kind_of_query_reads_an_index(sqlite_database, level, keys, index):
+    with sqlite_database.read() as session:
+        _, plan = planned(session, level=level, **keys)
+    assert index in plan
+    walked = [
+        line for line in plan.splitlines() if re.match(r"SCAN (study|series|instance)\b", line)
+    ]
+    assert not walked, plan
+
+
+def test_patients_are_walked_from_one_to_the_next(sqlite_database):
+    with sqlite_database.read() as session:
+        _, plan = planned(session, level=Level.PATIENT)
+    # Each step: the next issuer of an identifier, else the next identifier; then the newest
+    # study that the patient has.
+    for step in (
+        "next USING COVERING INDEX ix_study_patient_id (patient_id=? AND patient_id_issuer>?)",
+        "next USING COVERING INDEX ix_study_patient_id (patient_id>?)",
+        "of_patient USING COVERING INDEX ix_study_patient_id (patient_id=? AND patient_id_is",
+    ):
+        assert step in plan
+    assert "TEMP B-TREE FOR GROUP" not in plan
+
+
+def test_a_walk_goes_on_where_no_patient_of_a_page_matches(database, monkeypatch):
+    monkeypatch.setattr(finding, "PAGE_ROWS", 2)
+    for number in range(1, 8):
+        sex = "F" if number == 6 else "M"
+        one = received(number, series=number, study=number, PatientSex=sex)
+        archive.store(database, one)
+    query = Query(Level.PATIENT, ("patient_id",), {"sex": Single("F")})
+    assert [row[0] for page in pages(database, query) for row in page] == ["P6"]

@@ -3,10 +3,20 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, exists, func
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    exists,
+    func,
+    literal_column,
+    select,
+    true,
+    union,
+)
 
 from mwl.archive.query.columns import REQUEST, level_of, matched, worded
-from mwl.archive.query.model import Level
+from mwl.archive.query.model import UNIQUE_KEYS, Level
 from mwl.archive.query.tables import (
     BELOW,
     MAIN,
@@ -16,7 +26,7 @@ from mwl.archive.query.tables import (
     series_shows,
 )
 from mwl.db.matching import Parameters, Shape, condition, is_fuzzy, parameters, shape
-from mwl.matching import Matcher
+from mwl.matching import AnyOf, Matcher, Name
 
 # What decides a statement of the keys: their names and shapes. Hashable.
 Shapes = tuple[tuple[str, Shape], ...]
@@ -41,6 +51,7 @@ def conditions(level: Level, shapes: Shapes, dialect: str, of: Tables = MAIN) ->
 
     Keys of levels below are met by one and the same series or instance, which is served.
     """
+    names = {name for name, _ in shapes}
     own: list[tuple[str, Shape]] = []
     below: list[tuple[str, Shape]] = []
     for name, shape_ in shapes:
@@ -48,9 +59,30 @@ def conditions(level: Level, shapes: Shapes, dialect: str, of: Tables = MAIN) ->
         is_below = max(level, Level.STUDY, key=_depth).is_above(level_of(name))
         (below if is_below else own).append((name, shape_))
     met = _met(own, of, dialect)
+    if "patient_name" in names and not names & _WAYS_IN:
+        met.append(_named(dict(shapes)["patient_name"], of, dialect))
     if below:
         met.append(_below(level, below, of, dialect))
     return met
+
+
+# Each finds few rows by an index of its own.
+_WAYS_IN = {*UNIQUE_KEYS.values(), "accession_number", "study_date"}
+
+
+def _named(shape_: Shape, of: Tables, dialect: str) -> ColumnElement[bool]:
+    """Say the same as the name's own condition, but so that indexes find the few that meet it.
+
+    Of a name of one group the whole is compared; the others have an index of their own.
+    """
+    each = MAIN.study.alias("named")
+    cut = func.strpos if dialect == "postgresql" else func.instr
+    has_groups = cut(each.c.name_key, literal_column("'='")) > literal_column("0")
+    kind, *choices = shape_
+    whole = condition(each.c.name_key, "patient_name", (AnyOf, *choices), dialect)
+    in_groups = condition(each.c.name_key, "patient_name", shape_, dialect)
+    found = union(select(each.c.id).where(whole), select(each.c.id).where(has_groups, in_groups))
+    return of.study.c.id.in_(found) if kind is Name else true()
 
 
 def _depth(level: Level) -> int:
@@ -84,26 +116,34 @@ def _in_study(name: str, shape_: Shape, of: Tables, dialect: str) -> ColumnEleme
     is_matched = condition(_IN_STUDY[name], name, shape_, dialect)
     is_its = BELOW.series.c.study == of.study.c.id
     if name == "modalities":
-        found = exists().select_from(BELOW.series)
-        return found.where(is_its, is_matched, series_shows(BELOW.series))
-    return exists().select_from(SERIES_OF_SERVED).where(is_its, is_matched)
+        found = select(BELOW.series.c.id).select_from(BELOW.series)
+        return _is_any(found.where(is_its, is_matched, series_shows(BELOW.series)), dialect)
+    found = select(BELOW.series.c.id).select_from(SERIES_OF_SERVED)
+    return _is_any(found.where(is_its, is_matched), dialect)
+
+
+def _is_any(found: Select[Any], dialect: str) -> ColumnElement[bool]:
+    """Say that there is one, looked for by row: not, as PostgreSQL might, among all rows first."""
+    return exists(found if dialect == "sqlite" else found.offset(literal_column("0")))
 
 
 def _below(
     level: Level, shapes: list[tuple[str, Shape]], of: Tables, dialect: str
 ) -> ColumnElement[bool]:
     """Say that something below a row meets all of these."""
-    inner = Tables(of.study, BELOW.series, BELOW.instance)
-    is_of_images = any(level_of(name) is Level.IMAGE for name, _ in shapes)
-    rows: FromClause
+    names = {name for name, _ in shapes}
+    met = _met(shapes, Tables(of.study, BELOW.series, BELOW.instance), dialect)
+    rows: FromClause = SERIES_OF_SERVED
+    above, row = BELOW.series.c.study, of.study.c.id
     if level is Level.SERIES:
-        rows, met = SERVED_INSTANCES, [BELOW.instance.c.series == of.series.c.id]
-    elif is_of_images:
-        rows, met = SERIES_OF_SERVED, [BELOW.series.c.study == of.study.c.id]
-    else:
-        rows, met = BELOW.series, [BELOW.series.c.study == of.study.c.id]
+        rows, above, row = SERVED_INSTANCES, BELOW.instance.c.series, of.series.c.id
+    elif Level.IMAGE not in map(level_of, names):
+        rows = BELOW.series
         met.append(series_shows(BELOW.series))
-    return exists().select_from(rows).where(*met, *_met(shapes, inner, dialect))
+    if names.isdisjoint(UNIQUE_KEYS.values()):
+        return _is_any(select(above).select_from(rows).where(above == row, *met), dialect)
+    # Few are below: they lead to what is above them.
+    return row.in_(select(above).select_from(rows).where(*met))
 
 
 def _requested(shapes: list[tuple[str, Shape]], of: Tables, dialect: str) -> ColumnElement[bool]:

@@ -126,9 +126,17 @@ def _after(*types: Any) -> list[Any]:
     return [bindparam(f"after_{n}", type_=type_) for n, type_ in enumerate(types)]
 
 
+_UIDS = {"study_instance_uid", "series_instance_uid", "sop_instance_uid"}
+_OF_FEW_STUDIES = {"patient_id", "patient_name", "accession_number", "study_date"}
+
+
 def _by_row(level: Level, wanted: list[Any], shapes: Shapes, dialect: str) -> Select[Any]:
     row = MAIN.row(level)
     (after,) = _after(row.type)
+    names = {name for name, _ in shapes}
+    if Level.STUDY.is_above(level) and names & _OF_FEW_STUDIES and not names & _UIDS:
+        # They are found by their studies, and not by a walk through all that there are.
+        row = row + literal_column("0")
     return _ordered(level, wanted, [row], row > after, conditions(level, shapes, dialect))
 
 
@@ -145,7 +153,7 @@ def _ordered(
 ) -> Select[Any]:
     row = MAIN.row(level)
     page = (
-        select(row.label("row"))
+        select(MAIN.row(level).label("row"))
         .select_from(MAIN.at(level))
         .where(after, shows(level, MAIN), *met)
         .order_by(*place)

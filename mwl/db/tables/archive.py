@@ -17,6 +17,13 @@ class Study(SQLModel, table=True):
         Index("ix_study_date", "study_date", "id"),
         Index("ix_study_created_at", "created_at"),
         Index("ix_study_patient_id", "patient_id", "patient_id_issuer", "id"),
+        # Names of several groups: few of them, or nearly all.
+        Index(
+            "ix_study_name_groups",
+            "name_key",
+            sqlite_where=text("instr(name_key, '=') > 0"),
+            postgresql_where=text("strpos(name_key, '=') > 0"),
+        ),
         Index(
             "ix_study_unmatched",
             "id",

@@ -57,6 +57,13 @@ def upgrade() -> None:
     op.create_index("ix_audit_event_who_action", "audit_event", ["who", "action", "at", "id"])
     op.drop_index("ix_study_patient_id", "study")
     op.create_index("ix_study_patient_id", "study", ["patient_id", "patient_id_issuer", "id"])
+    op.create_index(
+        "ix_study_name_groups",
+        "study",
+        ["name_key"],
+        sqlite_where=sa.text("instr(name_key, '=') > 0"),
+        postgresql_where=sa.text("strpos(name_key, '=') > 0"),
+    )
     op.execute(_WHOSE)
     for table, name, words in _NAMES:
         op.add_column(table, sa.Column(words, sa.String(), nullable=False, server_default=""))
