@@ -22,7 +22,8 @@ from mwl.net.pdu import (
 
 ECHO, WORKLIST, CT = "1.2.840.10008.1.1", "1.2.840.10008.5.1.4.31", "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-JPEG = "1.2.840.10008.1.2.4.50"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+JPEG, J2K = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90"
 LIMITS = Limits()
 SUPPORTED = {
     ECHO: Supported((IMPLICIT,)),
@@ -76,6 +77,35 @@ def test_each_context_gets_its_result() -> None:
 def test_of_the_syntaxes_offered_ours_that_comes_first_is_taken() -> None:
     agreed = agree(request(ProposedContext(1, WORKLIST, (JPEG, IMPLICIT, EXPLICIT))))
     assert agreed.accept.contexts[0].transfer_syntax == EXPLICIT
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        ((IMPLICIT, EXPLICIT), EXPLICIT),
+        ((IMPLICIT,), IMPLICIT),
+        ((BIG_ENDIAN, IMPLICIT), IMPLICIT),
+        ((BIG_ENDIAN,), BIG_ENDIAN),
+        ((EXPLICIT, JPEG, IMPLICIT), EXPLICIT),
+        ((IMPLICIT, JPEG), IMPLICIT),
+        ((JPEG, EXPLICIT, IMPLICIT), JPEG),
+        ((J2K, JPEG, EXPLICIT), J2K),
+        (("1.2.3", JPEG, EXPLICIT), JPEG),
+        (("1.2.3",), None),
+    ],
+)
+def test_an_image_is_taken_compressed_where_that_is_proposed_first(
+    offered: tuple[str, ...], taken: str | None
+) -> None:
+    ours = (EXPLICIT, IMPLICIT, BIG_ENDIAN, JPEG, J2K)
+    proposal = request(ProposedContext(1, CT, offered), ProposedContext(3, ECHO, offered))
+    images, others = Supported(ours, theirs_first=True), Supported(ours)
+    agreed = negotiate(proposal, {CT: images, ECHO: others}, LIMITS)
+    assert isinstance(agreed, Agreement)
+    assert (agreed.contexts[1].transfer_syntax if 1 in agreed.contexts else None) == taken
+    # What is no image is taken in the form that we like best.
+    best = next((each for each in ours if each in offered), None)
+    assert (agreed.contexts[3].transfer_syntax if 3 in agreed.contexts else None) == best
 
 
 def test_the_answer_repeats_titles_and_reserved_bytes() -> None:

@@ -229,13 +229,17 @@ def test_requests_sent_without_waiting_have_few_sinks_at_once(serve: Serve, dial
     assert all(jar.aborted.wait(5) for jar in shelf.jars)
 
 
-def test_theirs_first_takes_the_transfer_syntax_that_the_requestor_names_first(
+def test_the_compressed_transfer_syntax_that_the_requestor_names_first_is_taken_of_images(
     serve: Serve,
 ) -> None:
     explicit, jpeg = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.70"
     shelf = Shelf(transfer_syntaxes=(explicit, IMPLICIT, jpeg))
-    offered = ("1.2.3", jpeg, IMPLICIT, explicit)
-    for theirs, agreed in ((True, jpeg), (False, explicit)):
+    compressed, plain = ("1.2.3", jpeg, IMPLICIT, explicit), (IMPLICIT, jpeg, explicit)
+    for theirs, offered, agreed in (
+        ({CT}, compressed, jpeg),
+        ({CT}, plain, explicit),
+        (set(), compressed, explicit),
+    ):
         shelf.theirs_first = theirs  # type: ignore[attr-defined]
         with DicomClient(serve(Guarded(shelf, lambda _: True)).address) as client:
             client.associate((CT,), transfer_syntaxes=offered)

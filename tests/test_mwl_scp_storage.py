@@ -1,6 +1,7 @@
 """C-STORE as SCP: what is kept, what is refused, and how it is said."""
 
 import hashlib
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from mwl.net.server import AssociationServer
 from mwl.objects import Full, ObjectStore, open_store
 from mwl.objects.local import LocalStore
 from mwl.scp.storage import StorageService
-from mwl.scp.storage.syntaxes import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from mwl.scp.storage.syntaxes import IMAGE_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES
 from tests.dicom_client import DicomClient, status
 from tests.dicom_server import Serve, assert_serves, serve_fixture  # noqa: F401
 from tests.peers import dcmtk, missing
@@ -609,6 +610,12 @@ def test_while_the_index_is_out_nothing_is_promised(
 def test_all_storage_classes_of_the_standard_are_taken() -> None:
     assert set(_STORAGE_CLASSES.values()) <= set(STORAGE_CLASSES)
     assert len(STORAGE_CLASSES) == len(set(STORAGE_CLASSES)) == len(_STORAGE_CLASSES) + 4
+
+
+def test_images_are_those_that_are_called_so() -> None:
+    shown = {name: uid in IMAGE_CLASSES for name, uid in _STORAGE_CLASSES.items()}
+    called_so = re.compile(r"Image|^Segmentation|(Label|Height)Map|^RTDose|MapStorage|USVolume")
+    assert shown == {name: bool(called_so.search(name)) for name in shown}
 
 
 def test_all_transfer_syntaxes_that_carry_pixels_are_taken() -> None:

@@ -4,8 +4,9 @@ The rules, all of the acceptor (PS3.8 7.1.1, PS3.7 annex D.3):
 
 - A wrong application context, title or limit refuses the association; a presentation
   context that we can't serve is only a result in the accept.
-- Of the transfer syntaxes that a context offers, ours that comes first is taken; theirs
-  that comes first for a service that keeps what it is sent.
+- Of the transfer syntaxes that a context offers, ours that comes first is taken. But of an
+  image, which is kept as it is sent, theirs that comes first if that is a compressed one:
+  who proposes it first has the image so.
 - An identifier used twice means nothing to either side: both contexts are refused, with
   one answer. Contexts over the limit are refused. Even identifiers are let pass.
 - Without role selection the requestor is SCU. With it, it gets of what it asked for what
@@ -28,6 +29,8 @@ from mwl.net.oddities import Oddity
 from mwl.net.options import NONE, Options, answer, asked
 from mwl.net.pdu import (
     APPLICATION_CONTEXT,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     AssociateAccept,
     AssociateReject,
@@ -56,6 +59,12 @@ LOCAL_LIMIT_EXCEEDED = AssociateReject(2, 3, 2)
 _UNTOLD_PDU_BYTES = 16 * 1024
 
 
+# PS3.5 annex A. To those who begin with one of them, they are as good as each other.
+_UNCOMPRESSED = frozenset(
+    {IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN}
+)
+
+
 class Result(IntEnum):
     """PS3.8 table 9-18."""
 
@@ -71,6 +80,7 @@ class Supported:
     """What we offer for an abstract syntax: transfer syntaxes, the best first, and roles.
 
     `invokes`: its SCP invokes operations of other SOP classes on the requestor, as C-GET does.
+    `theirs_first`: a compressed transfer syntax that the requestor names first is taken.
     """
 
     transfer_syntaxes: tuple[str, ...]
@@ -174,15 +184,20 @@ def _answers(
     answers: dict[int, ContextAnswer] = {}
     contexts: dict[int, Context] = {}
     for position, proposed in enumerate(request.contexts):
+        uid, transfer_syntax = proposed.abstract_syntax, ""
+        ours = supported.get(uid)
         if uses[proposed.id] > 1 or position >= limits.max_contexts:
-            result, transfer_syntax = Result.NO_REASON, ""
+            result = Result.NO_REASON
+        elif ours is None:
+            result = Result.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        elif not ((role := _role(uid, ours, roles, invoked)).scu or role.scp):
+            result = Result.USER_REJECTION
+        elif not (transfer_syntax := _taken(proposed, ours)):
+            result = Result.TRANSFER_SYNTAXES_NOT_SUPPORTED
         else:
-            result, transfer_syntax = _answer(proposed, supported, roles, invoked)
-        if result is Result.ACCEPTANCE:
-            uid = proposed.abstract_syntax
-            is_scp = _role(uid, supported[uid], roles, invoked).scp
+            result = Result.ACCEPTANCE
             agreed, _ = options.get(uid, (NONE, None))
-            contexts[proposed.id] = Context(proposed.id, uid, transfer_syntax, is_scp, agreed)
+            contexts[proposed.id] = Context(proposed.id, uid, transfer_syntax, role.scp, agreed)
         # PS3.8 9.3.3.2: not significant unless accepted; some peers want to see a UID.
         offered = transfer_syntax or next(iter(proposed.transfer_syntaxes), "")
         answers.setdefault(proposed.id, ContextAnswer(proposed.id, result, offered))
@@ -192,32 +207,17 @@ def _answers(
 def _role(uid: str, ours: Supported, roles: Mapping[str, Role], invoked: bool) -> Role:
     """Tell what the requestor is of a SOP class."""
     # PS3.7 D.3.3.4: without an item the requestor is SCU and nothing else. But see above.
-    by_default = Role(uid, ours.requestor_may_be_scu, invoked and ours.requestor_may_be_scp)
-    return roles.get(uid, by_default)
+    return roles.get(uid) or Role(
+        uid, ours.requestor_may_be_scu, invoked and ours.requestor_may_be_scp
+    )
 
 
-def _answer(
-    proposed: ProposedContext,
-    supported: Mapping[str, Supported],
-    roles: Mapping[str, Role],
-    invoked: bool,
-) -> tuple[Result, str]:
-    ours = supported.get(proposed.abstract_syntax)
-    if ours is None:
-        return Result.ABSTRACT_SYNTAX_NOT_SUPPORTED, ""
-    role = _role(proposed.abstract_syntax, ours, roles, invoked)
-    if not (role.scu or role.scp):
-        return Result.USER_REJECTION, ""
+def _taken(proposed: ProposedContext, ours: Supported) -> str:
+    """Choose a transfer syntax; "": none of them."""
     wanted, known = ours.transfer_syntaxes, proposed.transfer_syntaxes
-    # What is to be sent is kept in one form already. Who would rather have it compressed
-    # says so; to the others the likeliest is as good as what they happen to name first.
-    plain = role.scp and proposed.transfer_syntaxes[:1] == (IMPLICIT_VR_LITTLE_ENDIAN,)
-    if ours.theirs_first and not plain:
+    if ours.theirs_first and known and known[0] not in _UNCOMPRESSED:
         wanted, known = known, wanted
-    for transfer_syntax in wanted:
-        if transfer_syntax in known:
-            return Result.ACCEPTANCE, transfer_syntax
-    return Result.TRANSFER_SYNTAXES_NOT_SUPPORTED, ""
+    return next((each for each in wanted if each in known), "")
 
 
 def _options(

@@ -312,7 +312,7 @@ def _supported(by_class: Mapping[str, Service]) -> dict[str, Supported]:
         supported[uid] = Supported(
             service.transfer_syntaxes,
             requestor_may_be_scp=uid in invoked,
-            theirs_first=getattr(service, "theirs_first", False),
+            theirs_first=uid in getattr(service, "theirs_first", ()),
             invokes=bool(_invokes(service)),
             options=getattr(service, "options", NONE),
         )

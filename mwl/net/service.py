@@ -13,10 +13,11 @@ class Service(Protocol):
     reads and writes, the best first; `operations` the requests that it knows.
 
     It may have `invokes` too: by SOP class, the transfer syntaxes in which it invokes
-    operations on who asked, as C-GET does of the storage classes. With `theirs_first`, what
-    the requestor names first of what it reads is agreed on. With `receive(association,
-    context, command)` it may give a `Sink` for a request's data set, which then comes to
-    `handle` as `message.sink`. `options` are those of its queries that it supports.
+    operations on who asked, as C-GET does of the storage classes. Of the SOP classes in
+    `theirs_first`, the compressed transfer syntax that the requestor names first is agreed on.
+    With `receive(association, context, command)` it may give a `Sink` for a request's data
+    set, which then comes to `handle` as `message.sink`. `options` are those of its queries
+    that it supports.
     """
 
     @property

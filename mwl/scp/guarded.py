@@ -40,8 +40,8 @@ class Guarded:
         return invokes
 
     @property
-    def theirs_first(self) -> bool:
-        return bool(getattr(self.service, "theirs_first", False))
+    def theirs_first(self) -> frozenset[str]:
+        return frozenset(getattr(self.service, "theirs_first", ()))
 
     @property
     def options(self) -> Options:

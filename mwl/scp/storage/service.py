@@ -52,7 +52,7 @@ from mwl.scp.storage.attributes import (
 from mwl.scp.storage.header import Header
 from mwl.scp.storage.incoming import Incoming
 from mwl.scp.storage.pause import Pause
-from mwl.scp.storage.syntaxes import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from mwl.scp.storage.syntaxes import IMAGE_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES
 
 log = structlog.get_logger(__name__)
 
@@ -71,9 +71,6 @@ class StorageService:
     clock: Callable[[], datetime] = _utc_now
     pause: Pause = field(default_factory=Pause)
 
-    # What is kept as it came is best taken as the scanner has it.
-    theirs_first = True
-
     @property
     def abstract_syntaxes(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*STORAGE_CLASSES, *self.private_classes)))
@@ -81,6 +78,12 @@ class StorageService:
     @property
     def transfer_syntaxes(self) -> tuple[str, ...]:
         return TRANSFER_SYNTAXES
+
+    @property
+    def theirs_first(self) -> frozenset[str]:
+        # What is kept as it came is best taken as the scanner has it. What nobody knows may
+        # be an image.
+        return IMAGE_CLASSES.union(self.private_classes)
 
     @property
     def operations(self) -> frozenset[CommandField]:

@@ -3,10 +3,13 @@
 Written out, for the tables that libraries have cost a tenth of a second of every start.
 """
 
-from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from mwl.net.pdu import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
-EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 # PS3.4 table B.5-1 and PS3.6 annex A, behind 1.2.840.10008.5.1.4.
 _CLASSES = """
@@ -38,6 +41,26 @@ _RETIRED = "1.1.3 1.1.5 1.1.6 1.1.12.3"
 STORAGE_CLASSES = tuple(
     f"1.2.840.10008.5.1.4.{branch}" for branch in f"{_CLASSES} {_RETIRED}".split()
 )
+
+# Those that show nothing, with all below them.
+_WITHOUT_PIXELS = """
+    1.1.4.2 1.1.9 1.1.11 1.1.66.1 1.1.66.2 1.1.66.3 1.1.66.5 1.1.66.6 1.1.67 1.1.68 1.1.77.1.5.3
+    1.1.77.1.5.8 1.1.78 1.1.79 1.1.80 1.1.88 1.1.90 1.1.91 1.1.104 1.1.131 1.1.200 1.1.481 34
+"""
+# But these do: radiotherapy's images and doses.
+_WITH_PIXELS = "1.1.481.1 1.1.481.2 1.1.481.23 1.1.481.24"
+_RAW_DATA = "1.1.66"
+
+
+def _shows_something(uid: str) -> bool:
+    branch = uid.removeprefix("1.2.840.10008.5.1.4.")
+    if branch in _WITH_PIXELS.split():
+        return True
+    below = tuple(f"{each}." for each in _WITHOUT_PIXELS.split())
+    return branch != _RAW_DATA and not f"{branch}.".startswith(below)
+
+
+IMAGE_CLASSES = frozenset(filter(_shows_something, STORAGE_CLASSES))
 
 # PS3.5 annex A, behind 1.2.840.10008.1.2. Not those whose pixels are elsewhere (JPIP, .4.94,
 # .4.95, .4.204, .4.205) or never in a file (SMPTE ST 2110, .7).
