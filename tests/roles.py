@@ -62,9 +62,9 @@ def renewing(child: Child) -> None:
 
 def deaf(child: Child) -> None:
     say("pid", "deaf", os.getpid())
-    child.ready()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.signal(signal.SIGTERM, lambda *_: say("heard"))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    child.ready()
     threading.Event().wait()
 
 
