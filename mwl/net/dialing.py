@@ -31,7 +31,7 @@ def _shake(stream: TlsSocket, place: str, wait_s: float) -> None:
     except TimeoutError:
         text = f"{place} takes connections, but no TLS handshake within {wait_s:g} s"
         raise Outage(f"{text}: does it speak TLS there?") from None
-    except TlsClosed:
+    except (TlsClosed, ConnectionError):
         raise Outage(f"{place} closed the connection: does it speak TLS there?") from None
     except TlsError as error:
         raise Outage(f"{place} and we don't come together over TLS: {error.strerror}") from None

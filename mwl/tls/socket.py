@@ -80,6 +80,7 @@ class TlsSocket:
             self._in, self._out, server_side=self._is_server, server_hostname=host or None
         )
         self._buffer: memoryview | None = None
+        self._has_heard = False  # a byte of what is spoken over it
         self.peer: Shown | None = None  # the certificate that it showed
 
     def handshake(self, within_s: float) -> None:
@@ -112,7 +113,10 @@ class TlsSocket:
         """Read what is there into `buffer`, 0 at the end. OSError, TimeoutError."""
         deadline = monotonic() + within_s
         while (count := self._decrypted(buffer)) is None:
-            data = self._fill(deadline - monotonic())
+            try:
+                data = self._fill(deadline - monotonic())
+            except ConnectionError as error:
+                raise self._refused(error) from None
             if not data:
                 return 0  # OpenSSL needn't know: it would let us write no more
             self._in.write(data)
@@ -131,7 +135,7 @@ class TlsSocket:
             count = self._decrypted(buffer)
         return count
 
-    def sendall(self, data: bytes, within_s: float) -> None:
+    def sendall(self, data: bytes | memoryview, within_s: float) -> None:
         """Write all of `data` within so many seconds. OSError, TimeoutError."""
         deadline = monotonic() + within_s
         rest = memoryview(data)
@@ -141,6 +145,8 @@ class TlsSocket:
                 self._flush(deadline)
         except ssl.SSLError as error:
             raise TlsError(_words(error)) from None
+        except ConnectionError as error:
+            raise self._refused(error) from None
 
     def shutdown(self, how: int) -> None:
         """Shut one direction or both, from whatever thread. OSError: it is closed already."""
@@ -174,7 +180,23 @@ class TlsSocket:
                 self._flush(monotonic() + _ALERT_S)
             raise TlsError(_words(error)) from None
         assert isinstance(count, int)
+        self._has_heard = True
         return count
+
+    def _refused(self, error: ConnectionError) -> OSError:
+        """Say why the peer of a fresh connection has reset it: it may not have let us in.
+
+        Of TLS 1.3 the handshake is over for the client before its certificate was looked at.
+        """
+        if self._is_server or self._has_heard:
+            return error
+        try:
+            self.recv_waiting(memoryview(bytearray(1)))
+        except TlsError as told:
+            return told
+        except OSError:
+            pass
+        return TlsError("it wants none of us: it may ask for a certificate, or not accept ours")
 
     def _space(self) -> memoryview:
         if self._buffer is None:
