@@ -198,6 +198,17 @@ def test_one_association_is_ended_by_its_number(serve: Serve, dial: Dial) -> Non
     server.abort(first)  # gone already
 
 
+def test_who_doesnt_read_is_cut_off_when_it_is_ended_again(serve: Serve, dial: Dial) -> None:
+    server = serve(Finder(many))
+    client = dial(server).associate((MODALITY_WORKLIST_FIND,))
+    client.send(request(1, CommandField.C_FIND, MODALITY_WORKLIST_FIND, 1, IDENTIFIER))
+    client.read_frame()
+    (live,) = server.live()
+    server.abort(live.number)
+    server.abort(live.number)
+    wait_for(lambda: not server.live())
+
+
 def test_idle_associations_cost_no_processor_time(serve: Serve, dial: Dial) -> None:
     server = serve()
     clients = [dial(server).associate() for _ in range(30)]
