@@ -1,4 +1,11 @@
-"""Every bound that a DICOM peer meets, in one value."""
+"""Every bound that a DICOM peer meets on an association, in one value.
+
+What its data sets meet stands where they are read: `mwl.dataset.Bounds` (bytes, elements and
+depth of what is held in memory), `mwl.scp.gathering` (long lists at once), `mwl.scp.storage`
+(depth, elements and wanted values of an instance's header; how much is inflated, and at which
+ratio), `mwl.scp.reencoding` and `mwl.scp.coercion` (depth of what is written anew). Each bound
+has a test; tests/test_mwl_net_bounds.py lists them.
+"""
 
 from dataclasses import dataclass
 
