@@ -43,6 +43,7 @@ class Action(StrEnum):
     RESEND = "resend"
     DROP = "drop"
     LINK = "link"
+    UNLINK = "unlink"
     TEST = "test"
     REMOVE = "remove"
     ABORT = "abort"

@@ -48,6 +48,17 @@ def test_a_study_without_order_is_listed_and_linked_by_hand(database, database_u
     assert mwl(tmp_path, "study", "list", "--unmatched", **where).stdout == "none\n"
     assert "hand" in mwl(tmp_path, "study", "list", **where).stdout
 
+    done = mwl(tmp_path, "study", "unlink", study_uid(1), **where)
+    assert (done.returncode, done.stdout) == (0, "unlinked: from order 2\n")
+    assert lines(mwl(tmp_path, "study", "list", "--unmatched", "--json", **where)) == [
+        {**first, "matched_by": "hand"}
+    ]
+    again = mwl(tmp_path, "study", "unlink", study_uid(1), **where)
+    assert (again.returncode, again.stderr) == (
+        1,
+        "mwl: STUDY_UID: the study belongs to no order\n",
+    )
+
 
 def test_what_is_quarantined_is_listed_apart(sqlite_database, sqlite_url, tmp_path: Path):
     where = {"MWL_DATABASE__URL": sqlite_url}

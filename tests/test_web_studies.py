@@ -184,6 +184,31 @@ def test_a_technologist_links_a_study(database: Database, tmp_path: Path) -> Non
     with app.database.read() as session:
         row = session.connection().execute(select(table)).one()
     assert (row.requested_procedure, row.matched_by) == (1, "hand")
+    # It is the order's patient's now; what its images say is told beside that.
+    assert '<h1 class="h3 mb-1">Doe, Number1</h1>' in done.text
+    words = " ".join(done.text.split())
+    assert "name Doe, Jane Q, patient ID PID1, issuer not given, accession not given" in words
+    done = person.post("/studies/1/unlink", follow_redirects=True)
+    assert "It belongs to no order now" in done.text
+    assert "Doe, Jane Q</h1>" in done.text
+    assert "Images say" not in done.text
+    assert ("unlink", "study:1") in events(app)
+    again = person.post("/studies/1/unlink")
+    assert (again.status_code, "The study belongs to no order." in again.text) == (409, True)
+    assert person.post("/studies/9/unlink").status_code == 404
+
+
+def test_a_study_says_that_some_of_its_images_came_under_another_name(
+    app: WebApp, archived: Archived
+) -> None:
+    app.database.write(
+        lambda s: insert_items(s, [item(1, patient={"patient_id": "PID1", "patient_name": "Doe"})])
+    )
+    archived.add(ct_slice(1, PatientName="Doe"))
+    person = app.signed_in()
+    assert "Images say" not in person.get("/studies/1").text
+    archived.add(ct_slice(2, PatientName="Roe"))
+    assert "some of them something else" in person.get("/studies/1").text
 
 
 @pytest.mark.parametrize(
@@ -217,6 +242,7 @@ def test_a_viewer_links_nothing_and_takes_no_files(app: WebApp, archived: Archiv
     archived.add(ct_slice(1))
     person = app.signed_in()
     assert person.post("/studies/1/link", data={"accession": "ACC1"}).status_code == 403
+    assert person.post("/studies/1/unlink").status_code == 403
     assert person.get("/instances/1/file").status_code == 403
     assert "/instances/1/file" not in person.get("/instances/1").text
     assert app.visitor().get("/studies").status_code == 302

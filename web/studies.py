@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response
 
 from mwl import archive, audit
 from mwl.accounts import Role
-from mwl.archive import Linked, browse
+from mwl.archive import Linked, browse, following
 from mwl.archive.browse import BrowsedSeries, Slice, Wanted
 from mwl.audit import Action, Event
 from mwl.errors import Reason, Rejected
@@ -97,6 +97,29 @@ def link(study: int) -> Response | tuple[str, int]:
     flash(f"It belongs to order {linked.accession_number or linked.imaging_order} now.")
     for flag in linked.flags:
         flash(f"Note: {flag}.")
+    return redirect(url_for("studies.show", study=study))
+
+
+@blueprint.post("/studies/<int:study>/unlink")
+@allowed(Role.TECHNOLOGIST)
+def unlink(study: int) -> Response | tuple[str, int]:
+    """Take a study from its order."""
+    wiring, who = wired(), actor()
+    now = wiring.clock()
+
+    def work(session: Session) -> None:
+        row = browse.study(session, study)
+        if row is None:
+            abort(404)
+        order = archive.unlink(session, row.study_instance_uid)
+        detail = {"order": order}
+        audit.record(session, who, Event(Action.UNLINK, f"study:{study}", detail), now=now)
+
+    try:
+        wiring.database.write(work)
+    except Rejected as error:
+        return _study_page(study, wrong=_for_people(error)), 409
+    flash("It belongs to no order now, and is shown as its images say.")
     return redirect(url_for("studies.show", study=study))
 
 
@@ -184,6 +207,7 @@ def _study_page(study: int, wrong: str = "") -> str:
         images=sum(len(each.instances) for each in all_series),
         bytes=sum(each.size for each in all_series),
         wrong=wrong,
+        said=following.replaced(row),
         thumb=_thumb,
     )
 

@@ -58,12 +58,12 @@ def unlink(session: Session, study_instance_uid: str) -> int:
 
     No rule links it again, and it is as its images say until a person does.
 
-    Raises Rejected: UNKNOWN_KEY where there is no such study, MISSING where it has no order.
+    Raises Rejected (UNKNOWN_KEY) where there is no such study, or it has no order.
     """
     conn = session.connection()
     study = _study(conn, study_instance_uid)
     if study.requested_procedure is None:
-        raise Rejected(Fault(Reason.MISSING, "STUDY_UID", "the study belongs to no order"))
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "STUDY_UID", "the study belongs to no order"))
     order: int = conn.execute(
         select(_PROCEDURE.c.imaging_order).where(_PROCEDURE.c.id == study.requested_procedure)
     ).scalar_one()

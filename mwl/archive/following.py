@@ -68,6 +68,11 @@ def said(study: Any) -> Row:
     return {name: received.get(name, getattr(study, name)) for name in COLUMNS}
 
 
+def replaced(study: Any) -> Row:
+    """Tell what the images say where the study says something else, by column."""
+    return {name: study.as_received[name] for name in COLUMNS if name in study.as_received}
+
+
 def person_said(study: Any) -> Person:
     """Tell whom the images say that they show."""
     row = said(study)

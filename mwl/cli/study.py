@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mwl.archive.by_hand import Linked
 
-app = frame.app("See the archive's studies; link one to its order by hand.")
+app = frame.app("See the archive's studies; link one to its order by hand, or take it from that.")
 
 _STUDIES = {
     "received_at": "received",
@@ -97,6 +97,27 @@ def link(
     typer.echo(f"linked: order {linked.imaging_order}, accession {linked.accession_number}")
     for flag in linked.flags:
         typer.echo(f"note: {flag}")
+
+
+@app.command()
+def unlink(
+    context: typer.Context,
+    study_uid: Annotated[str, typer.Argument(metavar="STUDY_UID", help="Study Instance UID.")],
+) -> None:
+    """Take a study from its order, and show it as its images say; a person links it anew."""
+    from mwl import archive
+    from mwl.archive import browse
+    from mwl.audit import Action
+
+    def work(session: "Session") -> int:
+        order = archive.unlink(session, study_uid)
+        subject = f"study:{browse.study_of_uid(session, study_uid)}"
+        frame.record(session, Action.UNLINK, subject, order=order)
+        return order
+
+    with frame.database(frame.settings(context)) as database:
+        order = database.write(work)
+    typer.echo(f"unlinked: from order {order}")
 
 
 def _print(rows: Iterator[dict[str, Any]], columns: dict[str, str], as_json: bool) -> None:

@@ -38,6 +38,7 @@ _DONE = {
     Action.REOPEN: "reopened it",
     Action.CLOSE: "closed it",
     Action.LINK: "linked something with it",
+    Action.UNLINK: "took a study from it",
     Action.RESEND: "had a message about it sent again",
     Action.DROP: "dropped a message about it",
     Action.REPLAY: "had a message about it applied again",

@@ -1,0 +1,187 @@
+"""Whoever asks for images gets them under the patient's present name; what is kept, stays."""
+
+import hashlib
+from datetime import UTC, datetime
+from io import BytesIO
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+
+from mwl import archive, devices
+from mwl.archive import query
+from mwl.config import DeviceTable
+from mwl.net import status
+from mwl.scp.query import STUDY_ROOT_FIND
+from tests.archive_rows import study_uid
+from tests.archived import Archived, encoded
+from tests.dicom_server import dial_fixture, serve_fixture  # noqa: F401 - fixtures
+from tests.identifiers import encoded as identifier
+from tests.images import ct_slice
+from tests.mover import Mover
+from tests.receiver import Receiver
+from tests.retriever import CT, Retriever
+from tests.test_mwl_archive_following import insert, merge, tell
+from tests.worklist_rows import item
+
+EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+STUDY = {"StudyInstanceUID": study_uid(1)}
+OLD, NEW = "Doe^Number1", "Roe^Jane"
+# pydicom warns of what these tests send on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+
+def image(number=1, syntax=EXPLICIT, **overrides):
+    """Make an image of order 1 of `worklist_rows`."""
+    said = {
+        "PatientID": "P1",
+        "IssuerOfPatientID": "HOSP",
+        "PatientName": OLD,
+        "SeriesInstanceUID": f"{study_uid(1)}.1",
+        "SOPInstanceUID": f"{study_uid(1)}.1.{number}",
+    }
+    return ct_slice(number, syntax=syntax, **{**said, **STUDY, **overrides})
+
+
+@pytest.fixture
+def archived(sqlite_database, tmp_path):
+    insert(sqlite_database, item(1), item(2))
+    return Archived(sqlite_database, tmp_path)
+
+
+@pytest.fixture
+def get(archived, serve, dial):
+    """Retrieve the study; its data sets, as bytes, by instance number."""
+
+    def retrieve(syntax=EXPLICIT):
+        retriever = Retriever(dial(serve(*archived.services())), ((CT, syntax),))
+        assert retriever.get("STUDY", **STUDY) == status.SUCCESS
+        return {int(uid.split(".")[-1]): data for uid, data in retriever.received.items()}
+
+    return retrieve
+
+
+@pytest.fixture
+def find(archived, serve, dial):
+    """Ask for studies by C-FIND; what each says of `names`."""
+
+    def ask(names, **keys):
+        client = dial(serve(*archived.services())).associate(
+            (STUDY_ROOT_FIND,), transfer_syntaxes=(EXPLICIT,)
+        )
+        asked = Dataset()
+        asked.QueryRetrieveLevel = "STUDY"
+        for name in names:
+            setattr(asked, name, "")
+        for name, value in keys.items():
+            setattr(asked, name, value)
+        *answers, _ = client.find(identifier(asked, explicit=True), STUDY_ROOT_FIND)
+        found = [read(data) for _, data in answers]
+        return [tuple(str(each[name].value) for name in names) for each in found]
+
+    return ask
+
+
+def read(data, syntax=EXPLICIT):
+    return read_dataset(BytesIO(data), syntax == IMPLICIT, True)
+
+
+def kept(archived, received):
+    return b"".join(archived.store.read(received.key, received.data_set_offset))
+
+
+def said(data_set):
+    names = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber")
+    return tuple(str(data_set.get(name)) for name in names)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_a_renamed_patients_images_go_out_under_the_new_name(archived, get, find, syntax):
+    made = image(syntax=syntax)
+    received = archived.add(made)
+    before = encoded(made)
+    assert get(syntax)[1] == before
+    tell(archived.database, patient_name=NEW)
+    (data,) = get(syntax).values()
+    assert said(read(data, syntax)) == (NEW, "P1", "19800229", "F", "ACC1")
+    assert read(data, syntax).PixelData == made.PixelData
+    assert find(["PatientName"], PatientID="P1") == [(NEW,)]
+    assert find(["PatientName"], PatientName="roe*") == [(NEW,)]
+    assert find(["PatientName"], PatientName="Doe*") == []
+    # What is kept is what came.
+    assert kept(archived, received) == before
+    assert hashlib.sha256(kept(archived, received)).digest() == received.sha256
+    tell(archived.database, patient_name=OLD)
+    assert get(syntax)[1] == before
+
+
+def test_late_images_under_the_old_name_and_the_new_are_one_study(archived, get):
+    tell(archived.database, patient_name=NEW)
+    archived.add(image(1, PatientName=NEW))
+    archived.add(image(2))
+    archived.add(image(3, PatientName=NEW, SeriesInstanceUID=f"{study_uid(1)}.2"))
+    names = {number: str(read(data).PatientName) for number, data in get().items()}
+    assert names == {1: NEW, 2: NEW, 3: NEW}
+    assert get()[1] == encoded(image(1, PatientName=NEW))  # it says so already
+
+
+def test_after_a_merge_and_a_new_number_images_are_the_survivors(archived, get, find):
+    archived.add(image())
+    merge(archived.database, "P1", "P2", patient_name="Doe^Number2")
+    found = read(get()[1])
+    assert said(found)[:2] == ("Doe^Number2", "P2")
+    merge(archived.database, "P2", "N7")  # ADT^A47
+    found = read(get()[1])
+    assert (found.PatientID, found.IssuerOfPatientID) == ("N7", "HOSP")
+    assert find(["PatientID"], PatientID="N7") == [("N7",)]
+    assert find(["PatientID"], PatientID="P1") == []
+
+
+def test_what_is_linked_by_hand_is_the_orders_until_it_is_unlinked(archived, get, find):
+    before = encoded(image())
+    archived.add(image())
+    link = {"order": 2}
+    archived.database.write(lambda session: archive.link(session, study_uid(1), **link))
+    assert said(read(get()[1])) == ("Doe^Number2", "P2", "19800229", "F", "ACC2")
+    assert find(["PatientName", "AccessionNumber"]) == [("Doe^Number2", "ACC2")]
+    archived.database.write(lambda session: archive.unlink(session, study_uid(1)))
+    assert get()[1] == before
+    assert find(["PatientName", "AccessionNumber"]) == [(OLD, "ACC1")]
+
+
+def test_a_name_beyond_latin_1_is_sent_in_utf_8_and_the_rest_with_it(archived, get):
+    made = image(SpecificCharacterSet="ISO_IR 100", StudyDescription="Schädel")
+    archived.add(made)
+    tell(archived.database, patient_name="Иванов^Иван=伊万")
+    found = read(get()[1])
+    assert found.SpecificCharacterSet == "ISO_IR 192"
+    assert (found.PatientName, found.StudyDescription) == ("Иванов^Иван=伊万", "Schädel")
+    # To be written in another transfer syntax changes nothing about that.
+    found = read(get(IMPLICIT)[1], IMPLICIT)
+    assert (found.PatientName, found.StudyDescription) == ("Иванов^Иван=伊万", "Schädel")
+    assert found.PixelData == made.PixelData
+
+
+def test_c_move_sends_the_present_name_too(archived, serve, dial):
+    archived.add(image())
+    tell(archived.database, patient_name=NEW)
+    with Receiver() as receiver:
+        store = DeviceTable(ae_title="STORE", host="127.0.0.1", port=receiver.port)
+        now = datetime.now(UTC)
+        archived.database.write(lambda session: devices.add(session, store, now=now))
+        mover = Mover(dial(serve(*archived.services())))
+        assert mover.move("STORE", "STUDY", **STUDY) == status.SUCCESS
+        ((_, data),) = receiver.received.values()
+    assert read(data).PatientName == NEW
+
+
+def test_most_rows_carry_nothing_to_change(archived):
+    archived.add(image())
+
+    def identities():
+        with archived.database.read() as session:
+            return [row.identity for row in query.objects(session, {})]
+
+    assert identities() == [None]
+    tell(archived.database, patient_name=NEW)
+    assert identities() == ["\x1f".join([NEW, "P1", "HOSP", "19800229", "F", "ACC1"])]
