@@ -76,7 +76,7 @@ class Acceptor:
             end(
                 transport,
                 error,
-                is_requested=connection.association is not None,
+                is_requested=connection.heard,
                 is_stopped=connection.stopped,
             )
         else:
