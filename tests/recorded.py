@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -59,12 +59,19 @@ class Stage:
     sessions: dict[str, Session]
 
 
+class Served(Protocol):
+    """What is listened on by somebody who speaks DICOM there."""
+
+    @property
+    def address(self) -> tuple[str, int]: ...
+
+
 class Hang(AssertionError):
     """A server that neither answers nor closes."""
 
 
 def play(
-    server: AssociationServer,
+    server: Served,
     session: Sequence[Sent],
     *,
     waits_s: float = 0.0,
@@ -119,12 +126,12 @@ def _drain(peer: socket.socket, answered: bytearray) -> None:
 # --- recording
 
 
-def record(server: AssociationServer) -> dict[str, Session]:
-    """Record one conversation of each kind; what is stored or reported differs from it."""
-    return {name: _taped(server, perform) for name, perform in _CONVERSATIONS.items()}
+def record(server: Served, *names: str) -> dict[str, Session]:
+    """Record one conversation of each kind, of those that are named if any are."""
+    return {name: _taped(server, _CONVERSATIONS[name]) for name in names or _CONVERSATIONS}
 
 
-def _taped(server: AssociationServer, perform: Callable[[int], None]) -> Session:
+def _taped(server: Served, perform: Callable[[int], None]) -> Session:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         tape: list[Sent] = []
         forwarding = threading.Thread(target=_forward, args=(listener, server.address, tape))
