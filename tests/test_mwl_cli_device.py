@@ -7,9 +7,10 @@ from pathlib import Path
 from sqlmodel import select
 
 from mwl import devices
+from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.db.tables import AuditEvent
-from mwl.devices import Visit
+from mwl.devices import Visit, rows
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.test_mwl_cli import mwl
 
@@ -43,9 +44,28 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
         "commit_report": "new",
         "tls": True,
         "certificate": f"sha256:{'ab' * 32}",
+        "oddities": [],
         "origin": "manual",
         "seen_at": "",
     }
+
+
+def test_list_says_what_is_odd_about_devices(
+    tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    for title in ("CT1", "CT2"):
+        table = DeviceTable(ae_title=title)
+        sqlite_database.write(lambda s, d=table: devices.add(s, d, now=datetime.now(UTC)))
+    codes = ["no-max-length", "title-nul"]
+    sqlite_database.write(lambda s: rows.found_odd(s, {1: codes}))
+    where = {"MWL_DATABASE__URL": sqlite_url}
+    table = mwl(tmp_path, "device", "list", **where).stdout
+    assert table.endswith(
+        "\nwhat their association requests get wrong, and we overlook:\nCT1 doesn't say how long "
+        "a PDU may be that it receives, pads AE titles with NUL bytes instead of spaces\n"
+    )
+    lines = mwl(tmp_path, "device", "list", "--json", **where).stdout.splitlines()
+    assert [json.loads(line)["oddities"] for line in lines] == [codes, []]
 
 
 def test_list_shows_who_knocked(tmp_path: Path, sqlite_url: str, sqlite_database: Database) -> None:

@@ -232,7 +232,8 @@ def test_what_is_odd_outlives_a_change_of_the_device(database: Database) -> None
 
 def test_every_oddity_is_said_in_words() -> None:
     assert set(WORDS) == set(Oddity)
-    assert devices.in_words(["uid-padding", "newer"]) == ["pads UIDs", "newer"]
+    assert devices.in_words(["uid-padding", "newer"]) == "pads UIDs, newer"
+    assert devices.in_words([]) == ""
 
 
 class Flaky(Database):

@@ -84,6 +84,18 @@ def test_the_list_shows_devices_and_who_knocked(app: WebApp) -> None:
     assert "/register" not in page  # a viewer may not
 
 
+def test_a_device_s_page_says_what_is_overlooked(app: WebApp) -> None:
+    row, client = register(app), app.signed_in(Role.VIEWER)
+    assert "Overlooked" not in client.get(f"/devices/{row}").text
+    codes = ["no-max-length", "title-nul"]
+    app.database.write(lambda s: devices.rows.found_odd(s, {row: codes}))
+    page = client.get(f"/devices/{row}").text
+    assert (
+        "When it associates, it doesn&#39;t say how long a PDU may be that it receives, "
+        "pads AE titles with NUL bytes instead of spaces." in page
+    )
+
+
 def test_a_device_is_registered_from_its_form(app: WebApp) -> None:
     answer = app.signed_in(Role.ADMIN).post("/devices/new", data=FORM)
     assert answer.status_code == 303

@@ -184,6 +184,7 @@ def _show(device: Device, form: Form, tested: Answer | None = None) -> str:
         form=form,
         tested=tested,
         rights=RIGHTS,
+        in_words=devices.in_words,
         now=now,
         open_now=open_now.get(devices.fold(device.ae_title), 0),
         ours=wired().settings.dicom.ae_title,

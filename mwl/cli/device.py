@@ -174,6 +174,7 @@ def list_(
         return
     if known:
         frame.print_table(_DEVICES, ({**row, **_told(row)} for row in known))
+        _print_oddities(known)
     else:
         typer.echo("no device is registered: `mwl device add AE_TITLE` registers one")
     if strangers:
@@ -196,7 +197,7 @@ def _checked(**values: Any) -> "DeviceTable":
 
 
 def _device(row: "Device") -> dict[str, Any]:
-    values = row.model_dump(include=set(_DEVICES))
+    values = row.model_dump(include={*_DEVICES, "oddities"})
     return {"kind": "device", **values, "seen_at": frame.instant(row.seen_at)}
 
 
@@ -204,6 +205,16 @@ def _knock(row: "Knock") -> dict[str, Any]:
     values = row.model_dump(include={*_KNOCKS, "first_at"})
     times = {name: values[name].isoformat(timespec="seconds") for name in ("first_at", "last_at")}
     return {"kind": "knock", **values, **times}
+
+
+def _print_oddities(rows: list[dict[str, Any]]) -> None:
+    from mwl import devices
+
+    odd = [row for row in rows if row["oddities"]]
+    if odd:
+        typer.echo("\nwhat their association requests get wrong, and we overlook:")
+    for row in odd:
+        typer.echo(f"{row['ae_title']} {devices.in_words(row['oddities'])}")
 
 
 def _told(row: dict[str, Any]) -> dict[str, str]:

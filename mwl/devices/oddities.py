@@ -21,6 +21,6 @@ WORDS: Mapping[str, str] = {
 }
 
 
-def in_words(codes: Iterable[str]) -> list[str]:
-    """Say what each code means; a code of a newer version stands for itself."""
-    return [WORDS.get(code, code) for code in codes]
+def in_words(codes: Iterable[str]) -> str:
+    """Say what the codes mean, as what follows "it"; a newer version's stand for themselves."""
+    return ", ".join(WORDS.get(code, code) for code in codes)

@@ -37,6 +37,7 @@ class Device(BaseModel):
     commit_report: str = Field(description="Where it is told of commitment: new or same.")
     tls: bool = Field(description="Whether we call it over TLS.")
     certificate: str = Field(description='Whose certificate it must show; "": it need not.')
+    oddities: list[str] = Field(description="What its association requests get wrong, by codes.")
     origin: str = Field(description="manual; config: the settings own it.")
     updated_at: datetime = Field(description="When it was changed last.")
 
