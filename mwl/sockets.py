@@ -55,7 +55,7 @@ class Stream(Protocol):
 
     def recv_waiting(self, buffer: memoryview) -> int | None: ...
 
-    def sendall(self, data: bytes, within_s: float) -> None: ...
+    def sendall(self, data: bytes | memoryview, within_s: float) -> None: ...
 
     def shutdown(self, how: int) -> None: ...
 
@@ -92,7 +92,7 @@ class TimedSocket:
         except BlockingIOError:
             return None
 
-    def sendall(self, data: bytes, within_s: float) -> None:
+    def sendall(self, data: bytes | memoryview, within_s: float) -> None:
         """Write all of `data` within so many seconds. OSError, TimeoutError."""
         try:
             self._bound_writes(within_s)

@@ -6,11 +6,14 @@ archive.services()                            # storage, query, retrieve and mov
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -21,9 +24,10 @@ from mwl.archive import Received
 from mwl.config import Archive
 from mwl.db import Database
 from mwl.db.tables import Device
+from mwl.errors import Outage
 from mwl.net.dialing import connect
 from mwl.net.service import Service
-from mwl.objects import open_store
+from mwl.objects import ObjectStore, Opened, open_store
 from mwl.pictures import Decoder
 from mwl.scp.query import QueryService
 from mwl.scp.retrieve import MoveService, RetrieveService
@@ -98,6 +102,33 @@ class Archived:
 
 def _call(device: Device) -> Stream:
     return connect(device.host, device.port, 5)
+
+
+def break_off(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, *, in_pieces: bool) -> None:
+    """Let what the store reads break off after some 512 KiB, read one way or the other."""
+    read, open_ = store.read, store.open
+
+    def pieces(key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        for number, piece in enumerate(read(key, start, length)):
+            if number == 3:
+                raise Outage("the disk is gone")
+            yield piece
+
+    def opened(key: str) -> Opened | None:
+        found = open_(key)
+        assert found is not None
+        fill, calls = found.fill, count()
+
+        def breaks(places: Sequence[memoryview], start: int) -> None:
+            if next(calls) == 3:
+                raise Outage("the disk is gone")
+            fill(places, start)
+
+        monkeypatch.setattr(found, "fill", breaks)
+        return found
+
+    monkeypatch.setattr(store, "read", pieces)
+    monkeypatch.setattr(store, "open", (lambda _: None) if in_pieces else opened)
 
 
 def encoded(image: Dataset, syntax: str | None = None) -> bytes:

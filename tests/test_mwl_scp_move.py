@@ -18,7 +18,7 @@ from mwl.net.codec import encode
 from mwl.net.limits import DEFAULTS
 from mwl.net.negotiation import CALLING_TITLE_NOT_RECOGNIZED
 from mwl.net.pdu import Abort, AssociateReject
-from tests.archived import Archived, encoded
+from tests.archived import Archived, break_off, encoded
 from tests.dicom_client import cancel_request
 from tests.dicom_server import (  # noqa: F401 - fixtures
     assert_serves,
@@ -286,20 +286,13 @@ def test_what_is_not_there_fails_alone(mover, receiver, archived):
     assert moving.comment == "it can't be read from the archive"
 
 
+@pytest.mark.parametrize("in_pieces", [True, False])
 def test_an_object_that_breaks_off_costs_its_association_alone(
-    mover, receiver, archived, monkeypatch
+    mover, receiver, archived, monkeypatch, in_pieces
 ):
     archived.add(big_image())
     archived.add(image(4, 1))
-    read = archived.store.read
-
-    def breaks(key, start=0, length=None):
-        for number, piece in enumerate(read(key, start, length)):
-            if number == 3:
-                return
-            yield piece
-
-    monkeypatch.setattr(archived.store, "read", breaks)
+    break_off(archived.store, monkeypatch, in_pieces=in_pieces)
     moving = mover()
     assert moving.move("STORE", "STUDY", **STUDY) == status.SUB_OPERATIONS_WITH_FAILURES
     assert moving.counts() == (None, 5, 1, 0)

@@ -20,7 +20,7 @@ from mwl.net import status
 from mwl.net.codec import LAST, encode
 from mwl.net.limits import DEFAULTS
 from mwl.net.pdu import Abort, PduType, ReleaseRequest
-from tests.archived import Archived, encoded
+from tests.archived import Archived, break_off, encoded
 from tests.dicom_client import cancel_request
 from tests.dicom_server import (  # noqa: F401 - fixtures
     SHORT,
@@ -395,17 +395,12 @@ def test_what_is_not_there_as_it_was_fails_alone(retriever, archived, tmp_path, 
     assert uid(3, 2) in client.received
 
 
-def test_an_object_that_breaks_off_is_never_sent_as_whole(retriever, archived, monkeypatch):
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_an_object_that_breaks_off_is_never_sent_as_whole(
+    retriever, archived, monkeypatch, in_pieces
+):
     archived.add(big_image())
-    read = archived.store.read
-
-    def breaks(key, start=0, length=None):
-        for number, piece in enumerate(read(key, start, length)):
-            if number == 3:
-                raise Outage("the disk is gone")
-            yield piece
-
-    monkeypatch.setattr(archived.store, "read", breaks)
+    break_off(archived.store, monkeypatch, in_pieces=in_pieces)
     client = retriever()
     client.ask("IMAGE", **BIG)
     while (frame := client.client.read_frame())[0] == PduType.DATA_TF:
@@ -414,11 +409,13 @@ def test_an_object_that_breaks_off_is_never_sent_as_whole(retriever, archived, m
     assert_serves(retriever.server)
 
 
-def test_a_store_that_is_out_fails_each_and_ends_well(retriever, archived, monkeypatch):
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_a_store_that_is_out_fails_each_and_ends_well(retriever, archived, monkeypatch, in_pieces):
     def out(key):
         raise Outage("the bucket does not answer")
 
     monkeypatch.setattr(archived.store, "size", out)
+    monkeypatch.setattr(archived.store, "open", (lambda _: None) if in_pieces else out)
     client = retriever()
     assert client.get("STUDY", **STUDY) == status.UNABLE_TO_PERFORM_SUB_OPERATIONS
     assert client.counts() == (None, 0, 4, 0)

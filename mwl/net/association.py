@@ -37,7 +37,7 @@ from mwl.net.framing import ReadTimeout, Silence, Transport
 from mwl.net.limits import Limits
 from mwl.net.messages import Elements, request_command, response_command
 from mwl.net.negotiation import Agreement
-from mwl.net.outgoing import writes
+from mwl.net.outgoing import Direct, direct_writes, writes
 from mwl.net.pace import Pace
 from mwl.net.pdu import PduType, title_text
 from mwl.net.releasing import answer_release, release
@@ -57,6 +57,9 @@ class PeerReleased(ProtocolError):
 class CutShort(ProtocolError):
     """A data set could not be read to its end while it was being sent."""
 
+
+DataSet = bytes | Iterable[bytes | memoryview] | Direct
+"""What is sent with a request: whole, in chunks that are read as they go, or read in place."""
 
 # Asked for a request that has a data set; None: it is kept in memory.
 Choose = Callable[["Association", Context, Command], Sink | None]
@@ -98,6 +101,7 @@ class Association:
         self._requested: tuple[int, int] | None = None  # what we await: field, message ID
         self._answers: deque[Message] = deque()  # to what we requested
         self._requests = 0
+        self._held = b""  # answers that go out with what is sent next
         self._cancelled: set[int] = set()  # message IDs, of those two only
         self._release_requested = False
         self._ended = False
@@ -231,13 +235,20 @@ class Association:
         *,
         data_set: bytes | None = None,
         elements: Elements | None = None,
+        may_wait: bool = False,
     ) -> None:
-        """Answer a request; `elements` adds to the command set, by `dimse.Element`."""
+        """Answer a request; `elements` adds to the command set, by `dimse.Element`.
+
+        One that `may_wait` goes out with what is sent next.
+        """
         command = response_command(request.command, status, data_set is not None, elements)
         pdus = list(fragments(request.context.id, COMMAND, command, self._max_pdu_bytes))
         if data_set is not None:
             pdus += fragments(request.context.id, 0, data_set, self._max_pdu_bytes)
-        self._transport.send(b"".join(pdus))
+        self._held += b"".join(pdus)
+        if not may_wait:
+            held, self._held = self._held, b""
+            self._transport.send(held)
 
     def send_responses(
         self, request: Message, data_sets: Iterable[bytes], status: int = PENDING
@@ -280,7 +291,7 @@ class Association:
         self,
         context_id: int,
         elements: Elements,
-        data_set: bytes | Iterable[bytes | memoryview] | None = None,
+        data_set: DataSet | None = None,
     ) -> Command:
         """Invoke an operation on the peer; return the command set of its response.
 
@@ -301,7 +312,7 @@ class Association:
         self,
         context_id: int,
         elements: Elements,
-        data_set: bytes | Iterable[bytes | memoryview] | None = None,
+        data_set: DataSet | None = None,
     ) -> Iterator[Message]:
         """Invoke an operation that has several responses, as C-FIND; the final one comes last.
 
@@ -342,7 +353,7 @@ class Association:
         self,
         context_id: int,
         elements: Elements,
-        data_set: bytes | Iterable[bytes | memoryview] | None,
+        data_set: DataSet | None,
     ) -> None:
         if self._release_requested:
             raise PeerReleased("the peer releases the association")
@@ -354,23 +365,26 @@ class Association:
         assert isinstance(field, int)
         command = request_command(elements, message_id, data_set is not None)
         head = b"".join(fragments(context_id, COMMAND, command, self._max_pdu_bytes))
+        head, self._held = self._held + head, b""
         if data_set is None:
             self._transport.send(head)
         else:
-            chunks = (data_set,) if isinstance(data_set, bytes) else data_set
-            self._send_data_set(head, context_id, chunks)
+            self._send_data_set(head, context_id, data_set)
         self._requested = field | RESPONSE, message_id
 
-    def _send_data_set(
-        self, head: bytes, context_id: int, chunks: Iterable[bytes | memoryview]
-    ) -> None:
-        parts = writes(
-            head,
-            context_id,
-            chunks,
-            max_pdu_bytes=self._max_pdu_bytes,
-            write_bytes=self._limits.send_buffer_bytes,
-        )
+    def _send_data_set(self, head: bytes, context_id: int, data_set: DataSet) -> None:
+        max_pdu_bytes = self._max_pdu_bytes
+        parts: Iterator[bytes | memoryview]
+        if isinstance(data_set, Direct):
+            parts = direct_writes(head, context_id, data_set, max_pdu_bytes=max_pdu_bytes)
+        else:
+            parts = writes(
+                head,
+                context_id,
+                (data_set,) if isinstance(data_set, bytes) else data_set,
+                max_pdu_bytes=max_pdu_bytes,
+                write_bytes=self._limits.send_buffer_bytes,
+            )
         self._transport.send(next(parts))
         while True:
             try:

@@ -145,7 +145,7 @@ class Transport:
             frame = self.received()
         return frame
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Write it all within `write_timeout_s`. WriteTimeout, ConnectionLost."""
         self.sent_bytes += len(data)
         try:

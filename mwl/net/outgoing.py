@@ -3,7 +3,8 @@
 Peers see one presentation data value in each PDU: older ones don't look for a second one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from struct import Struct
 
 from mwl.net.codec import LAST, VALUE
@@ -11,6 +12,53 @@ from mwl.net.pdu import PduType
 
 # A P-DATA-TF header and a value header at one go.
 _WHOLE_VALUE = Struct(">BxIIBB")
+_MOST_PLACES = 512  # that are filled at once; a system call takes 1,024
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A data set of `size` bytes that is read to where it is sent from: nothing is copied.
+
+    `fill` reads what comes next into all of the places that it is given. `buffer` is where
+    they are; it may be used for the next one, and holds some PDUs.
+    """
+
+    size: int
+    fill: Callable[[Sequence[memoryview]], None]
+    buffer: memoryview
+
+
+def direct_writes(
+    head: bytes, context_id: int, data: Direct, *, max_pdu_bytes: int
+) -> Iterator[memoryview]:
+    """Yield what to write: `head`, the command's PDUs, then the data set's.
+
+    Each holds until the next, is as long as the buffer at most, and is only made once the
+    bytes are there.
+    """
+    room = min((max_pdu_bytes - VALUE.size) & ~1, len(data.buffer) - len(head) - _WHOLE_VALUE.size)
+    buffer, left, at = data.buffer, data.size, len(head)
+    buffer[:at] = head
+    places: list[memoryview] = []
+    while True:
+        size = min(room, left)
+        start = at + _WHOLE_VALUE.size
+        if start + size > len(buffer) or len(places) == _MOST_PLACES:
+            data.fill(places)
+            yield buffer[:at]
+            at, places = 0, []
+            continue
+        left -= size
+        last = 0 if left else LAST
+        _WHOLE_VALUE.pack_into(
+            buffer, at, PduType.DATA_TF, size + VALUE.size, size + 2, context_id, last
+        )
+        at = start + size
+        places.append(buffer[start:at])
+        if not left:
+            break
+    data.fill(places)
+    yield buffer[:at]
 
 
 def writes(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mwl.config import Archive
 from mwl.objects.space import Room, room_of
-from mwl.objects.store import Full, Missing, ObjectStore, Writer
+from mwl.objects.store import Full, Missing, ObjectStore, Opened, Writer
 
-__all__ = ["Full", "Missing", "ObjectStore", "Room", "Writer", "open_store", "room"]
+__all__ = ["Full", "Missing", "ObjectStore", "Opened", "Room", "Writer", "open_store", "room"]
 
 
 def open_store(archive: Archive, data_dir: Path) -> ObjectStore:

@@ -104,6 +104,9 @@ class CloudStore:
                 return
             yield bytes(piece)
 
+    def open(self, key: str) -> None:
+        keys.checked(key)
+
     def size(self, key: str) -> int | None:
         meta = self._head(key)
         return None if meta is None else meta["size"]

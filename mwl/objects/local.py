@@ -11,7 +11,7 @@ Files of one time share a folder, so that those who finish at once share its syn
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from mwl.objects.space import Space
 from mwl.objects.store import Full, Missing
 
 _READ = 256 * 1024
+_AHEAD = 4 * 1024 * 1024  # bytes that the kernel is asked to fetch before they are read
 # A folder's files before the next one is taken: a million objects are a thousand folders.
 _FILES_A_FOLDER = 1000
 
@@ -66,6 +67,11 @@ class LocalStore:
                     return
                 yield piece
                 left = None if left is None else left - len(piece)
+
+    def open(self, key: str) -> "_OpenFile":
+        path = self._path(key)
+        with _outages(path, may_be_missing=True):
+            return _OpenFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     def size(self, key: str) -> int | None:
         stat = self._stat(key)
@@ -112,6 +118,36 @@ class LocalStore:
         with self._taking:
             if self._folder is folder:
                 self._folder = None
+
+
+class _OpenFile:
+    """A file that is read to where its bytes are wanted; see `Opened`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path, self._descriptor = path, descriptor
+        self.size = os.fstat(descriptor).st_size
+        if hasattr(os, "posix_fadvise"):
+            ahead = min(self.size, _AHEAD)
+            os.posix_fadvise(descriptor, 0, ahead, os.POSIX_FADV_WILLNEED)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def fill(self, places: Sequence[memoryview], start: int) -> None:
+        wanted = sum(map(len, places))
+        with _outages(self._path):
+            got = os.preadv(self._descriptor, places, start)
+            while got < wanted:
+                more = os.preadv(self._descriptor, list(_rest(places, got)), start + got)
+                if not more:
+                    raise Missing(f"the object at {self._path} ends {wanted - got} bytes early")
+                got += more
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 class _Folder:
@@ -260,6 +296,14 @@ class _FileWriter:
             self._digest.wait()
             self._buffers.give_back(self._buffer)
             os.close(descriptor)
+
+
+def _rest(places: Sequence[memoryview], done: int) -> Iterator[memoryview]:
+    """Give what of `places` lies behind the first `done` bytes."""
+    for place in places:
+        if done < len(place):
+            yield place[done:]
+        done = max(0, done - len(place))
 
 
 def _make(path: Path) -> None:

@@ -1,6 +1,6 @@
 """What an object store promises, whatever it keeps its bytes on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -37,6 +37,18 @@ class Writer(Protocol):
         """
 
 
+class Opened(Protocol):
+    """An object that is open to be read, by one thread."""
+
+    size: int  # in bytes
+
+    def fill(self, places: Sequence[memoryview], start: int) -> None:
+        """Read all of `places` full, from `start` on. Raises Missing (it ends before), Outage."""
+
+    def close(self) -> None:
+        """Let it go; never raises."""
+
+
 class ObjectStore(Protocol):
     """Objects by key. Threads may share it; it opens what it needs when first used."""
 
@@ -51,6 +63,12 @@ class ObjectStore(Protocol):
 
         Less than asked for where it ends before. Raises Missing, Outage, from the first
         piece on.
+        """
+
+    def open(self, key: str) -> Opened | None:
+        """Open an object whose bytes are soon wanted, and let them be fetched meanwhile.
+
+        None: the store gives objects in pieces only. Raises Missing, Outage.
         """
 
     def size(self, key: str) -> int | None:

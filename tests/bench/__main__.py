@@ -17,6 +17,7 @@ NAMES = (
     "mpps",
     "index",
     "store",
+    "retrieve",
     "idle",
     "pages",
 )

@@ -13,16 +13,23 @@ from tests.peers import dcmtk, require
 
 _MAX_PDU_BYTES = 131_072  # the most that both take
 
+Modalities = Mapping[str, Sequence[object]]
+
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[int]:
-    """Serve an Orthanc with its own settings and a fresh store; gives its DICOM port."""
-    with orthanc_process(folder) as (port, _):
+def orthanc(folder: Path, modalities: Modalities | None = None) -> Iterator[int]:
+    """Serve an Orthanc with its own settings and a fresh store; gives its DICOM port.
+
+    `modalities` are those that it knows: by name, AE title, host and port.
+    """
+    with orthanc_process(folder, modalities) as (port, _):
         yield port
 
 
 @contextmanager
-def orthanc_process(folder: Path) -> Iterator[tuple[int, int]]:
+def orthanc_process(
+    folder: Path, modalities: Modalities | None = None
+) -> Iterator[tuple[int, int]]:
     """Serve an Orthanc as above; gives its DICOM port and its process."""
     folder.mkdir(parents=True)
     port = free_port()
@@ -37,6 +44,10 @@ def orthanc_process(folder: Path) -> Iterator[tuple[int, int]]:
                 "DicomAet": "ORTHANC",
                 "DicomPort": port,
                 "DicomAlwaysAllowStore": True,
+                "DicomAlwaysAllowFind": True,
+                "DicomAlwaysAllowGet": True,
+                "DicomAlwaysAllowMove": True,
+                "DicomModalities": dict(modalities or {}),
                 "MaximumPduLength": _MAX_PDU_BYTES,
                 "OverwriteInstances": True,
                 "HttpServerEnabled": False,

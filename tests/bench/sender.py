@@ -36,7 +36,9 @@ class Slices:
     """Slices of one series, encoded for PDUs of `max_pdu_bytes`."""
 
     def __init__(self, max_pdu_bytes: int, pixel_bytes: int = PIXEL_BYTES) -> None:
-        self._template = _encoded(next(_numbers), pixel_bytes)
+        series = next(_numbers)
+        self.study = f"{_ROOT}.1.{series}"
+        self._template = _encoded(series, pixel_bytes)
         self._room = (max_pdu_bytes - 6) & ~1
         starts = range(self._room, len(self._template), self._room)
         self._rest = b"".join(self._value(start) for start in starts)
@@ -65,7 +67,8 @@ class Sender:
         )
         assert self._client.accept is not None
         most = self._client.accept.user.max_pdu_bytes or _MOST_PDU_BYTES
-        self._slices = iter(Slices(min(most, _MOST_PDU_BYTES), pixel_bytes))
+        slices = Slices(min(most, _MOST_PDU_BYTES), pixel_bytes)
+        self.study, self._slices = slices.study, iter(slices)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from mwl.net.framing import ReadTimeout, WriteTimeout
 from mwl.net.pdu import ProposedContext
 from mwl.scp.retrieve.conversion import PLAIN
 from mwl.scp.retrieve.outgoing import Sender
+from mwl.scp.retrieve.shelf import Shelf
 from mwl.scp.retrieve.tally import Sent
 
 log = structlog.get_logger(__name__)
@@ -38,12 +39,15 @@ class Destination:
     a hundred times. `through` makes what sends on one; it may raise MoverGone in mid-way.
     """
 
+    is_apart = True
+
     def __init__(
         self,
         open_: Callable[[Proposal], Association],
         through: Callable[[Association], Sender],
+        shelf: Shelf,
     ) -> None:
-        self._open, self._through = open_, through
+        self._open, self._through, self._shelf = open_, through, shelf
         self._proposals: list[Proposal] = []
         self._of_class: dict[str, int] = {}  # to the number of its proposal
         self._associations: dict[int, tuple[Association, Sender]] = {}
@@ -62,6 +66,10 @@ class Destination:
                 )
             )
             self._of_class |= dict.fromkeys(classes, number)
+
+    def expect(self, row: Stored) -> None:
+        """Learn what comes soon."""
+        self._shelf.expect(row)
 
     def send(self, row: Stored) -> Sent:
         """Send one; whatever becomes of the association, the mover's goes on.
@@ -88,6 +96,7 @@ class Destination:
 
     def end(self) -> None:
         """Release the associations."""
+        self._shelf.close()
         for association, _ in self._associations.values():
             try:
                 association.release()

@@ -14,6 +14,7 @@ from mwl.pictures import Decoder
 from mwl.scp.levels import Root
 from mwl.scp.retrieve.outgoing import Sender
 from mwl.scp.retrieve.retrieval import OPTIONS, Retrieval
+from mwl.scp.retrieve.shelf import Shelf
 from mwl.scp.retrieve.tally import Sent
 
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -58,8 +59,9 @@ class RetrieveService:
     def handle(self, association: Association, message: Message) -> None:
         """Answer one C-GET-RQ, sub-operations and all."""
         root = _ROOTS[message.context.abstract_syntax]
-        sender = Sender(association, self.objects, self.decoder)
-        Retrieval(self.database, association, message, root).perform(_Here(sender))
+        shelf = Shelf(self.objects)
+        sender = Sender(association, shelf, self.decoder)
+        Retrieval(self.database, association, message, root).perform(_Here(sender, shelf))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,17 @@ class _Here:
     """The association that asks as the one that instances go out on."""
 
     sender: Sender
+    shelf: Shelf
+    is_apart: bool = False
 
     def begin(self, kinds: Sequence[query.Kind]) -> None:
-        """Do nothing: what it takes was agreed on before."""
+        """Do nothing: what the peer takes was agreed on before."""
+
+    def expect(self, row: query.Stored) -> None:
+        self.shelf.expect(row)
 
     def send(self, row: query.Stored) -> Sent:
         return self.sender.send(row)
 
     def end(self) -> None:
-        """Leave it open."""
+        self.shelf.close()

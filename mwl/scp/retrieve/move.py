@@ -25,6 +25,7 @@ from mwl.scp.levels import Root
 from mwl.scp.retrieve.destination import Destination, MoverGone, Proposal
 from mwl.scp.retrieve.outgoing import Sender
 from mwl.scp.retrieve.retrieval import OPTIONS, Retrieval
+from mwl.scp.retrieve.shelf import Shelf
 from mwl.sockets import Stream
 
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
@@ -85,6 +86,7 @@ class MoveService:
 
     def _destination(self, device: Device, retrieval: Retrieval) -> Destination:
         mover, message = retrieval.association, retrieval.message
+        shelf = Shelf(self.objects)
 
         def open_(proposal: Proposal) -> Association:
             try:
@@ -109,6 +111,6 @@ class MoveService:
                 Element.MOVE_ORIGINATOR_AE_TITLE: mover.calling_title,
                 Element.MOVE_ORIGINATOR_MESSAGE_ID: message.command.message_id,
             }
-            return Sender(association, self.objects, self.decoder, more, look)
+            return Sender(association, shelf, self.decoder, more, look)
 
-        return Destination(open_, through)
+        return Destination(open_, through, shelf)

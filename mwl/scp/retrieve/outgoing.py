@@ -1,19 +1,20 @@
 """Instances on their way out: C-STORE as sub-operation, in a context that was agreed on."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
 from mwl.archive.query import Stored
 from mwl.errors import MwlError, Outage
-from mwl.net.association import Association
+from mwl.net.association import Association, DataSet
 from mwl.net.dimse import CommandField, Context, Element
 from mwl.net.messages import Elements
-from mwl.objects import Missing, ObjectStore
+from mwl.objects import Missing
 from mwl.pictures import Busy, Decoder, Unshowable
 from mwl.scp.coercion import coerced
 from mwl.scp.reencoding import Unwritable
 from mwl.scp.retrieve.conversion import converted, target
+from mwl.scp.retrieve.shelf import Shelf
 from mwl.scp.retrieve.tally import Sent
 from mwl.studies import Identity
 
@@ -36,12 +37,12 @@ class Sender:
     def __init__(
         self,
         association: Association,
-        objects: ObjectStore,
+        shelf: Shelf,
         decoder: Decoder,
         more: Elements | None = None,
         look: Callable[[], None] = _nothing,
     ) -> None:
-        self._association, self._objects, self._decoder = association, objects, decoder
+        self._association, self._shelf, self._decoder = association, shelf, decoder
         self._more, self._look = more or {}, look
         self._contexts = _by_class(association.contexts)
         self._without: set[tuple[str, str]] = set()  # told of already
@@ -72,27 +73,16 @@ class Sender:
         code = response.number(Element.STATUS)
         return Sent(code, f"a peer answered C-STORE with {code:04X}" if code else "")
 
-    def _data_set(self, row: Stored, syntax: str) -> Iterable[bytes | memoryview]:
+    def _data_set(self, row: Stored, syntax: str) -> DataSet:
         """Give the data set as it goes out: under the patient's present name."""
-        pieces: Iterable[bytes | memoryview] = self._stored(row)
+        if syntax == row.transfer_syntax and row.identity is None:
+            return self._shelf.direct(row, self._look) or self._shelf.pieces(row, self._look)
+        pieces: Iterable[bytes | memoryview] = self._shelf.pieces(row, self._look)
         if row.identity is not None:
             pieces = coerced(pieces, Identity.of(row.identity), row.transfer_syntax)
         if syntax == row.transfer_syntax:
             return pieces
         return converted(pieces, row, syntax, self._decoder)
-
-    def _stored(self, row: Stored) -> Iterator[bytes]:
-        """Read the data set; Missing where it isn't all there."""
-        # Half a data set can't be taken back: look before a word of it is sent.
-        if self._objects.size(row.key) != row.size:
-            raise Missing(f"object {row.key} is not there as it was stored")
-        left = row.size - row.data_set_offset
-        for piece in self._objects.read(row.key, row.data_set_offset):
-            left -= len(piece)
-            yield piece
-            self._look()
-        if left:
-            raise Missing(f"object {row.key} ends {left} bytes before its end")
 
     def _tell_without(self, row: Stored) -> None:
         missing = (row.sop_class_uid, row.transfer_syntax)

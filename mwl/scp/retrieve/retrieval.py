@@ -1,6 +1,7 @@
 """One C-GET or C-MOVE, from its identifier to its final response."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -29,15 +30,22 @@ OPTIONS = Options(relational=True)
 
 _FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
 _LONGEST_SHORT_FORM = 0xFFFE
+_AHEAD = 4  # instances that are fetched while one is sent
 _LOOK_S = 0.5  # between looks for the peer while one instance is on its way
+_PAUSE_S = 0.05  # between two pending responses that go by themselves
 _TELL_S = 5.0  # the longest that a peer hears nothing
 
 
 class Outlet(Protocol):
-    """Where the instances go; a context manager around all of them."""
+    """Where the instances go; `is_apart`: on another association than that which asks."""
+
+    is_apart: bool
 
     def begin(self, kinds: Sequence[query.Kind]) -> None:
         """Learn what is to go, before the first."""
+
+    def expect(self, row: query.Stored) -> None:
+        """Learn what comes soon."""
 
     def send(self, row: query.Stored) -> Sent:
         """Send one. Whatever ends the association of whoever asked."""
@@ -57,7 +65,7 @@ class Retrieval:
         self._explicit = message.context.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
         self._level = ""
         self._tally = Tally()
-        self._look_at = self._tell_at = monotonic()
+        self._look_at = self._tell_at = monotonic() + _LOOK_S
 
     def perform(self, outlet: Outlet) -> None:
         """Send what is asked for, and answer."""
@@ -117,12 +125,12 @@ class Retrieval:
         self._tally.remaining = sum(kind.instances for kind in kinds)
         try:
             outlet.begin(kinds)
-            for row in self._rows(asked):
+            for row in _announced(self._rows(asked), outlet.expect):
                 if self._is_cancelled():
                     return Final(status.CANCEL, counts=self._tally.elements(remaining=True))
                 self._tally.count(outlet.send(row), row.sop_instance_uid)
                 if self._tally.remaining:
-                    self._tell()
+                    self._tell_between(outlet)
         finally:
             outlet.end()
         counts = self._tally.elements(remaining=False)
@@ -154,11 +162,19 @@ class Retrieval:
     def _is_cancelled(self) -> bool:
         return self.association.cancelled(self.message.command.message_id)
 
-    def _tell(self) -> None:
-        """Send a pending response."""
+    def _tell_between(self, outlet: Outlet) -> None:
+        if not outlet.is_apart:
+            self._tell(may_wait=True)
+        elif monotonic() >= self._tell_at - _TELL_S + _PAUSE_S:
+            self._tell()  # a packet of its own: not for each of hundreds a second
+
+    def _tell(self, *, may_wait: bool = False) -> None:
+        """Send a pending response; one that may wait goes with the next instance."""
         self._tell_at = monotonic() + _TELL_S
         counts = self._tally.elements(remaining=True)
-        self.association.send_response(self.message, status.PENDING, elements=counts)
+        self.association.send_response(
+            self.message, status.PENDING, elements=counts, may_wait=may_wait
+        )
 
     def _out(self, error: Outage) -> Final:
         log.warning("retrieve.outage", error=str(error))
@@ -178,3 +194,16 @@ class Retrieval:
         # PS3.5 6.2.2: what is too long for a short form is UN.
         vr = "UI" if len(value) <= _LONGEST_SHORT_FORM else "UN"
         return Writer(self._explicit, "").element(_FAILED_SOP_INSTANCE_UID_LIST, vr, value)
+
+
+def _announced(
+    rows: Iterable[query.Stored], expect: Callable[[query.Stored], None]
+) -> Iterator[query.Stored]:
+    """Give rows, each announced while those before it are sent."""
+    coming: deque[query.Stored] = deque()
+    for row in rows:
+        expect(row)
+        coming.append(row)
+        if len(coming) > _AHEAD:
+            yield coming.popleft()
+    yield from coming
