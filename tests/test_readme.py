@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from mwl.config import load
+from tests.certificates import Authority
 from tests.peers import dcmtk, require
 from tests.serving import PATIENCE_S, served
 
@@ -36,6 +39,7 @@ def _here(command, server, folder):
     """Put this test's ports and folders in place of those that the README speaks of."""
     places = {
         "127.0.0.1 11112": f"127.0.0.1 {server.ports['dicom']}",
+        "127.0.0.1 2762": f"127.0.0.1 {server.environ['MWL_DICOM__TLS__PORT']}",
         " data/": f" {server.data_dir}/",
         "/srv/backup": f"{folder}/backup",
     }
@@ -44,11 +48,27 @@ def _here(command, server, folder):
     return command
 
 
+def _tls(folder):
+    """Settings of a port over TLS, with certificates that the README's take the place of."""
+    folder.mkdir(parents=True)
+    authority = Authority(folder, "ca")
+    authority.issue("mwl", dns=["localhost"])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    files = {"CERTIFICATE": "tls/mwl.pem", "KEY": "tls/mwl.key", "CA": "tls/ca.pem"}
+    given = {"PORT": port, **files, "CLIENT": "optional"}
+    return {f"MWL_DICOM__TLS__{name}": value for name, value in given.items()}
+
+
 def test_every_command_does_what_the_readme_says(tmp_path, path):
     said = {}
-    with served(tmp_path) as server:
+    with served(tmp_path, **_tls(tmp_path / "data" / "tls")) as server:
         for command in COMMANDS:
             ours = _here(command, server, tmp_path)
+            if " 2762" in command:
+                # Where a reader starts anew.
+                server.process.send_signal(signal.SIGHUP)
+                server.wait_for_log(r"(?s)(tls\.renewed.*){2}")
             done = subprocess.run(
                 ["/bin/sh", "-c", ours],
                 cwd=ROOT,
