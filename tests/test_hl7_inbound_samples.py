@@ -12,7 +12,7 @@ ANSWERS = {
     "ADT_A31-UpdatePersonInfo-Veterinary.hl7": ("AA", []),
     "ADT_A31-UpdatePersonInfo.hl7": ("AA", []),
     "ADT_A40-PatientMerge.hl7": ("AA", []),
-    "ADT_A47-ChangePatientID.hl7": ("AR", [("MSH-9", "201")]),
+    "ADT_A47-ChangePatientID.hl7": ("AA", []),
     # Their SPS IDs have 19 characters, their station AE titles 20.
     "OMG_O19-GeneralClinicalOrder-Eyecare.hl7": ("AE", [("OBR-20", "104")]),
     "OMI_O23-ImagingOrder.hl7": ("AE", [("IPC-4", "104"), ("IPC-9", "104")]),

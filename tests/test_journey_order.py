@@ -162,7 +162,7 @@ ANSWERS = {
     "ADT_A31-UpdatePersonInfo-Veterinary.hl7": "AA",
     "ADT_A31-UpdatePersonInfo.hl7": "AA",
     "ADT_A40-PatientMerge.hl7": "AA",
-    "ADT_A47-ChangePatientID.hl7": "AR",
+    "ADT_A47-ChangePatientID.hl7": "AA",
     "OMG_O19-GeneralClinicalOrder-Eyecare.hl7": "AE",
     "OMI_O23-ImagingOrder.hl7": "AE",
     "ORM_O01-GeneralOrder.hl7": "AE",

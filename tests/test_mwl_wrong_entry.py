@@ -86,6 +86,20 @@ def test_what_a_wrong_entry_lists_is_set_aside(site):
     assert (left.requested_procedure, left.matched_by) == (None, "wrong entry")
 
 
+def test_a_study_that_a_wrong_entry_leaves_is_as_its_images_say(site):
+    site.image(1)
+    shown = site.study()
+    assert (shown.patient_name, shown.coerced) == ("Doe^Jane", True)
+    site.was_wrong(IMAGES[:1])
+    left = site.study()
+    assert (left.patient_name, left.patient, left.coerced) == ("Doe^Number1", None, False)
+    # The proper scan into it is the order's again.
+    site.scan()
+    for _ in range(3):
+        site.clock(later_min=1)
+    assert (site.study().patient_name, site.study().coerced) == ("Doe^Jane", True)
+
+
 def test_what_was_set_aside_is_not_found(site):
     site.image(1)
     found = [found_at(site, level) for level in Level]
