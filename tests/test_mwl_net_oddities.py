@@ -1,20 +1,30 @@
 """What requests get wrong, and that it is accepted and named; lengths are in the codec's tests."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from mwl.net.codec import HEADER, ITEM, decode, encode
+from mwl import devices
+from mwl.accounts import Users
+from mwl.config import DeviceTable
+from mwl.db import Database
+from mwl.net.codec import COMMAND, HEADER, ITEM, LAST, decode, encode, encode_value
+from mwl.net.dimse import Element, encode_command
 from mwl.net.limits import Limits
 from mwl.net.negotiation import Agreement, Supported, negotiate
 from mwl.net.oddities import Oddity
 from mwl.net.pdu import (
+    AssociateAccept,
     AssociateRequest,
     ProposedContext,
     UserIdentity,
     UserInformation,
     title_bytes,
 )
+from mwl.roles.door import admission
+from tests.dicom_client import DicomClient, request, status
+from tests.dicom_server import Dial, Serve, dial_fixture, serve_fixture  # noqa: F401
 
 ECHO, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 USER = UserInformation(
@@ -105,13 +115,54 @@ ODD: list[tuple[bytes, set[str]]] = [
 
 @pytest.mark.parametrize(("data", "named"), ODD, ids=lambda each: None)
 def test_what_is_odd_is_accepted_and_named(data: bytes, named: set[str]) -> None:
-    request = decode(1, data)
-    assert isinstance(request, AssociateRequest)
-    assert request.oddities == named
-    agreed = negotiate(request, {ECHO: Supported((IMPLICIT,))}, Limits())
+    asked = decode(1, data)
+    assert isinstance(asked, AssociateRequest)
+    assert asked.oddities == named
+    agreed = negotiate(asked, {ECHO: Supported((IMPLICIT,))}, Limits())
     assert isinstance(agreed, Agreement)
     assert agreed.oddities == named
     assert agreed.contexts
+
+
+def test_whoever_is_odd_is_served_and_devices_are_remembered(
+    sqlite_database: Database, serve: Serve
+) -> None:
+    for title in ("CT_1", "RÖNTGEN"):
+        table = DeviceTable.model_construct(ae_title=title, may=())
+        sqlite_database.write(lambda s, d=table: devices.add(s, d, now=datetime.now(UTC)))
+    door = devices.Doorkeeper(sqlite_database, ae_title="MWL", mode="any", host="127.0.0.1")
+    door.start()
+    server = serve(admit=admission(door, Users(sqlite_database, "optional")))
+    for data, named in ODD:
+        with DicomClient(server.address) as client:
+            client.send(HEADER.pack(1, len(data)) + data)
+            client.accept = accept = client.read_pdu()
+            assert isinstance(accept, AssociateAccept), named
+            spoken = next(each.id for each in accept.contexts if each.result == 0)
+            client.send(request(spoken, 0x0030, ECHO))
+            assert status(client.read_message()[0]) == 0
+    door.stop()
+    with sqlite_database.read() as session:
+        kept = {each.ae_title: set(each.oddities) for each in devices.listing(session)}
+    # Who leaves its title blank is nobody that we know.
+    assert kept == {
+        "CT_1": set(Oddity) - {"title-blank", "title-charset"},
+        "RÖNTGEN": {"title-charset"},
+    }
+
+
+def test_uids_and_titles_in_commands_are_read_whatever_pads_them(serve: Serve, dial: Dial) -> None:
+    client = dial(serve()).associate()
+    for uid in (ECHO, f"{ECHO} ", f"{ECHO}\0", f"{ECHO}\0\0 "):
+        elements = {
+            Element.AFFECTED_SOP_CLASS_UID: uid.encode(),
+            Element.COMMAND_FIELD: 0x0030,
+            Element.MESSAGE_ID: 7,
+            Element.DATA_SET_TYPE: 0x0101,
+        }
+        client.send(encode_value(1, COMMAND | LAST, encode_command(elements)))
+        assert status(client.read_message()[0]) == 0
+    client.release()
 
 
 def test_every_oddity_has_a_case() -> None:
@@ -124,13 +175,13 @@ def test_each_context_is_read_for_itself_whatever_the_others_list() -> None:
         ProposedContext(2 * number + 1, f"1.2.840.{number}", each)
         for number, each in enumerate(lists)
     )
-    request = decode(1, body(replace(PLAIN, contexts=proposed)))
-    assert isinstance(request, AssociateRequest)
-    assert request.contexts == proposed
+    asked = decode(1, body(replace(PLAIN, contexts=proposed)))
+    assert isinstance(asked, AssociateRequest)
+    assert asked.contexts == proposed
 
 
 def test_a_context_without_any_item_is_read() -> None:
     for at_the_end in (with_context(b""), body(PLAIN) + item(0x20, b"\3\0\0\0")):
-        request = decode(1, at_the_end)
-        assert isinstance(request, AssociateRequest)
-        assert ProposedContext(request.contexts[-1].id, "", ()) == request.contexts[-1]
+        asked = decode(1, at_the_end)
+        assert isinstance(asked, AssociateRequest)
+        assert ProposedContext(asked.contexts[-1].id, "", ()) == asked.contexts[-1]
