@@ -199,7 +199,8 @@ _COLUMNS = {
 
 def worded(name: str, of: Tables) -> Column:
     """Give the words that a name is matched by where fuzzy matching was agreed on."""
-    return of.study.c[_WORDS[name]]
+    column: Column = of.study.c[_WORDS[name]]
+    return column
 
 
 _WORDS = {"patient_name": "name_words", "referring_physician": "referring_physician_words"}

@@ -1,16 +1,13 @@
 """One data set as it comes: looked through and written, and never whole in memory."""
 
 from mwl.net.dimse import Context
+from mwl.net.pdu import EXPLICIT_VR_BIG_ENDIAN
 from mwl.objects import ObjectStore, Writer
 from mwl.scp.storage.attributes import OF_REQUESTS, WANTED
 from mwl.scp.storage.header import Header, Scanner
 from mwl.scp.storage.inflate import InflatingScanner
 from mwl.scp.storage.part10 import file_header
-from mwl.scp.storage.syntaxes import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    ENCAPSULATED,
-    EXPLICIT_VR_BIG_ENDIAN,
-)
+from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, ENCAPSULATED
 
 
 class Incoming:
