@@ -12,6 +12,7 @@ from mwl.net.codec import encode_value
 from mwl.net.dimse import CommandField, Element, Message
 from mwl.net.framing import ReadTimeout
 from mwl.net.limits import DEFAULTS
+from mwl.net.messages import Elements
 from mwl.net.pace import Pace
 from mwl.net.pdu import Abort
 from mwl.net.status import SUCCESS
@@ -139,7 +140,7 @@ def test_who_does_not_read_has_little_waiting_for_it(serve: Serve, dial: Dial) -
             yield bytes(size)
 
     def perform(association: Association, message: Message) -> None:
-        store = {
+        store: Elements = {
             Element.COMMAND_FIELD: int(CommandField.C_STORE),
             Element.AFFECTED_SOP_CLASS_UID: "1.2.840.10008.5.1.4.1.1.7",
         }

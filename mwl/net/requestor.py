@@ -70,18 +70,19 @@ def associate(  # noqa: PLR0913 - the parties, by name, and what is proposed
     PduError and ProtocolError (an answer that makes no sense). ValueError: a title is too long.
     """
     transport = Transport(connection, limits)
+    user = UserInformation(
+        limits.max_receive_pdu_bytes,
+        IMPLEMENTATION_UID,
+        IMPLEMENTATION_VERSION,
+        roles=tuple(roles),
+    )
     try:
-        proposal = AssociateRequest(
-            title_bytes(called),
-            title_bytes(calling),
-            tuple(contexts),
-            UserInformation(
-                limits.max_receive_pdu_bytes,
-                IMPLEMENTATION_UID,
-                IMPLEMENTATION_VERSION,
-                roles=tuple(roles),
-            ),
-        )
+        titles = title_bytes(called), title_bytes(calling)
+    except ValueError:
+        transport.close()
+        raise
+    proposal = AssociateRequest(*titles, tuple(contexts), user)
+    try:
         transport.send(encode(proposal))
         agreement = _agreement(proposal, _answer(transport), limits)
         return Association(transport, agreement, "", limits)
