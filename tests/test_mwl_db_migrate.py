@@ -9,12 +9,15 @@ import sys
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
 from mwl.db import Database, migrate, tables
 from mwl.errors import ConfigError, Outage
+from mwl.names import words_key
+from tests.worklist_rows import insert_items, item
 
 
 def test_the_migrations_make_the_tables_that_are_declared(database):
@@ -127,3 +130,21 @@ def test_a_folder_that_cannot_be_made_is_a_setting_to_mend(tmp_path):
 
 def _pretend_newer(session):
     session.connection().execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+
+def test_names_that_are_there_get_their_words(database):
+    names = ["", "Müller^Anna", "Иванов^Иван", *(f"Doe^N{number}" for number in range(1_200))]
+    items = (item(n, patient={"patient_name": name}) for n, name in enumerate(names))
+    database.write(lambda session: insert_items(session, items))
+    script = ScriptDirectory(str(migrate._SCRIPTS)).get_revision("0004").module
+
+    def fill_again(session):
+        connection = session.connection()
+        connection.execute(text("UPDATE patient SET name_words = ''"))
+        with Operations.context(MigrationContext.configure(connection)):
+            script._fill("patient", "patient_name", "name_words")
+
+    database.write(fill_again)
+    with database.read() as session:
+        rows = session.execute(text("SELECT patient_name, name_words FROM patient")).all()
+    assert dict(map(tuple, rows)) == {name: words_key(name) for name in names}
