@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
+from pydicom.uid import JPEGLSLossless
 
 from mwl import archive, devices
 from mwl.archive import query
@@ -19,6 +20,7 @@ from tests.dicom_server import dial_fixture, serve_fixture  # noqa: F401 - fixtu
 from tests.identifiers import encoded as identifier
 from tests.images import ct_slice
 from tests.mover import Mover
+from tests.pictured import compressed
 from tests.receiver import Receiver
 from tests.retriever import CT, Retriever
 from tests.test_mwl_archive_following import insert, merge, tell
@@ -160,6 +162,19 @@ def test_a_name_beyond_latin_1_is_sent_in_utf_8_and_the_rest_with_it(archived, g
     found = read(get(IMPLICIT)[1], IMPLICIT)
     assert (found.PatientName, found.StudyDescription) == ("Иванов^Иван=伊万", "Schädel")
     assert found.PixelData == made.PixelData
+
+
+@pytest.mark.parametrize("name", [NEW, "Рое^Жанета"])
+def test_compressed_images_are_renamed_and_their_pixels_left(archived, get, name):
+    made = compressed(image(), str(JPEGLSLossless), "jpegls_encode")
+    pixels, plain = made.PixelData, image().PixelData
+    archived.add(made)
+    tell(archived.database, patient_name=name)
+    found = read(get(str(JPEGLSLossless))[1])
+    assert (found.PatientName, found.PixelData) == (name, pixels)
+    # For who can't take them, they are decoded: renamed all the same.
+    found = read(get(EXPLICIT)[1])
+    assert (found.PatientName, found.PixelData) == (name, plain)
 
 
 def test_c_move_sends_the_present_name_too(archived, serve, dial):

@@ -188,6 +188,10 @@ def test_a_technologist_links_a_study(database: Database, tmp_path: Path) -> Non
     assert '<h1 class="h3 mb-1">Doe, Number1</h1>' in done.text
     words = " ".join(done.text.split())
     assert "name Doe, Jane Q, patient ID PID1, issuer not given, accession not given" in words
+    told = person.get("/api/v1/studies/1").json
+    assert (told["coerced"], told["patient_name"]) == (True, "Doe^Number1")
+    said = told["as_received"]
+    assert (said["patient_name"], said["sex"], said["accession_number"]) == ("Doe^Jane^Q", None, "")
     done = person.post("/studies/1/unlink", follow_redirects=True)
     assert "It belongs to no order now" in done.text
     assert "Doe, Jane Q</h1>" in done.text

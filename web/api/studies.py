@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from spectree import Tag
 
 from mwl.accounts import Role
-from mwl.archive import browse
+from mwl.archive import browse, following
 from web.api.endpoints import Day, Found, Listed, absent, endpoint, found, place
 from web.guard import viewed
 from web.wiring import wired
@@ -19,7 +19,7 @@ TAG = Tag(name="Studies", description="Studies of the archive, their series and 
 
 
 class Study(BaseModel):
-    """A study, as its first instance describes it."""
+    """A study, as its first instance describes it; its patient and order as they are known now."""
 
     id: int = Field(description="The number of the study here.")
     study_instance_uid: str = Field(description="Study Instance UID (0020,000D).")
@@ -65,9 +65,22 @@ class Series(BaseModel):
     instances: list[Instance]
 
 
+class AsReceived(BaseModel):
+    """What the images of a study say where the study says something else now; null: the same."""
+
+    patient_name: str | None = Field(None, description="Patient's Name (0010,0010).")
+    patient_id: str | None = Field(None, description="Patient ID (0010,0020).")
+    patient_id_issuer: str | None = Field(None, description="Issuer of Patient ID (0010,0021).")
+    birth_date: str | None = Field(None, description="Patient's Birth Date (0010,0030).")
+    sex: str | None = Field(None, description="Patient's Sex (0010,0040).")
+    accession_number: str | None = Field(None, description="Accession Number (0008,0050).")
+
+
 class FullStudy(Study):
     """A study with its series, by number."""
 
+    coerced: bool = Field(description="Images go out with other values than they came with.")
+    as_received: AsReceived
     series: list[Series]
 
 
@@ -117,7 +130,12 @@ def get(study: int) -> FullStudy:
             raise absent("study")
         series = browse.series_of(session, study)
     viewed(f"study:{study}")
-    return FullStudy(**_told(row), series=[_series(each) for each in series])
+    return FullStudy(
+        **_told(row),
+        coerced=row.coerced,
+        as_received=AsReceived(**following.replaced(row)),
+        series=[_series(each) for each in series],
+    )
 
 
 def _told(row: Any) -> dict[str, Any]:

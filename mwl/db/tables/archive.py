@@ -10,7 +10,10 @@ from mwl.db.types import Json, UtcDateTime
 
 
 class Study(SQLModel, table=True):
-    """A study of the archive, as its first instance describes it."""
+    """A study of the archive, as its first instance describes it, its patient as known now.
+
+    Patient and accession number follow the order's (`mwl.archive.following`).
+    """
 
     __tablename__ = "study"
     __table_args__ = (
