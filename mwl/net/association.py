@@ -14,13 +14,12 @@ while it waits. Only that thread writes to the peer.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from struct import Struct
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from mwl.errors import ProtocolError
-from mwl.net.codec import COMMAND, LAST, VALUE, data_values, decode
+from mwl.net.codec import COMMAND, data_values, decode
 from mwl.net.dimse import (
     RESPONSE,
     Command,
@@ -37,7 +36,7 @@ from mwl.net.framing import ReadTimeout, Silence, Transport
 from mwl.net.limits import Limits
 from mwl.net.messages import Elements, request_command, response_command
 from mwl.net.negotiation import Agreement
-from mwl.net.outgoing import Direct, direct_writes, writes
+from mwl.net.outgoing import Direct, answers, direct_writes, writes
 from mwl.net.pace import Pace
 from mwl.net.pdu import PduType, title_text
 from mwl.net.releasing import answer_release, release
@@ -45,8 +44,6 @@ from mwl.net.sinks import Sink
 from mwl.net.status import PENDING, PENDING_UNSUPPORTED_KEYS
 
 _REQUESTS = frozenset(CommandField)
-# A P-DATA-TF header and a value header at one go.
-_WHOLE_VALUE = Struct(">BxIIBB")
 _PENDING = frozenset({PENDING, PENDING_UNSUPPORTED_KEYS})
 
 
@@ -163,17 +160,21 @@ class Association:
         """Wait for a message to begin, as a peer may rest between them, and see to errands."""
         limits, errands = self._limits, self._errands
         deadline = monotonic() + limits.idle_timeout_s
+        # As long as within a message at first, which needs no other time-out of the socket.
+        longest_s = limits.pdu_timeout_s
         while True:
             with suppress(PeerReleased):
                 errands.run()
             if self._waiting or self._release_requested:
                 return  # it came while an errand was run
-            left_s = deadline - monotonic()
+            left_s = errands.wait_s(min(longest_s, deadline - monotonic()))
             try:
-                frame = self._transport.read(errands.wait_s(left_s), limits.pdu_timeout_s)
+                frame = self._transport.read(left_s, limits.pdu_timeout_s)
             except Silence:
                 if monotonic() >= deadline:
                     raise
+                self._transport.shrink()
+                longest_s = limits.idle_timeout_s
                 continue
             self._take(*frame)
             return
@@ -258,33 +259,15 @@ class Association:
         Many responses share one write. The peer is listened to for C-CANCEL-RQ after each
         buffer and after `max_answers_between_looks`. The final response is the caller's.
         """
-        limits, message_id = self._limits, request.command.message_id
-        context_id, max_pdu_bytes = request.context.id, self._max_pdu_bytes
+        message_id = request.command.message_id
         command = response_command(request.command, status, True)
+        context_id, max_pdu_bytes = request.context.id, self._max_pdu_bytes
         head = b"".join(fragments(context_id, COMMAND, command, max_pdu_bytes))
-        room = max_pdu_bytes - VALUE.size
-        header = _WHOLE_VALUE.pack
-        kind: int = PduType.DATA_TF
-        parts: list[bytes] = []
-        gathered = answers = 0
-        for data_set in data_sets:
-            size = len(data_set)
-            if size <= room:
-                parts += (head, header(kind, size + 6, size + 2, context_id, LAST), data_set)
-            else:
-                parts.append(head)
-                parts += fragments(context_id, 0, data_set, max_pdu_bytes)
-            gathered += size + len(head)
-            answers += 1
-            if gathered >= limits.send_buffer_bytes:
-                self._transport.send(b"".join(parts))
-                parts, gathered = [], 0
-            elif answers % limits.max_answers_between_looks:
-                continue
+        for part in answers(head, context_id, data_sets, max_pdu_bytes, self._limits):
+            if part:
+                self._transport.send(part)
             if self.cancelled(message_id):
                 break
-        if parts:
-            self._transport.send(b"".join(parts))
         return message_id not in self._cancelled
 
     def request(
@@ -385,10 +368,11 @@ class Association:
                 max_pdu_bytes=max_pdu_bytes,
                 write_bytes=self._limits.send_buffer_bytes,
             )
-        self._transport.send(next(parts))
+        first: bytes | memoryview = next(parts)
+        self._transport.send(first)
         while True:
             try:
-                part = next(parts, None)
+                part: bytes | memoryview | None = next(parts, None)
             except Exception as error:
                 raise CutShort("a data set can't be sent to its end") from error
             if part is None:

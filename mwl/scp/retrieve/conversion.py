@@ -10,14 +10,14 @@ import zlib
 from collections.abc import Container, Iterable, Iterator
 
 from mwl.archive.query import Stored
-from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from mwl.net.pdu import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from mwl.pictures import Decoder, Native, Source
 from mwl.scp.reencoding import Edits, Form, Unwritable, reencoded
-from mwl.scp.storage.syntaxes import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    ENCAPSULATED,
-    EXPLICIT_VR_BIG_ENDIAN,
-)
+from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, ENCAPSULATED
 
 # In the order in which they are taken instead of another: Explicit VR loses nothing.
 PLAIN = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)

@@ -39,7 +39,8 @@ _TELL_S = 5.0  # the longest that a peer hears nothing
 class Outlet(Protocol):
     """Where the instances go; `is_apart`: on another association than that which asks."""
 
-    is_apart: bool
+    @property
+    def is_apart(self) -> bool: ...
 
     def begin(self, kinds: Sequence[query.Kind]) -> None:
         """Learn what is to go, before the first."""
