@@ -9,6 +9,7 @@ from mwl import archive, worklist
 from mwl.archive import following
 from mwl.db.tables import Patient, RequestedProcedure, Study
 from mwl.errors import Rejected
+from mwl.names import words_key
 from mwl.orders import Action
 from mwl.patients import Identifier, PatientChange, PatientMerge, PatientUpdate
 from mwl.studies import Identity, Outcome
@@ -64,6 +65,7 @@ def test_a_linked_study_takes_the_name_of_its_patient_and_gives_it_back(database
     row = study(database)
     assert identity(row) == (NEW, "P1", "", "19800229", "O", "ACC1")
     assert (row.name_key, row.coerced) == (NEW.lower(), True)
+    assert row.name_words == words_key(NEW)
     assert row.as_received == {"patient_name": OLD, "sex": "F"}
     tell(database, patient_name=OLD, sex="F")
     row = study(database)
