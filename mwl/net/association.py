@@ -14,6 +14,7 @@ while it waits. Only that thread writes to the peer.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -44,6 +45,7 @@ from mwl.net.sinks import Sink
 from mwl.net.status import PENDING, PENDING_UNSUPPORTED_KEYS
 
 _REQUESTS = frozenset(CommandField)
+_MEANWHILE_S = 1.0  # between looks at something else while a response is awaited
 _PENDING = frozenset({PENDING, PENDING_UNSUPPORTED_KEYS})
 
 
@@ -263,11 +265,9 @@ class Association:
         command = response_command(request.command, status, True)
         context_id, max_pdu_bytes = request.context.id, self._max_pdu_bytes
         head = b"".join(fragments(context_id, COMMAND, command, max_pdu_bytes))
-        for part in answers(head, context_id, data_sets, max_pdu_bytes, self._limits):
-            if part:
-                self._transport.send(part)
-            if self.cancelled(message_id):
-                break
+        is_cancelled = partial(self.cancelled, message_id)
+        for part in answers(head, context_id, data_sets, is_cancelled, max_pdu_bytes, self._limits):
+            self._transport.send(part)
         return message_id not in self._cancelled
 
     def request(
@@ -275,6 +275,7 @@ class Association:
         context_id: int,
         elements: Elements,
         data_set: DataSet | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Command:
         """Invoke an operation on the peer; return the command set of its response.
 
@@ -284,10 +285,11 @@ class Association:
         within the first `send_buffer_bytes`) comes out as it is, and the association goes
         on; later it ends the association by CutShort. PeerReleased: the association can
         still be ended well. ReadTimeout: no response within `response_timeout_s`.
+        `meanwhile` is called every second until it comes; what it raises comes out.
         """
         self._invoke(context_id, elements, data_set)
         while True:
-            answer = self._awaited()
+            answer = self._awaited(meanwhile)
             if self._requested is None:
                 return answer.command
 
@@ -357,7 +359,6 @@ class Association:
 
     def _send_data_set(self, head: bytes, context_id: int, data_set: DataSet) -> None:
         max_pdu_bytes = self._max_pdu_bytes
-        parts: Iterator[bytes | memoryview]
         if isinstance(data_set, Direct):
             parts = direct_writes(head, context_id, data_set, max_pdu_bytes=max_pdu_bytes)
         else:
@@ -372,14 +373,14 @@ class Association:
         self._transport.send(first)
         while True:
             try:
-                part: bytes | memoryview | None = next(parts, None)
+                part = next(parts, None)
             except Exception as error:
                 raise CutShort("a data set can't be sent to its end") from error
             if part is None:
                 return
             self._transport.send(part)
 
-    def _awaited(self) -> Message:
+    def _awaited(self, meanwhile: Callable[[], None] | None = None) -> Message:
         """Read until our request is answered, and keep what else comes for its turn."""
         limits = self._limits
         deadline = monotonic() + limits.response_timeout_s
@@ -393,7 +394,15 @@ class Association:
             left = deadline - monotonic()
             if left <= 0:
                 raise ReadTimeout("the peer doesn't answer our request")
-            self._take(*self._transport.read(left, limits.pdu_timeout_s))
+            wait_s = left if meanwhile is None else min(left, _MEANWHILE_S)
+            try:
+                frame = self._transport.read(wait_s, limits.pdu_timeout_s)
+            except Silence:
+                if meanwhile is None:
+                    raise
+                meanwhile()
+                continue
+            self._take(*frame)
         return self._answers.popleft()
 
     # --- reading

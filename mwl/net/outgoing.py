@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from struct import Struct
 
 from mwl.net.codec import LAST, VALUE
+from mwl.net.dimse import fragments
+from mwl.net.limits import Limits
 from mwl.net.pdu import PduType
 
 # A P-DATA-TF header and a value header at one go.
@@ -30,7 +32,7 @@ class Direct:
 
 def direct_writes(
     head: bytes, context_id: int, data: Direct, *, max_pdu_bytes: int
-) -> Iterator[memoryview]:
+) -> Iterator[bytes | memoryview]:
     """Yield what to write: `head`, the command's PDUs, then the data set's.
 
     Each holds until the next, is as long as the buffer at most, and is only made once the
@@ -68,7 +70,7 @@ def writes(
     *,
     max_pdu_bytes: int,
     write_bytes: int,
-) -> Iterator[bytes]:
+) -> Iterator[bytes | memoryview]:
     """Yield what to write: `head`, the command's PDUs, then the data set that `chunks` make up.
 
     Each is some `write_bytes` long; where chunks end is nobody's concern. The first one is
@@ -91,6 +93,43 @@ def writes(
     whole = max(0, len(kept) - 1) // room * room
     last = _header(context_id, len(kept) - whole, LAST) + kept[whole:]
     yield head + _values(context_id, kept, whole, room, 0) + last
+
+
+def answers(  # noqa: PLR0913 - what to write, and the bounds
+    head: bytes,
+    context_id: int,
+    data_sets: Iterable[bytes],
+    is_cancelled: Callable[[], bool],
+    max_pdu_bytes: int,
+    limits: Limits,
+) -> Iterator[bytes]:
+    """Yield what to write: for each data set `head`, the PDUs of its command, then its own.
+
+    Many share one write. After each, and after `max_answers_between_looks`, it is looked
+    whether somebody wants no more of them.
+    """
+    room = max_pdu_bytes - VALUE.size
+    header = _WHOLE_VALUE.pack
+    kind: int = PduType.DATA_TF
+    parts: list[bytes] = []
+    gathered = 0
+    for number, data_set in enumerate(data_sets, 1):
+        size = len(data_set)
+        if size <= room:
+            parts += (head, header(kind, size + 6, size + 2, context_id, LAST), data_set)
+        else:
+            parts.append(head)
+            parts += fragments(context_id, 0, data_set, max_pdu_bytes)
+        gathered += size + len(head)
+        if gathered >= limits.send_buffer_bytes:
+            yield b"".join(parts)
+            parts, gathered = [], 0
+        elif number % limits.max_answers_between_looks:
+            continue
+        if is_cancelled():
+            break
+    if parts:
+        yield b"".join(parts)
 
 
 def _values(context_id: int, data: bytearray, end: int, room: int, control: int) -> bytes:

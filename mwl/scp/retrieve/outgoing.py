@@ -65,6 +65,7 @@ class Sender:
                     **self._more,
                 },
                 self._data_set(row, syntax),
+                None if self._look is _nothing else self._look,
             )
         except (Missing, Outage) as error:
             return _failed(row, error, "it can't be read from the archive")
