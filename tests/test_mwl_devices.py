@@ -14,6 +14,7 @@ from mwl.devices import Verdict, Visit, admission, rows
 from mwl.devices.oddities import WORDS
 from mwl.errors import Outage, Rejected
 from mwl.net.oddities import Oddity
+from mwl.tls import Shown
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
@@ -148,6 +149,29 @@ def test_doorkeeper_tells_friend_from_stranger(database: Database) -> None:
     assert door.admit("PACS", "CT1", "10.0.0.2") is Verdict.CALLED_UNKNOWN
     assert door.admit("", "CT2", "10.0.0.2") is Verdict.CALLED_UNKNOWN
     assert doorkeeper(database, "any").admit("MWL", "CT2", "10.0.0.2") is Verdict.ADMITTED
+
+
+def test_device_that_is_bound_to_a_certificate_comes_with_that_alone(database: Database) -> None:
+    own, other = Shown("ab" * 32, ("ct1.example",)), Shown("cd" * 32, ("mr1.example",))
+    add(database, device("CT1", certificate="ct1.example"))
+    add(database, device("CT2", certificate="sha256:" + "ab" * 32), device("MR1"))
+    for mode in ("known", "any", "auto"):
+        door = doorkeeper(database, mode)
+        for title in ("CT1", "ct2 "):
+            asked = {
+                shown: door.admit("MWL", title, "10.0.0.2", frozenset(), shown)
+                for shown in (own, other, None)
+            }
+            assert asked == {
+                own: Verdict.ADMITTED,
+                other: Verdict.NOT_PROVEN,
+                None: Verdict.NOT_PROVEN,
+            }
+        for shown in (own, None):
+            assert door.admit("MWL", "MR1", "10.0.0.2", frozenset(), shown) is Verdict.ADMITTED
+    door.start()
+    door.stop()
+    assert knocks(database) == {"CT1": (2, False), "ct2 ": (2, False)}
 
 
 def test_doorkeeper_tells_what_a_device_may_do(database: Database) -> None:

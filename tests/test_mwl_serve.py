@@ -214,6 +214,10 @@ def test_second_server_on_the_web_port_of_the_first_is_told(server: Serving) -> 
     [
         ({"MWL_DICOM__HOST": "192.0.2.1"}, "mwl: dicom.host: 192.0.2.1 is no address of this"),
         ({"MWL_DICOM__PORT": "x"}, "mwl: MWL_DICOM__PORT: dicom.port: "),
+        (
+            {"MWL_DICOM__TLS__CERTIFICATE": "/nowhere/bridge.pem"},
+            "mwl: dicom.tls.certificate: /nowhere/bridge.pem: can't be read: No such file",
+        ),
         ({"MWL_DATA_DIR": "/dev/null/data"}, "mwl: data_dir: /dev/null/data: can't be created"),
         ({"MWL_HL7__PROFILE": "nothing"}, "mwl: "),
         ({"MWL_DATABASE__URL": "sqlite:////dev/null/x.db"}, "mwl: database.url: "),

@@ -11,8 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from mwl.config import Dicom, Settings, Tls
 from mwl.errors import ConfigError
+from mwl.roles.secured import keys_of, look_after, renew
 from mwl.sockets import TimedSocket
 from mwl.tls import Files, Keys, Shown, TlsError, TlsSocket, check_rule, expiry, matches
 from tests.certificates import Authority, Pair
@@ -83,6 +86,22 @@ def test_certificates_that_end_are_told_before(authority: Authority, ours: Pair)
     soon = authority.issue("soon", lasts=10 * DAY)
     (text,) = Keys(files(soon)).concerns(now)
     assert f"expires on {now + 10 * DAY:%Y-%m-%d}" in text
+
+
+def test_certificates_that_end_are_logged_and_a_failed_renewal_too(
+    authority: Authority, tmp_path: Path
+) -> None:
+    over = authority.issue("ended", lasts=-DAY)
+    given = Tls(certificate=str(over.certificate), key=str(over.key), port=1)
+    with capture_logs() as logs:
+        keys = keys_of(Settings(data_dir=tmp_path, dicom=Dicom(tls=given)))
+        look_after(keys)
+        renew(keys)
+        over.key.write_text("")
+        renew(keys)
+    said = [(line["log_level"], line["event"]) for line in logs]
+    ends = ("warning", "tls.certificate_ends")
+    assert said == [ends, ("info", "tls.renewed"), ends, ("error", "tls.not_renewed")]
 
 
 def test_expiry_is_read_in_both_forms_of_time(authority: Authority) -> None:
@@ -364,6 +383,8 @@ def test_nothing_older_than_1_2_and_nothing_without_forward_secrecy(ours: Pair) 
     assert "ECDHE-RSA-AES128-GCM-SHA256" in suites
     assert "DHE-RSA-AES256-GCM-SHA384" in suites
     assert all(name.startswith(("TLS_", "ECDHE-", "DHE-")) for name in suites)
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.options & ssl.OP_NO_COMPRESSION
     assert not any("CBC" in name or name.endswith("-SHA") for name in suites)
 
 

@@ -24,6 +24,7 @@ from mwl.roles.secured import keys_of
 _LITTLE_SPACE = 5 * 2**30
 _NO_SPACE = 512 * 2**20
 _PROBE_S = 3.0
+_MOST_NAMES = 5  # of devices in one line
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -181,7 +182,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("warn", "devices", text)
     if bound and not (settings.dicom.tls.port and settings.dicom.tls.client != "none"):
         text = (
-            f"{', '.join(bound)} can't associate: bound to a certificate, "
+            f"{', '.join(bound[:_MOST_NAMES])} can't associate: bound to a certificate, "
             'and none is asked for: set dicom.tls.port, and dicom.tls.client = "optional"'
         )
         yield Finding("warn", "devices", text)

@@ -20,6 +20,7 @@ from mwl.config.tables import (
     Mpps,
     Settings,
     Site,
+    Tls,
     Web,
 )
 from mwl.config.values import AeTitle, Event, Host, ListenPort, May, PeerPort, is_loopback
@@ -43,6 +44,7 @@ __all__ = [
     "PeerPort",
     "Settings",
     "Site",
+    "Tls",
     "Web",
     "describe",
     "is_loopback",
