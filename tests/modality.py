@@ -15,11 +15,18 @@ Step = dict[str, Any]
 
 
 def perform(
-    port: int, *steps: Step, calling: str = "CT1", listen: int = 0, wait: int = 0
+    port: int,
+    *steps: Step,
+    calling: str = "CT1",
+    listen: int = 0,
+    wait: int = 0,
+    pdu: int = 0,
+    ca: Path | None = None,
 ) -> Sequence[dict[str, Any]]:
     """Perform `steps` against our DICOM port, an association each; what it told, in order.
 
-    `listen` is a port of its own for storage commitment reports, `wait` how many to wait for.
+    `listen` is a port of its own for storage commitment reports, `wait` how many to wait for,
+    `pdu` how long a PDU it takes (0: its default), `ca` whom it trusts: then it speaks TLS.
     """
     node = require("node")
     if not (_FOLDER / "node_modules").is_dir():
@@ -31,6 +38,8 @@ def perform(
         "called": "MWL",
         "listen": listen,
         "wait": wait,
+        "pdu": pdu,
+        "ca": "" if ca is None else str(ca),
         "steps": steps,
     }
     done = subprocess.run(
@@ -114,6 +123,11 @@ def complete(uid: str, series_uid: str, instances: Sequence[tuple[str, str]]) ->
 def store(file: Path) -> Step:
     """Plan the C-STORE of a file."""
     return {"op": "store", "file": str(file)}
+
+
+def retrieval(op: str, study: str, to: str = "") -> Step:
+    """Plan a "find", "get" or "move" of a study."""
+    return {"op": op, "study": study, "to": to}
 
 
 def commit(transaction_uid: str, instances: Sequence[tuple[str, str]]) -> Step:

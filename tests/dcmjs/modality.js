@@ -1,14 +1,17 @@
 // A modality that nobody here wrote: node modality.js PLAN, where PLAN is JSON.
 //
-// {host, port, calling, called, listen, wait, steps: [{op, …}, …]} — each step is one
+// {host, port, calling, called, listen, wait, pdu, ca, steps: [{op, …}, …]} — each step is one
 // association; `listen` is a port on which storage commitment reports are taken, `wait` how
-// many of them to wait for. Tells a line of JSON for each answer and each report.
+// many of them to wait for, `pdu` how long a PDU it takes, `ca` a PEM file: then it speaks TLS.
+// Tells a line of JSON for each answer, each instance that it gets and each report.
 'use strict';
 
+const { readFileSync } = require('fs');
 const dimse = require('dcmjs-dimse');
-const { Client, Dataset, Scp, Server } = dimse;
-const { CStoreRequest, NActionRequest, NCreateRequest, NSetRequest } = dimse.requests;
-const { NEventReportResponse } = dimse.responses;
+const { Client, Dataset, Implementation, Scp, Server } = dimse;
+const { CEchoRequest, CFindRequest, CGetRequest, CMoveRequest, CStoreRequest } = dimse.requests;
+const { NActionRequest, NCreateRequest, NSetRequest } = dimse.requests;
+const { CStoreResponse, NEventReportResponse } = dimse.responses;
 const { PresentationContextResult, SopClass, Status, TransferSyntax } = dimse.constants;
 
 dimse.log.setLevel('silent');
@@ -32,6 +35,14 @@ function request(step) {
       made.setDataset(new Dataset(step.dataset, TransferSyntax.ImplicitVRLittleEndian));
       return made;
     }
+    case 'echo':
+      return new CEchoRequest();
+    case 'find':
+      return CFindRequest.createStudyFindRequest({ StudyInstanceUID: step.study });
+    case 'get':
+      return CGetRequest.createStudyGetRequest(step.study);
+    case 'move':
+      return CMoveRequest.createStudyMoveRequest(step.to, step.study);
     case 'store':
       return new CStoreRequest(step.file);
     case 'commit': {
@@ -52,10 +63,17 @@ function perform(plan, step) {
       tell({ op: step.op, status: response.getStatus() });
     });
     client.addRequest(asked);
+    client.on('cStoreRequest', (given, callback) => {
+      tell({ op: 'got', dataset: given.getDataset().getElements() });
+      const response = CStoreResponse.fromRequest(given);
+      response.setStatus(Status.Success);
+      callback(response);
+    });
     client.on('networkError', reject);
     client.on('associationRejected', () => reject(new Error('association rejected')));
     client.on('closed', resolve);
-    client.send(plan.host, plan.port, plan.calling, plan.called);
+    const tls = plan.ca ? { ca: readFileSync(plan.ca) } : undefined;
+    client.send(plan.host, plan.port, plan.calling, plan.called, { securityOptions: tls });
   });
 }
 
@@ -105,6 +123,9 @@ class Reports extends Scp {
 }
 
 async function main(plan) {
+  if (plan.pdu) {
+    Implementation.setMaxPduLength(plan.pdu);
+  }
   const server = new Server(Reports);
   if (plan.listen) {
     server.listen(plan.listen);
