@@ -46,6 +46,8 @@ COMMANDS = [
     ["hl7", "send"],
     ["device", "add"],
     ["device", "list"],
+    ["associations", "list"],
+    ["associations", "abort"],
     ["study", "list"],
     ["study", "link"],
     ["user", "add"],
