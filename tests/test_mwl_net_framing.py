@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -64,6 +65,30 @@ def test_a_pdu_may_come_in_two_halves(pair: tuple[Transport, socket.socket], siz
     peer.sendall(RELEASE[size:])
     kind, body = transport.read(5)
     assert (kind, bytes(body)) == (PduType.RELEASE_RQ, bytes(4))
+
+
+def test_the_memory_of_a_long_pdu_is_given_back_and_nothing_is_lost(
+    pair: tuple[Transport, socket.socket],
+) -> None:
+    transport, peer = pair
+    sent = data_pdu(90_000)[:90_006] + RELEASE[:4]
+    sender = threading.Thread(target=peer.sendall, args=(sent,))
+    tracemalloc.start()
+    try:
+        sender.start()
+        assert transport.read(5, 5)[0] == PduType.DATA_TF
+        sender.join()
+        assert transport.poll() is None
+        transport.shrink()  # half a PDU is here: not now
+        peer.sendall(RELEASE[4:])
+        assert transport.read(5, 5)[0] == PduType.RELEASE_RQ
+        assert tracemalloc.get_traced_memory()[0] > 90_000
+        transport.shrink()
+        assert tracemalloc.get_traced_memory()[0] < 40_000
+    finally:
+        tracemalloc.stop()
+    peer.sendall(RELEASE)
+    assert transport.read(5, 5)[0] == PduType.RELEASE_RQ
 
 
 def test_the_longest_pdu_is_read_and_one_byte_more_is_refused(

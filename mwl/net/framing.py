@@ -164,6 +164,12 @@ class Transport:
                 if not self._socket.recv_into(sink, left):
                     break
 
+    def shrink(self) -> None:
+        """Give back the memory of the longest PDU, as nothing is to come for a while."""
+        if self._start == self._end and len(self._buffer) > _FIRST_BUFFER_BYTES:
+            self._buffer = memoryview(bytearray(_FIRST_BUFFER_BYTES))
+            self._start = self._end = 0
+
     def interrupt(self) -> None:
         """Let a read that waits in another thread end as if the peer had closed."""
         with suppress(OSError):  # already gone
