@@ -232,7 +232,7 @@ def questions(draw):
 
 def test_keys_together_find_what_is_there(held):
     @settings(
-        max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
     @given(questions())
     def check(question):

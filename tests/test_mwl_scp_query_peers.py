@@ -57,8 +57,8 @@ def images():
 
 
 @pytest.fixture
-def port(sqlite_database, tmp_path, serve):
-    archived = Archived(sqlite_database, tmp_path)
+def port(database, tmp_path, serve):
+    archived = Archived(database, tmp_path)
     for each in images():
         archived.add(each)
     return serve(*archived.services()).address[1]
@@ -227,3 +227,11 @@ def test_a_sequence_matches_by_one_of_its_items(port, step, procedure, found):
     )
     assert len(answers) == found
     assert codes == [0xFF00] * found + [0]
+
+
+@pytest.mark.parametrize("root", [PATIENT_ROOT_FIND, STUDY_ROOT_FIND])
+def test_names_are_matched_by_sound_or_by_being_empty(port, root):
+    level = "PATIENT" if root == PATIENT_ROOT_FIND else "STUDY"
+    found, _ = ask(port, root, level, (FUZZY,), PatientName="Jane Do")
+    assert {str(each.PatientName) for each in found} == {"Doe^Jane"}
+    assert ask(port, root, level, (FUZZY, EMPTY), PatientName='""')[0] == []

@@ -11,7 +11,6 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    true,
     union,
 )
 
@@ -51,7 +50,7 @@ def conditions(level: Level, shapes: Shapes, dialect: str, of: Tables = MAIN) ->
 
     Keys of levels below are met by one and the same series or instance, which is served.
     """
-    names = {name for name, _ in shapes}
+    names = dict(shapes)
     own: list[tuple[str, Shape]] = []
     below: list[tuple[str, Shape]] = []
     for name, shape_ in shapes:
@@ -59,8 +58,8 @@ def conditions(level: Level, shapes: Shapes, dialect: str, of: Tables = MAIN) ->
         is_below = max(level, Level.STUDY, key=_depth).is_above(level_of(name))
         (below if is_below else own).append((name, shape_))
     met = _met(own, of, dialect)
-    if "patient_name" in names and not names & _WAYS_IN:
-        met.append(_named(dict(shapes)["patient_name"], of, dialect))
+    if _WAYS_IN.isdisjoint(names) and names.get("patient_name", (None,))[0] is Name:
+        met.append(_named(names["patient_name"], of, dialect))
     if below:
         met.append(_below(level, below, of, dialect))
     return met
@@ -78,11 +77,11 @@ def _named(shape_: Shape, of: Tables, dialect: str) -> ColumnElement[bool]:
     each = MAIN.study.alias("named")
     cut = func.strpos if dialect == "postgresql" else func.instr
     has_groups = cut(each.c.name_key, literal_column("'='")) > literal_column("0")
-    kind, *choices = shape_
-    whole = condition(each.c.name_key, "patient_name", (AnyOf, *choices), dialect)
+    whole = condition(each.c.name_key, "patient_name", (AnyOf, *shape_[1:]), dialect)
     in_groups = condition(each.c.name_key, "patient_name", shape_, dialect)
     found = union(select(each.c.id).where(whole), select(each.c.id).where(has_groups, in_groups))
-    return of.study.c.id.in_(found) if kind is Name else true()
+    is_named: ColumnElement[bool] = of.study.c.id.in_(found)
+    return is_named
 
 
 def _depth(level: Level) -> int:
@@ -143,24 +142,22 @@ def _below(
     if names.isdisjoint(UNIQUE_KEYS.values()):
         return _is_any(select(above).select_from(rows).where(above == row, *met), dialect)
     # Few are below: they lead to what is above them.
-    return row.in_(select(above).select_from(rows).where(*met))
+    is_above: ColumnElement[bool] = row.in_(select(above).select_from(rows).where(*met))
+    return is_above
 
 
 def _requested(shapes: list[tuple[str, Shape]], of: Tables, dialect: str) -> ColumnElement[bool]:
     """Say that one item of (0040,0275) meets all of these (PS3.4 C.2.2.2.6)."""
-    items: Any
+    items = of.series.c.request
     if dialect == "sqlite":
-        items = func.json_each(of.series.c.request).table_valued("value", name="item")
-        value = items.c.value
+        item = func.json_each(items).table_valued("value", name="item").c.value
     else:
-        value = func.jsonb_array_elements(of.series.c.request).column_valued("item")
-        items = value.element if hasattr(value, "element") else value
-    met = [
-        condition(_told(value, name.removeprefix(REQUEST), dialect), name, shape_, dialect)
+        item = func.jsonb_array_elements(items).column_valued("item")
+    met = (
+        condition(_told(item, name.removeprefix(REQUEST), dialect), name, shape_, dialect)
         for name, shape_ in shapes
-    ]
-    found = exists().where(*met)
-    return found.select_from(items) if dialect == "sqlite" else found
+    )
+    return exists().where(*met)
 
 
 def _told(item: Any, keyword: str, dialect: str) -> ColumnElement[str]:
