@@ -11,12 +11,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlmodel import SQLModel
 
+from mwl import archive
 from mwl.db import Database, migrate, tables
 from mwl.errors import ConfigError, Outage
 from mwl.names import words_key
+from tests.archive_rows import received
 from tests.worklist_rows import insert_items, item
 
 
@@ -148,3 +150,16 @@ def test_names_that_are_there_get_their_words(database):
     with database.read() as session:
         rows = session.execute(text("SELECT patient_name, name_words FROM patient")).all()
     assert dict(map(tuple, rows)) == {name: words_key(name) for name in names}
+
+
+def test_a_study_that_is_linked_is_its_orders_patients_from_then_on(database):
+    database.write(lambda session: insert_items(session, [item(1), item(2)]))
+    archive.store(database, received(1))
+    archive.store(database, received(2, study=9, series=9))
+    study = tables.Study.__table__
+    database.write(lambda s: s.connection().execute(study.update().values(patient=None)))
+    script = ScriptDirectory(str(migrate._SCRIPTS)).get_revision("0004").module
+    database.write(lambda s: s.connection().execute(text(script._WHOSE)))
+    with database.read() as session:
+        whose = session.connection().execute(select(study.c.patient).order_by(study.c.id)).all()
+    assert whose == [(1,), (None,)]

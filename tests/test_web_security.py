@@ -91,7 +91,6 @@ ROUTES: dict[str, Role | None] = {
     "GET /studies/<int:study>": Role.VIEWER,
     "POST /studies/<int:study>/link": Role.TECHNOLOGIST,
     "POST /studies/<int:study>/unlink": Role.TECHNOLOGIST,
-    "POST /studies/<int:study>/unlink": Role.TECHNOLOGIST,
     "GET /studies/<int:study>/series/<int:series>": Role.VIEWER,
     "GET /users": Role.ADMIN,
     "POST /users": Role.ADMIN,
