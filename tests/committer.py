@@ -80,7 +80,7 @@ def request(opened, references, uid="1.2.3"):
 
 
 @contextmanager
-def listener(reports, port=0, roles=(False, True), title="CT1"):
+def listener(reports, port=0, roles=(False, True), title="CT1", tls=None):
     """Take reports on new associations; give the port. `roles` None: it ignores proposals."""
     entity = AE(ae_title=title)
     entity.require_called_aet = True
@@ -89,7 +89,10 @@ def listener(reports, port=0, roles=(False, True), title="CT1"):
         STORAGE_COMMITMENT_PUSH_MODEL, SYNTAXES, scu_role=scu, scp_role=scp
     )
     server = entity.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, reports.take)]
+        ("127.0.0.1", port),
+        block=False,
+        evt_handlers=[(evt.EVT_N_EVENT_REPORT, reports.take)],
+        ssl_context=tls,
     )
     try:
         yield server.socket.getsockname()[1]

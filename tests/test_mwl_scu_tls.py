@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from mwl.commitment import Judged, Reference, State
+from mwl.commitment.event import Report
 from mwl.devices import Answer
 from mwl.net.server import AssociationServer, TlsListener, listen
 from mwl.scp.echo import EchoService
-from mwl.scu import Peer, echo
+from mwl.scu import Patience, Peer, echo, report
 from mwl.tls import Files, Keys
 from mwl.tls.contexts import ClientMode
 from tests.certificates import Authority, Pair
+from tests.committer import Reports, listener
 from tests.dicom_server import admit_all
 from tests.test_mwl_scu_echo import storescp
 
@@ -128,3 +131,15 @@ def test_plain_call_to_a_port_of_tls_says_so(authority: Authority, device: Pair)
         answer = echo(Peer("CT1", "localhost", port), "MWL", WAIT_S)
     assert not answer.well
     assert "takes connections, but" in answer.text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_storage_commitment_is_reported_over_tls(authority: Authority, device: Pair) -> None:
+    peer = Keys(Files("device", device.certificate, device.key))
+    kept = Report("1.2.3", [(Reference("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"), 0)])
+    judged = Judged(1, "CT1", "MWL", State.JUDGED, kept)
+    reports = Reports()
+    with listener(reports, tls=peer.server()) as port:
+        callee = Peer("CT1", "127.0.0.1", port, True, "ct1.example")
+        assert report(callee, judged, Patience(), keys(authority)) == 0
+        assert reports.next() == (1, "1.2.3", ["1.2.3.4"], {})

@@ -241,6 +241,9 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
         return
     for text in concerns:
         yield Finding("warn", subject, text.removeprefix(f"{subject}."))
+    key = settings.data_dir / (given.key or given.certificate)
+    if given.certificate and key.stat().st_mode & 0o077:
+        yield Finding("warn", subject, f"key: {key} can be read by others: chmod 600")
     if given.port and not concerns:
         asks = {"none": "none is asked for", "optional": "asked for", "required": "required"}
         text = f"certificate and key fit; of peers: {asks[given.client]}"
