@@ -14,7 +14,6 @@ from mwl.net.framing import ReadTimeout
 from mwl.net.limits import DEFAULTS
 from mwl.net.messages import Elements
 from mwl.net.pace import Pace
-from mwl.net.pdu import Abort
 from mwl.net.status import SUCCESS
 from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient, request, status
 from tests.dicom_server import (  # noqa: F401
@@ -37,13 +36,6 @@ def begin(client: DicomClient) -> None:
     """Send a C-FIND-RQ up to its data set."""
     asked = request(3, CommandField.C_FIND, MODALITY_WORKLIST_FIND, 1, IDENTIFIER)
     client.send(asked[: -len(IDENTIFIER) - 12])
-
-
-def trickle(client: DicomClient, size: int) -> Iterator[None]:
-    """Send the data set in pieces of this size, none of them the last."""
-    while True:
-        client.send(encode_value(3, 0, bytes(size)))
-        yield
 
 
 @pytest.fixture(name="clock")
@@ -91,34 +83,6 @@ def test_bytes_that_come_later_give_time_too(clock: list[float]) -> None:
 
 
 # --- peers
-
-
-def test_who_trickles_a_message_pdu_by_pdu_is_ended(serve: Serve, dial: Dial) -> None:
-    client = dial(serve(answer([]), limits=HASTY)).associate(BOTH)
-    client.socket.settimeout(0.01)
-    begin(client)
-    deadline = time.monotonic() + 30
-    for _ in trickle(client, 2):
-        assert time.monotonic() < deadline, "it goes on for ever"
-        try:
-            word = client.read_pdu()
-        except TimeoutError:
-            continue
-        assert word == Abort(2, 0)
-        return
-
-
-def test_who_sends_slowly_but_steadily_is_served(serve: Serve, dial: Dial) -> None:
-    client = dial(serve(answer([]), limits=HASTY)).associate(BOTH)
-    begin(client)
-    pieces = trickle(client, 500)
-    ends_at = time.monotonic() + 2 * HASTY.message_timeout_s
-    while time.monotonic() < ends_at:
-        next(pieces)
-        time.sleep(0.005)
-    client.send(encode_value(3, 2, b""))
-    assert status(client.read_message()[0]) == SUCCESS
-    client.release()
 
 
 def test_each_message_has_its_own_time(serve: Serve, dial: Dial) -> None:
