@@ -90,7 +90,7 @@ class _Search(Search):
         self._level = ""
 
     def told(self) -> dict[str, str]:
-        return {"root": self._root.name, "level": self._level}
+        return {"root": self._root.name, "query_level": self._level}
 
     def question(self, keys: DataSet) -> Question:
         service, association = self._service, self.association
