@@ -111,12 +111,14 @@ def nothing_left(bridge: Bridge, server: AssociationServer) -> Iterator[list[Map
     """Let the block do its worst, then see that nothing of it is left; give the log."""
     assert_serves(server)
     until(lambda: not server.live(), "the first association's end")
-    before = descriptors()
+    before, others = descriptors(), threads(but="association")
     with capture_logs() as logs:
         yield logs
         assert_serves(server)
         until(lambda: not server.live(), f"the end of {server.live()}")
-    until(lambda: threads() <= server._limits.max_parked_threads, "threads to end")
+    most = server._limits.max_parked_threads
+    until(lambda: not threads(but="association") - others, "other threads to end")
+    until(lambda: threads()["association"] <= most, "threads to end")
     until(lambda: not descriptors() - before, f"the end of {descriptors() - before}")
     assert bridge.files() == bridge.kept()
     assert_no_defect(logs)
@@ -133,9 +135,12 @@ def assert_no_defect(logs: list[Mapping[str, Any]]) -> None:
     assert [line for line in logs if "exc_info" in line or "traceback" in repr(line).lower()] == []
 
 
-def threads() -> int:
-    """Count the threads of associations, parked ones too."""
-    return sum(thread.name == "association" for thread in threading.enumerate())
+def threads(but: str = "") -> Counter[str]:
+    """Count threads by name, those of the object store's pool of hashers left out."""
+    named = Counter(thread.name for thread in threading.enumerate())
+    for name in ("hash", but):
+        del named[name]
+    return named
 
 
 def descriptors() -> Counter[str]:

@@ -139,7 +139,7 @@ def _taped(server: Served, perform: Callable[[int], None]) -> Session:
         perform(listener.getsockname()[1])
         forwarding.join(PATIENCE_S)
         assert not forwarding.is_alive()
-    return _by_pdu(tape)
+    return pdus(tape)
 
 
 def _forward(listener: socket.socket, target: tuple[str, int], tape: list[Sent]) -> None:
@@ -163,9 +163,9 @@ def _forward(listener: socket.socket, target: tuple[str, int], tape: list[Sent])
                     peer.sendall(data)
 
 
-def _by_pdu(tape: Sequence[Sent]) -> Session:
+def pdus(tape: Sequence[Sent]) -> Session:
     """Cut what was sent into PDUs."""
-    pdus: list[Sent] = []
+    cut: list[Sent] = []
     rest = b""
     for sent in tape:
         rest += sent.data
@@ -173,10 +173,10 @@ def _by_pdu(tape: Sequence[Sent]) -> Session:
             whole = HEADER.size + HEADER.unpack_from(rest)[1]
             if len(rest) < whole:
                 break
-            pdus.append(Sent(sent.after, rest[:whole]))
+            cut.append(Sent(sent.after, rest[:whole]))
             rest = rest[whole:]
     assert not rest
-    return tuple(pdus)
+    return tuple(cut)
 
 
 def _on(port: int, *sop_classes: str, **more: Any) -> Any:
