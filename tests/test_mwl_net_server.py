@@ -235,6 +235,35 @@ def test_stopping_lets_associations_end(serve: Serve, dial: Dial) -> None:
     assert not stopping.is_alive()
 
 
+def test_stopping_waits_for_what_is_under_way_and_aborts_what_rests(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mwl.net.server._REST_S", 0.05)
+    goes_on = threading.Event()
+
+    def slowly(association: Association, message: Message) -> None:
+        goes_on.wait(10)
+        association.send_response(message, SUCCESS)
+
+    server = serve(Finder(slowly))
+    silent, idle = dial(server), dial(server).associate()
+    busy = dial(server).associate((MODALITY_WORKLIST_FIND,))
+    busy.send(request(1, CommandField.C_FIND, MODALITY_WORKLIST_FIND, 1, IDENTIFIER))
+    wait_for(lambda: [each.operation for each in server.live()] == ["", "", "C-FIND"])
+    stopping = threading.Thread(target=server.stop, args=(60,))
+    stopping.start()
+    for client in (silent, idle):
+        assert client.read_pdu() == Abort(0, 0)
+        client.close()
+    wait_for(lambda: len(server.live()) == 1)
+    goes_on.set()
+    assert status(busy.read_message()[0]) == SUCCESS
+    busy.release()
+    busy.close()
+    stopping.join(10)
+    assert not stopping.is_alive()
+
+
 def test_stopping_aborts_what_doesnt_end(serve: Serve, dial: Dial) -> None:
     server = serve()
     silent, idle = dial(server), dial(server).associate()

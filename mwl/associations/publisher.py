@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 _LOOK_S: Final = 2.0
 _PAUSE_S: Final = 10.0  # after the database was out
 _AT_ONCE: Final = 500  # rows of one transaction: orders come in meanwhile
+_LAST_S: Final = 2.0  # what is told last isn't worth more
 _PATIENCE: Final = timedelta(seconds=5)  # then who was asked to end is asked again
 
 
@@ -70,7 +71,7 @@ class Publisher:
     def stop(self) -> None:
         """Tell once more, which is that nothing is open, and end the thread."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(_LAST_S)
 
     def _run(self) -> None:
         while not self._stopping.wait(_PAUSE_S if self._is_out else _LOOK_S):

@@ -51,6 +51,11 @@ class Connection:
     association: Association | None = None
     stopped: bool = False
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is under way on it."""
+        return self.association is None or not self.association.operation
+
     def stop(self) -> None:
         """Make its thread abort the association as soon as it listens to the peer again."""
         self.stopped = True

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import count
 from selectors import EVENT_READ, DefaultSelector
 from threading import Condition, Event, Thread
+from time import monotonic
 
 import structlog
 
@@ -28,6 +29,7 @@ from mwl.tls import Keys, TlsSocket
 
 log = structlog.get_logger(__name__)
 
+_REST_S = 2.0  # who has said nothing for so long while we end is at nothing that would end
 _LAST_WORDS_S = 1.0  # for peers to close after our A-ABORT, when we are about to end
 _ACCEPT_PAUSE_S = 0.1  # when the system has no descriptor left for a connection
 
@@ -134,7 +136,11 @@ class AssociationServer:
                 connection.stop()
 
     def stop(self, drain_s: float) -> None:
-        """Accept no more, give associations `drain_s` to end, abort the rest. Once is enough."""
+        """Accept no more, give associations `drain_s` to end, abort the rest. Once is enough.
+
+        Those that rest are aborted after two seconds: a scanner may hold one for hours, and
+        meanwhile nobody else can connect.
+        """
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -143,7 +149,7 @@ class AssociationServer:
         for listener in self._listeners:
             listener.close()
         self._threads.close()
-        if not self._drained(drain_s):
+        if not self._come_to_an_end(drain_s):
             for connection in self._snapshot():
                 connection.stop()
             if not self._drained(min(_LAST_WORDS_S, self._limits.close_timeout_s)):
@@ -152,6 +158,20 @@ class AssociationServer:
                     connection.transport.cut()
         self._wake.close()
         self._waker.close()
+
+    def _come_to_an_end(self, drain_s: float) -> bool:
+        """Wait for all connections to end, and abort those that rest; say whether all have."""
+        deadline = monotonic() + drain_s
+        before: dict[Connection, int] = {}
+        while (left := deadline - monotonic()) > 0:
+            received = {each: each.transport.received_bytes for each in self._snapshot()}
+            for connection, bytes_now in received.items():
+                if bytes_now == before.get(connection) and connection.rests:
+                    connection.stop()
+            before = received
+            if self._drained(min(_REST_S, left)):
+                return True
+        return self._drained(0)
 
     def _snapshot(self) -> tuple[Connection, ...]:
         with self._changed:
