@@ -110,6 +110,8 @@ def test_expiry_is_read_in_both_forms_of_time(authority: Authority) -> None:
         ends = expiry(pair.certificate.read_text())
         assert abs(ends - datetime.now(UTC) - days * DAY) < DAY
     text = far.certificate.read_text()
+    over = authority.issue("past", lasts=-DAY)
+    assert expiry(text + over.certificate.read_text()) < datetime.now(UTC)
     for cut in ("", "junk", text[:200], text[:120] + text[-40:]):
         with pytest.raises((ValueError, IndexError, StopIteration)):
             expiry(cut)

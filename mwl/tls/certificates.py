@@ -72,12 +72,13 @@ def matches(rule: str, certificate: Shown) -> bool:
 
 
 def expiry(pem: str) -> datetime:
-    """Tell when the first certificate of a PEM file ends. ValueError: there is none."""
-    begin = pem.find(ssl.PEM_HEADER)
-    end = pem.find(ssl.PEM_FOOTER, begin)
-    if begin < 0 or end < 0:
+    """Tell when the first of a PEM file's certificates ends. ValueError: there is none."""
+    parts = pem.split(ssl.PEM_HEADER)[1:]
+    bodies = [part.partition(ssl.PEM_FOOTER) for part in parts]
+    whole = [f"{ssl.PEM_HEADER}{body}{ssl.PEM_FOOTER}" for body, footer, _ in bodies if footer]
+    if not whole:
         raise ValueError("no certificate in PEM form")
-    return _not_after(ssl.PEM_cert_to_DER_cert(pem[begin : end + len(ssl.PEM_FOOTER)]))
+    return min(_not_after(ssl.PEM_cert_to_DER_cert(each)) for each in whole)
 
 
 def _not_after(der: bytes) -> datetime:

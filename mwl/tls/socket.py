@@ -13,6 +13,7 @@ from time import monotonic
 from mwl.sockets import TimedSocket
 from mwl.tls.certificates import Shown, shown
 
+_FIRST_READ_BYTES = 4 * 1024  # does for a handshake and small messages: most rest after those
 _READ_BYTES = 64 * 1024  # four records (RFC 8446 5.1)
 _WRITE_BYTES = 64 * 1024  # is encrypted at one go
 _HANDSHAKE = 0x16  # ContentType of the first record that a client sends
@@ -79,7 +80,7 @@ class TlsSocket:
         self._tls = context.wrap_bio(
             self._in, self._out, server_side=self._is_server, server_hostname=host or None
         )
-        self._buffer: memoryview | None = None
+        self._space = memoryview(bytearray(_FIRST_READ_BYTES))
         self._has_heard = False  # a byte of what is spoken over it
         self.peer: Shown | None = None  # the certificate that it showed
 
@@ -126,12 +127,11 @@ class TlsSocket:
         """Read what has come already, None if nothing has. OSError."""
         count = self._decrypted(buffer)
         if count is None:
-            space = self._space()
-            came = self._raw.recv_waiting(space)
+            came = self._raw.recv_waiting(self._space)
             if not came:
                 return came
             # Once only: whoever sends records without content would keep us here.
-            self._in.write(space[:came])
+            self._in.write(self._received(came))
             count = self._decrypted(buffer)
         return count
 
@@ -198,14 +198,15 @@ class TlsSocket:
             pass
         return TlsError("it wants none of us: it may ask for a certificate, or not accept ours")
 
-    def _space(self) -> memoryview:
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(_READ_BYTES))
-        return self._buffer
-
     def _fill(self, within_s: float) -> memoryview:
-        space = self._space()
-        return space[: self._raw.recv_into(space, within_s)]
+        return self._received(self._raw.recv_into(self._space, within_s))
+
+    def _received(self, count: int) -> memoryview:
+        """Give so many bytes of what was read; make room for more if there is more."""
+        data = self._space[:count]
+        if count == len(self._space) < _READ_BYTES:
+            self._space = memoryview(bytearray(_READ_BYTES))
+        return data
 
     def _flush(self, deadline: float) -> None:
         if self._out.pending:
