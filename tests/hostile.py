@@ -35,9 +35,11 @@ from mwl.scp.echo import EchoService
 from mwl.scp.mpps import MppsRetrieveService, MppsService
 from mwl.scp.worklist import WorklistService
 from tests.archived import ZONE, Archived
+from tests.committing import register
 from tests.dicom_client import DicomClient
 from tests.dicom_server import admit_all
 from tests.images import ct_slice
+from tests.receiver import Receiver
 from tests.worklist_rows import insert_items, item
 
 PATIENCE_S = 10.0
@@ -55,7 +57,10 @@ SHORT = replace(
 
 
 class Bridge:
-    """A worklist of three, a study of two slices, and every service; all in `folder`."""
+    """A worklist of three, a study of two slices, and every service; all in `folder`.
+
+    The device STORE takes what is moved to it.
+    """
 
     def __init__(self, template: Path, folder: Path) -> None:
         """Begin from a copy of the migrated database `template`."""
@@ -66,6 +71,10 @@ class Bridge:
             lambda session: insert_items(session, [item(number) for number in (1, 2, 3)])
         )
         self.archived = Archived(self.database, folder)
+        self.archived.limits = SHORT
+        self.receiver = Receiver(keeps=False)
+        self.receiver.__enter__()
+        register(self.database, "STORE", host="127.0.0.1", port=self.receiver.port)
         self.objects = folder / "objects"
         for number in (1, 2):
             self.archived.add(
@@ -92,6 +101,7 @@ class Bridge:
         return server
 
     def close(self) -> None:
+        self.receiver.__exit__()
         self.database.close()
 
     def kept(self) -> set[str]:

@@ -24,6 +24,7 @@ from mwl.net.server import AssociationServer
 from mwl.scp.mpps.service import MODALITY_PERFORMED_PROCEDURE_STEP as MPPS
 from mwl.scp.query import STUDY_ROOT_FIND
 from mwl.scp.retrieve import STUDY_ROOT_GET
+from mwl.scp.retrieve.move import STUDY_ROOT_MOVE
 from tests.committer import action
 from tests.dicom_client import MODALITY_WORKLIST_FIND, VERIFICATION
 from tests.hostile import Bridge
@@ -243,6 +244,15 @@ def _get(port: int) -> None:
     opened.release()
 
 
+def _move(port: int) -> None:
+    opened = _on(port, STUDY_ROOT_MOVE)
+    keys = Dataset()
+    keys.QueryRetrieveLevel, keys.StudyInstanceUID = "STUDY", STUDY
+    answers = list(opened.send_c_move(keys, "STORE", STUDY_ROOT_MOVE))
+    assert answers[-1][0].Status == 0
+    opened.release()
+
+
 def _mpps(port: int) -> None:
     opened = _on(port, MPPS)
     begun, ended = performed()
@@ -266,6 +276,7 @@ _CONVERSATIONS = {
     "query": _query,
     "store": _store,
     "get": _get,
+    "move": _move,
     "mpps": _mpps,
     "commitment": _commitment,
 }

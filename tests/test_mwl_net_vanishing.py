@@ -29,7 +29,9 @@ def stage(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.mark.parametrize("farewell", ["close", "reset"])
-@pytest.mark.parametrize("name", ["echo", "worklist", "query", "mpps", "commitment", "store"])
+@pytest.mark.parametrize(
+    "name", ["echo", "worklist", "query", "move", "mpps", "commitment", "store"]
+)
 def test_a_peer_that_vanishes_at_any_byte_leaves_nothing(
     stage: Stage, name: str, farewell: str
 ) -> None:
