@@ -27,7 +27,8 @@ from mwl.net.pdu import (
 from mwl.net.requestor import associate
 from mwl.net.server import listen
 from mwl.scp.gathering import Gathering
-from mwl.scp.reencoding import Unwritable, reencoded
+from mwl.scp.pieces import Unwritable
+from mwl.scp.reencoding import reencoded
 from tests.dicom_client import VERIFICATION, DicomClient, request
 from tests.dicom_server import (  # noqa: F401
     IMPLICIT,

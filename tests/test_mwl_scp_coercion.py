@@ -15,7 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
 
 from mwl.scp.coercion import coerced
-from mwl.scp.reencoding import Unwritable
+from mwl.scp.pieces import Unwritable
 from mwl.studies import SEPARATOR, Identity
 from tests.storing import BIG, EXPLICIT, IMPLICIT, encoded
 

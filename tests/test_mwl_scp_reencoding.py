@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
 
-from mwl.scp.reencoding import Unwritable, reencoded
+from mwl.scp.pieces import Unwritable
+from mwl.scp.reencoding import reencoded
 from tests.archived import encoded
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"

@@ -18,22 +18,19 @@ held but what is on its way and one text; behind the last attribute, or the pixe
 bytes pass through as they come.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from re import findall
 from struct import Struct
-from typing import Final
 
 from mwl.dataset import ITEM, ITEM_END, SEQUENCE_END, SHORT_FORM
+from mwl.net.pdu import EXPLICIT_VR_BIG_ENDIAN
 from mwl.patients import name_key
 from mwl.scp import repertoire
 from mwl.scp.attributes import vr_of
-from mwl.scp.pieces import Source, deflated, inflated
-from mwl.scp.reencoding import Unwritable
+from mwl.scp.pieces import Pieces, Source, Unwritable, deflated, inflated
+from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from mwl.studies import Identity, is_other_issuer
-
-_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 _CHARACTER_SET = 0x00080005
 _ACCESSION_NUMBER = 0x00080050
@@ -68,15 +65,15 @@ _LONG_FORM = frozenset(findall("..", "OBODOFOLOVOWSQSVUCUNURUTUV"))  # PS3.5 7.1
 
 
 def coerced(
-    pieces: Iterable[bytes | memoryview], identity: Identity, transfer_syntax: str
+    pieces: Pieces, identity: Identity, transfer_syntax: str
 ) -> Iterator[bytes | memoryview]:
     """Replace in a data set what `identity` says otherwise; what it leaves empty stays.
 
     Raises Unwritable for lengths that don't add up, and what `pieces` raises.
     """
-    if transfer_syntax == _DEFLATED:
+    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         return deflated(coerced(inflated(pieces), identity, ""))
-    return _Rewriter(pieces, identity, is_big=transfer_syntax == _BIG_ENDIAN).pieces()
+    return _Rewriter(pieces, identity, is_big=transfer_syntax == EXPLICIT_VR_BIG_ENDIAN).pieces()
 
 
 @dataclass(slots=True)
@@ -94,9 +91,7 @@ class _Level:
 class _Rewriter:
     """Walk the elements up to the last that is replaced, or, in UTF-8, up to the pixels."""
 
-    def __init__(
-        self, pieces: Iterable[bytes | memoryview], identity: Identity, *, is_big: bool
-    ) -> None:
+    def __init__(self, pieces: Pieces, identity: Identity, *, is_big: bool) -> None:
         self._source = Source(pieces)
         order = ">" if is_big else "<"
         self._tag, self._short, self._long = (Struct(order + each) for each in ("HH", "H", "I"))
@@ -139,7 +134,7 @@ class _Rewriter:
                 raise Unwritable("the data set is cut short")
             self._insert_before(_BEHIND_ALL)
             return False
-        head = source.take(_HEADER, at_most=not levels)
+        head = source.take(_HEADER) if levels else source.begin(_HEADER)
         if len(head) < _HEADER:
             return self._padded(head)
         group, number = self._tag.unpack_from(head)

@@ -4,17 +4,24 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from mwl.scp.reencoding import Unwritable
+from mwl.errors import MwlError
 
 _PIECE: Final = 64 * 1024
-# 29 KB can be made to inflate to 30 MB.
-_LARGEST_INFLATED: Final = 512 * 1024 * 1024
+# 29 KB can be made to inflate to 30 MB. No image shrinks to a hundredth.
+_MOST_INFLATED: Final = 100
+_LEAST_BOUND: Final = 16 * 1024 * 1024
+
+Pieces = Iterable[bytes | memoryview]
+
+
+class Unwritable(MwlError):
+    """A data set that can't be written otherwise than it is."""
 
 
 class Source:
     """Pieces as one run of bytes; `at` is how many were taken."""
 
-    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+    def __init__(self, pieces: Pieces) -> None:
         self._pieces = iter(pieces)
         self._piece = memoryview(b"")
         self.at = 0
@@ -31,14 +38,26 @@ class Source:
         """Take what there is, up to so many bytes."""
         if self.is_over():
             raise Unwritable("the data set is cut short")
-        part, self._piece = self._piece[:most], self._piece[most:]
+        part = self._piece[:most]
+        self._piece = self._piece[most:]
         self.at += len(part)
         return part
 
-    def take(self, size: int, *, at_most: bool = False) -> bytes:
-        """Take `size` bytes, few of them; or what is left, if it may be less."""
+    def values(self, size: int) -> Iterator[memoryview]:
+        """Take `size` bytes as they come."""
+        while size:
+            part = self.part(size)
+            size -= len(part)
+            yield part
+
+    def take(self, size: int) -> bytes:
+        """Take `size` bytes, few of them."""
+        return b"".join(self.values(size))
+
+    def begin(self, size: int) -> bytes:
+        """Take `size` bytes, few of them, or what is left."""
         taken = bytearray()
-        while len(taken) < size and not (at_most and self.is_over()):
+        while len(taken) < size and not self.is_over():
             taken += self.part(size - len(taken))
         return bytes(taken)
 
@@ -50,37 +69,36 @@ class Source:
             yield memoryview(piece)
 
 
-def inflated(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """Inflate a data set (PS3.5 A.5). Raises Unwritable where it can't be, or is too large."""
-    inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), _LARGEST_INFLATED
+def inflated(pieces: Pieces) -> Iterator[bytes]:
+    """Inflate a data set (PS3.5 A.5), in bounded pieces, so far and no further. Unwritable."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    came = went = 0
     for piece in pieces:
+        came += len(piece)
         waiting: bytes | memoryview = piece
-        while waiting and not inflater.eof:  # behind it: a byte of padding
+        while not inflater.eof:  # behind it: a byte of padding
             try:
-                inflated = inflater.decompress(waiting, _PIECE)
+                out = inflater.decompress(waiting, _PIECE)
             except zlib.error:
-                raise Unwritable("a deflated data set that can't be inflated") from None
+                raise Unwritable("it is deflated and can't be inflated") from None
+            went += len(out)
+            if went > max(came * _MOST_INFLATED, _LEAST_BOUND):
+                raise Unwritable("it inflates to more than any image would")
+            if out:
+                yield out
             waiting = inflater.unconsumed_tail
-            left -= len(inflated)
-            if left < 0:
-                raise Unwritable(f"it inflates to more than {_LARGEST_INFLATED} bytes")
-            yield inflated
-    while not inflater.eof:
-        inflated = inflater.decompress(b"", _PIECE)
-        if not inflated:
-            raise Unwritable("the deflated data set is cut short")
-        left -= len(inflated)
-        if left < 0:
-            raise Unwritable(f"it inflates to more than {_LARGEST_INFLATED} bytes")
-        yield inflated
+            if not waiting and len(out) < _PIECE:
+                break
+    if not inflater.eof:
+        raise Unwritable("it is deflated and cut short")
 
 
-def deflated(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def deflated(pieces: Pieces) -> Iterator[bytes]:
     """Deflate a data set."""
     deflater, size = zlib.compressobj(wbits=-zlib.MAX_WBITS), 0
     for piece in pieces:
-        deflated = deflater.compress(piece)
-        size += len(deflated)
-        yield deflated
+        if out := deflater.compress(piece):
+            size += len(out)
+            yield out
     last = deflater.flush()
     yield last + b"\0" * ((size + len(last)) & 1)

@@ -17,8 +17,8 @@ from functools import lru_cache
 from struct import Struct
 
 from mwl.dataset import ITEM, ITEM_END, SEQUENCE_END, SHORT_FORM
-from mwl.errors import MwlError
 from mwl.scp.attributes import vr_of
+from mwl.scp.pieces import Source, Unwritable
 
 _MAX_DEPTH = 64
 
@@ -40,10 +40,6 @@ _WIDTHS = {
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
 _ARRAYS = {2: "H", 4: "I", 8: "Q"}
-
-
-class Unwritable(MwlError):
-    """A data set that can't be written in another transfer syntax."""
 
 
 class Form(Enum):
@@ -86,39 +82,7 @@ def reencoded(
     that don't add up, and what `pieces` raises.
     """
     form = read or (Form.IMPLICIT if explicit else Form.EXPLICIT)
-    return _Rewriter(_Source(pieces), form, explicit, edits).pieces()
-
-
-class _Source:
-    """Pieces as one run of bytes; `at` is how many were taken."""
-
-    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
-        self._pieces = iter(pieces)
-        self._piece = memoryview(b"")
-        self.at = 0
-
-    def is_over(self) -> bool:
-        while not self._piece:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return True
-            self._piece = memoryview(piece)
-        return False
-
-    def take(self, size: int) -> bytes:
-        """Take `size` bytes, few of them."""
-        return b"".join(self.values(size))
-
-    def values(self, size: int) -> Iterator[memoryview]:
-        """Take `size` bytes as they come."""
-        while size:
-            if self.is_over():
-                raise Unwritable("the data set is cut short")
-            part = self._piece[:size]
-            self._piece = self._piece[size:]
-            self.at += len(part)
-            size -= len(part)
-            yield part
+    return _Rewriter(Source(pieces), form, explicit, edits).pieces()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +95,7 @@ class _Level:
 
 
 class _Rewriter:
-    def __init__(self, source: _Source, form: Form, explicit: bool, edits: Edits) -> None:
+    def __init__(self, source: Source, form: Form, explicit: bool, edits: Edits) -> None:
         self._source, self._explicit, self._edits = source, explicit, edits
         self._reads_explicit = form is not Form.IMPLICIT
         self._is_big = form is Form.BIG_ENDIAN

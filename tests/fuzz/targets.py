@@ -23,11 +23,14 @@ from mwl.net.limits import DEFAULTS
 from mwl.net.negotiation import Supported, negotiate
 from mwl.net.pdu import AssociateRequest, PduError, title_text
 from mwl.scp.attributes import vr_of
-from mwl.scp.reencoding import Form, Unwritable, reencoded
+from mwl.scp.coercion import coerced
+from mwl.scp.pieces import Unwritable
+from mwl.scp.reencoding import Form, reencoded
 from mwl.scp.storage import inflate
 from mwl.scp.storage.attributes import OF_REQUESTS, WANTED, attributes
 from mwl.scp.storage.header import Header, Scanner
 from mwl.scp.storage.inflate import InflatingScanner
+from mwl.studies import Identity
 from tests import storing
 from tests.dicom_client import MODALITY_WORKLIST_FIND, VERIFICATION, proposal, request
 from tests.identifiers import asking, encoded
@@ -137,6 +140,15 @@ def reencoding(data: bytes) -> None:
             assert again == written
 
 
+def coercion(data: bytes) -> None:
+    """A data set under another name: what says so already is left as it is."""
+    for name in ("Roe^Jane", "\u5c71\u7530"):  # the second is seldom to be said but in UTF-8
+        identity = Identity(name, "P9", "HOSP", "19800102", "F", "A9")
+        with suppress(Unwritable):
+            written = _written(coerced(_pieces(data), identity, ""))
+            assert _written(coerced([written], identity, "")) == written
+
+
 def _scanned(scanner: Scanner | InflatingScanner, pieces: Iterable[bytes]) -> Header | None:
     try:
         for piece in pieces:
@@ -157,7 +169,17 @@ def _written(pieces: Iterable[bytes | memoryview]) -> bytes:
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (pdu, values, assembler, command, data_set, header, inflating, reencoding)
+    for target in (
+        pdu,
+        values,
+        assembler,
+        command,
+        data_set,
+        header,
+        inflating,
+        reencoding,
+        coercion,
+    )
 }
 
 

@@ -6,8 +6,7 @@ inflated, and nothing more of them is held than is on its way. Lossy compression
 mark (PS3.3 C.7.6.1.1.5).
 """
 
-import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 
 from mwl.archive.query import Stored
 from mwl.net.pdu import (
@@ -16,7 +15,8 @@ from mwl.net.pdu import (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from mwl.pictures import Decoder, Native, Source
-from mwl.scp.reencoding import Edits, Form, Unwritable, reencoded
+from mwl.scp.pieces import Pieces, inflated
+from mwl.scp.reencoding import Edits, Form, reencoded
 from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, ENCAPSULATED
 
 # In the order in which they are taken instead of another: Explicit VR loses nothing.
@@ -37,12 +37,6 @@ _LOSSY_METHODS = {
 }
 # JPEG 2000, HTJ2K, JPEG XL: what a header doesn't say, nobody knows.
 _PERHAPS_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{each}" for each in (91, 93, 112, 203))
-_PIECE = 64 * 1024
-# 29 KB can be made to inflate to 30 MB. No image shrinks to a hundredth.
-_MOST_INFLATED = 100
-_LEAST_BOUND = 16 * 1024 * 1024
-
-Pieces = Iterable[bytes | memoryview]
 
 
 def target(kept: str, accepted: Container[str]) -> str | None:
@@ -64,35 +58,12 @@ def converted(
         case kept if kept in ENCAPSULATED:
             yield from _decoded(pieces, row, explicit, decoder)
         case kept if kept == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-            data = inflated(pieces, row.size)
+            data = inflated(pieces)
             yield from reencoded(data, explicit=explicit, read=Form.EXPLICIT)
         case kept if kept == EXPLICIT_VR_BIG_ENDIAN:
             yield from reencoded(pieces, explicit=explicit, read=Form.BIG_ENDIAN)
         case _:
             yield from reencoded(pieces, explicit=explicit)
-
-
-def inflated(pieces: Pieces, size: int) -> Iterator[bytes]:
-    """Inflate a data set of `size` bytes (PS3.5 A.5), in bounded pieces, so far and no further."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    left = max(size * _MOST_INFLATED, _LEAST_BOUND)
-    for piece in pieces:
-        waiting: bytes | memoryview = piece
-        while not inflater.eof:
-            try:
-                out = inflater.decompress(waiting, _PIECE)
-            except zlib.error:
-                raise Unwritable("it is deflated and can't be inflated") from None
-            left -= len(out)
-            if left < 0:
-                raise Unwritable("it inflates to more than any image would")
-            if out:
-                yield out
-            waiting = inflater.unconsumed_tail
-            if not waiting and len(out) < _PIECE:
-                break
-    if not inflater.eof:
-        raise Unwritable("it is deflated and cut short")
 
 
 def _decoded(

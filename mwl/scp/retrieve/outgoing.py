@@ -12,7 +12,7 @@ from mwl.net.messages import Elements
 from mwl.objects import Missing
 from mwl.pictures import Busy, Decoder, Unshowable
 from mwl.scp.coercion import coerced
-from mwl.scp.reencoding import Unwritable
+from mwl.scp.pieces import Unwritable
 from mwl.scp.retrieve.conversion import converted, target
 from mwl.scp.retrieve.shelf import Shelf
 from mwl.scp.retrieve.tally import Sent
