@@ -222,7 +222,10 @@ def test_idle_associations_cost_no_processor_time(serve: Serve, dial: Dial) -> N
 # --- stopping
 
 
-def test_stopping_lets_associations_end(serve: Serve, dial: Dial) -> None:
+def test_stopping_lets_associations_end(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mwl.net.server._REST_S", 30)
     server = serve()
     client = dial(server).associate()
     stopping = threading.Thread(target=server.stop, args=(10,))
