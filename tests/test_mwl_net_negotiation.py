@@ -1,6 +1,7 @@
 """From a proposal to the answer; no sockets."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -178,6 +179,42 @@ def test_roles_are_granted_as_far_as_proposed_and_allowed() -> None:
         Role(CT, scu=False, scp=True),
     )
     assert set(agreed.contexts) == {1, 3}
+
+
+BOTH_WAYS = list(product((False, True), repeat=2))
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+
+
+@pytest.mark.parametrize("retrieves", [False, True])
+@pytest.mark.parametrize("allowed", BOTH_WAYS)
+@pytest.mark.parametrize("proposed", [None, *BOTH_WAYS])
+def test_the_requestor_is_what_it_proposed_and_may_be(
+    proposed: tuple[bool, bool] | None, allowed: tuple[bool, bool], retrieves: bool
+) -> None:
+    """PS3.7 table D.3-11; without an item, SCU, and SCP of what it retrieves."""
+    supported = {
+        CT: Supported(
+            (IMPLICIT,), requestor_may_be_scu=allowed[0], requestor_may_be_scp=allowed[1]
+        ),
+        GET: Supported((IMPLICIT,), invokes=True),
+    }
+    asked = request(
+        ProposedContext(1, CT, (IMPLICIT,)),
+        *([ProposedContext(3, GET, (IMPLICIT,))] if retrieves else []),
+        # The first item for a class counts, and one without a context is nobody's.
+        roles=(Role(CT, *proposed), Role(CT, scu=True, scp=True)) if proposed else (),
+    )
+    agreed = negotiate(asked, supported, LIMITS)
+    assert isinstance(agreed, Agreement)
+    scu, scp = proposed or (True, retrieves)
+    scu, scp = scu and allowed[0], scp and allowed[1]
+    assert (1 in agreed.contexts) == (scu or scp)
+    if 1 in agreed.contexts:
+        assert agreed.contexts[1].may_invoke == scp
+        assert agreed.accept.user.roles == ((Role(CT, scu, scp),) if proposed else ())
+    else:
+        assert results(agreed)[0] == (1, Result.USER_REJECTION)
+        assert agreed.accept.user.roles == ()
 
 
 def test_a_context_is_refused_when_no_role_is_left() -> None:
