@@ -116,6 +116,8 @@ class StoredObject(SQLModel, table=True):
 
     __tablename__ = "stored_object"
     __table_args__ = (
+        # With the state, so that what is served is counted from it alone.
+        Index("ix_stored_object_instance", "instance", "state"),
         # Of what is set aside only, so that the usual instance pays nothing for it.
         Index(
             "ix_stored_object_set_aside",
@@ -127,7 +129,7 @@ class StoredObject(SQLModel, table=True):
     )
 
     id: int | None = Field(default=None, primary_key=True)
-    instance: int | None = Field(default=None, foreign_key="instance.id", index=True)
+    instance: int | None = Field(default=None, foreign_key="instance.id")
     key: str = Field(unique=True)  # in the object store; derived, never a name from outside
     state: str  # mwl.studies.ObjectState
     size: int = Field(sa_type=BigInteger)  # bytes of the whole file

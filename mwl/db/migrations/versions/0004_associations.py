@@ -57,6 +57,8 @@ def upgrade() -> None:
     op.create_index("ix_audit_event_who_action", "audit_event", ["who", "action", "at", "id"])
     op.drop_index("ix_study_patient_id", "study")
     op.create_index("ix_study_patient_id", "study", ["patient_id", "patient_id_issuer", "id"])
+    op.drop_index("ix_stored_object_instance", "stored_object")
+    op.create_index("ix_stored_object_instance", "stored_object", ["instance", "state"])
     op.create_index(
         "ix_study_name_groups",
         "study",
