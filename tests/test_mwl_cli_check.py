@@ -62,6 +62,7 @@ def test_each_fault_is_found_and_none_hides_another(tmp_path: Path) -> None:
             MWL_HL7__PROFILE="nothing",
             MWL_DICOM__HOST="0.0.0.0",
             MWL_DICOM__ADMIT="any",
+            MWL_DICOM__USER_IDENTITY="required",
         )
     found = findings(done.stdout)
     assert done.returncode == 1
@@ -72,6 +73,7 @@ def test_each_fault_is_found_and_none_hides_another(tmp_path: Path) -> None:
     assert found["data_dir"][0] == "WARN"
     assert found["site.zone"][0] == "WARN"
     assert found["dicom.admit"][0] == "WARN"
+    assert found["dicom.user_identity"][0] == "WARN"
     assert found["dicom.port"][0] == "ok"
 
 

@@ -230,6 +230,10 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
     if settings.dicom.admit == "any" and not is_loopback(settings.dicom.host):
         text = f'"any" while listening on {settings.dicom.host}: every machine may read the list'
         yield Finding("warn", "dicom.admit", text)
+    asked = settings.dicom.user_identity == "required"
+    if asked and not settings.dicom.tls.port and not is_loopback(settings.dicom.host):
+        text = '"required" without TLS: passwords cross the network as they are (dicom.tls.port)'
+        yield Finding("warn", "dicom.user_identity", text)
 
 
 def _certificates(settings: Settings) -> Iterator[Finding]:
