@@ -25,6 +25,7 @@ from mwl.net.pdu import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     AssociateAccept,
     AssociateRequest,
+    ExtendedItem,
     ProposedContext,
     Role,
     UserInformation,
@@ -47,13 +48,15 @@ class Retriever:
     roles: bool = True
     answer: Callable[[Command], int] = lambda _: SUCCESS
     max_pdu_bytes: int = 16384
+    root: str = STUDY_ROOT_GET
+    relational: bool = False
     received: dict[str, bytes] = field(default_factory=dict)
     contexts: dict[str, int] = field(default_factory=dict)
     responses: list[Command] = field(default_factory=list)
     failed: bytes | None = None  # the final response's data set
 
     def __post_init__(self) -> None:
-        contexts = [ProposedContext(1, STUDY_ROOT_GET, (EXPLICIT_VR_LITTLE_ENDIAN,))]
+        contexts = [ProposedContext(1, self.root, (EXPLICIT_VR_LITTLE_ENDIAN,))]
         for number, (sop_class, *syntaxes) in enumerate(self.storage, 1):
             contexts.append(ProposedContext(2 * number + 1, sop_class, tuple(syntaxes)))
         classes = dict.fromkeys(sop_class for sop_class, *_ in self.storage)
@@ -61,6 +64,7 @@ class Retriever:
             max_pdu_bytes=self.max_pdu_bytes,
             implementation_uid="2.25.1",
             roles=tuple(Role(uid, scu=False, scp=True) for uid in classes) if self.roles else (),
+            extended=(ExtendedItem(self.root, b"\1"),) if self.relational else (),
         )
         proposal = AssociateRequest(
             title_bytes("MWL"), title_bytes("VIEWER"), tuple(contexts), user
@@ -82,7 +86,7 @@ class Retriever:
 
     def send(self, identifier: Dataset) -> None:
         command = {
-            Element.AFFECTED_SOP_CLASS_UID: STUDY_ROOT_GET,
+            Element.AFFECTED_SOP_CLASS_UID: self.root,
             Element.COMMAND_FIELD: int(CommandField.C_GET),
             Element.MESSAGE_ID: 1,
             Element.PRIORITY: 0,

@@ -33,6 +33,8 @@ from tests.images import ct_slice
 from tests.retriever import CT, Retriever
 from tests.s3 import in_each_store, on_each_pair
 
+PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"
+PATIENT_STUDY_ONLY_GET = "1.2.840.10008.5.1.4.1.2.3.3"
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 JPEG = str(JPEGBaseline8Bit)
 ROOT = "1.2.826.0.1.3680043.8.498"
@@ -171,6 +173,30 @@ def test_a_viewer_without_role_selection_is_served(retriever):
     assert client.get("STUDY", **STUDY) == status.SUCCESS
     assert len(client.received) == 4
     assert client.client.accept.user.roles == ()
+
+
+@pytest.mark.parametrize(
+    ("root", "level", "keys", "expected"),
+    [
+        (PATIENT_ROOT_GET, "PATIENT", {"PatientID": "PID2"}, [uid(1, 1, 3)]),
+        (PATIENT_ROOT_GET, "SERIES", {"PatientID": "PID1", **SERIES}, [uid(1, 1), uid(1, 2)]),
+        (PATIENT_ROOT_GET, "SERIES", {"PatientID": "PID2", **SERIES}, []),
+        (PATIENT_STUDY_ONLY_GET, "PATIENT", {"PatientID": "PID2"}, [uid(1, 1, 3)]),
+        (PATIENT_STUDY_ONLY_GET, "STUDY", {"PatientID": "PID1", **STUDY}, 4),
+    ],
+)
+def test_each_root_has_its_levels(retriever, archived, root, level, keys, expected):
+    archived.add(image(1, 1, study=3, PatientID="PID2"))
+    client = retriever(root=root)
+    assert client.get(level, **keys) == status.SUCCESS
+    got = list(client.received)
+    assert got == expected if isinstance(expected, list) else len(got) == expected
+
+
+def test_a_relational_one_needs_nothing_above(retriever):
+    client = retriever(relational=True)
+    assert client.get("IMAGE", SOPInstanceUID=[uid(2, 1), uid(1, 1)]) == status.SUCCESS
+    assert sorted(client.received) == [uid(1, 1), uid(2, 1)]
 
 
 # --- transfer syntaxes

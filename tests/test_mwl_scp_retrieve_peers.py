@@ -6,13 +6,18 @@ import warnings
 
 import pytest
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.pixels import pixel_array
 from structlog.testing import capture_logs
 
+from mwl import devices
+from mwl.config import DeviceTable
 from mwl.scp.retrieve import STUDY_ROOT_GET
-from tests.archived import Archived, encoded
+from tests.archived import NOW, Archived, encoded
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.images import ct_slice, save
+from tests.orthanc import free_ports, wait_for_port
 from tests.peers import dcmtk
 from tests.retriever import CT
 
@@ -21,6 +26,12 @@ with warnings.catch_warnings():
     from pynetdicom import AE, build_role, evt
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+JPEG_LS, RLE, JPEG2000 = (f"1.2.840.10008.1.2.{each}" for each in ("4.80", "5", "4.90"))
+SAMPLES = {
+    JPEG_LS: "MR_small_jpeg_ls_lossless.dcm",
+    RLE: "SC_rgb_rle_2frame.dcm",
+    JPEG2000: "GDCMJ2K_TextGBR.dcm",
+}
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -178,3 +189,31 @@ def test_pynetdicom_gets_what_is_kept(archived, port, roles, syntax):
     assert {uid: encoded(each, EXPLICIT) for uid, each in got.items()} == {
         each.SOPInstanceUID: encoded(each, EXPLICIT) for each in images
     }
+
+
+@pytest.mark.parametrize("syntax", [JPEG_LS, RLE, JPEG2000])
+def test_storescp_is_moved_what_it_takes_uncompressed_alone(
+    archived, sqlite_database, port, tmp_path, syntax
+):
+    image = dcmread(get_testdata_file(SAMPLES[syntax]))
+    image.StudyInstanceUID = image.SeriesInstanceUID = "1.2.826.0.1.3680043.8.498.5"
+    archived.add(image)
+    (listens,) = free_ports(1)
+    device = DeviceTable(ae_title="STORE", host="127.0.0.1", port=listens)
+    sqlite_database.write(lambda session: devices.add(session, device, now=NOW))
+    got = tmp_path / "moved"
+    got.mkdir()
+    taking = subprocess.Popen([dcmtk("storescp"), "-od", str(got), "+uf", str(listens)])
+    try:
+        wait_for_port(listens)
+        keys = ("QueryRetrieveLevel=STUDY", f"StudyInstanceUID={image.StudyInstanceUID}")
+        named = [part for key in keys for part in ("-k", key)]
+        output = run("movescu", port, "-v", "-S", "-aem", "STORE", *named, [])
+    finally:
+        taking.kill()
+        taking.wait()
+        archived.decoder.close()
+    assert "Received Final Move Response (Success)" in output
+    back = dcmread(received(got)[image.SOPInstanceUID])
+    assert back.file_meta.TransferSyntaxUID == EXPLICIT
+    assert (pixel_array(back) == pixel_array(image)).all()
