@@ -424,3 +424,17 @@ def test_cancel_stops_the_answers(small, serve, dial, root):
     assert codes[-1] == status.CANCEL
     assert len(codes) <= 17
     client.release()
+
+
+def test_cancel_stops_a_search_that_finds_nothing(small, serve, dial, monkeypatch):
+    monkeypatch.setattr(finding, "PAGE_ROWS", 1)
+    viewer = small(images=of_many(50))
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.PatientSex = "PATIENT", "X"
+    client = dial(viewer._server).associate(
+        (PATIENT_ROOT_FIND,), transfer_syntaxes=(EXPLICIT_VR_LITTLE_ENDIAN,)
+    )
+    asked = request(1, 0x0020, PATIENT_ROOT_FIND, 1, encoded(identifier, explicit=True))
+    client.send(asked + cancel_request(1, 1))
+    assert status_of(client.read_message()[0]) == status.CANCEL
+    client.release()

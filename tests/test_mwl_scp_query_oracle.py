@@ -113,6 +113,9 @@ class Asked:
     def send_response(self, _message, code, **_more):
         self.status = code
 
+    def cancelled(self, _message_id):
+        return False
+
 
 class Archive:
     def __init__(self, database):
@@ -133,7 +136,9 @@ class Archive:
                 **keys,
             }
         )
-        self._service.handle(asked, SimpleNamespace(context=context, data_set=data))
+        command = SimpleNamespace(message_id=1)
+        message = SimpleNamespace(context=context, command=command, data_set=data)
+        self._service.handle(asked, message)
         assert asked.status == status.SUCCESS, (level, keys)
         return [read(answer, level) for answer in asked.answers]
 

@@ -117,8 +117,10 @@ class Search(ABC):
         return Final(status.SUCCESS)
 
     def _stream(self, question: Question) -> Iterator[bytes]:
-        plan = question.plan
+        plan, message_id = question.plan, self.message.command.message_id
         for rows in question.pages:
+            if not rows and self.association.cancelled(message_id):
+                return  # nothing was found so far: nobody else looks meanwhile
             before = self._answers
             try:
                 for row in rows:
