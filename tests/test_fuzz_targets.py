@@ -1,6 +1,10 @@
 """The targets of `make fuzz` themselves: what is right passes, and so does what is random."""
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -27,3 +31,19 @@ def test_examples_and_what_becomes_of_them_pass(name: str) -> None:
 @given(data=st.binary(max_size=200))
 def test_random_bytes_pass(name: str, data: bytes) -> None:
     TARGETS[name](data)
+
+
+def test_fuzzing_runs(tmp_path: Path) -> None:
+    """As `make fuzz` does, for a second."""
+    pytest.importorskip("atheris")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "-s", "1", "values"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "nothing found" in done.stdout
+    assert list((tmp_path / ".fuzz" / "values").iterdir())
