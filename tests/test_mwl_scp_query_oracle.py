@@ -166,8 +166,7 @@ def text(value, name):
 
 
 @pytest.fixture
-def held(database, monkeypatch):
-    monkeypatch.setattr(finding, "PAGE_ROWS", 5)
+def held(database):
     for number, each in enumerate(INSTANCES, 1):
         archive.store(database, stored(each, number))
     known = next(each for each in INSTANCES if each["PatientID"])
@@ -211,8 +210,14 @@ def ways(name):
     return keys
 
 
+# Rows, so that there are a few pages of each.
+PAGES = {"PATIENT": 4, "STUDY": 7, "SERIES": 16, "IMAGE": 32}
+
+
 @pytest.mark.parametrize("level", oracle.LEVELS)
-def test_each_key_in_each_way_finds_what_is_there(held, level):
+def test_each_key_in_each_way_finds_what_is_there(held, level, monkeypatch):
+    page = PAGES[level]
+    monkeypatch.setattr(finding, "PAGE_ROWS", page)
     found = [
         compared(held, level, {**above(level), name: key})
         for name in oracle.matchable(level)
@@ -220,7 +225,7 @@ def test_each_key_in_each_way_finds_what_is_there(held, level):
         if key or name not in above(level)
     ]
     assert 0 in found
-    assert max(found) > 5  # more than a page
+    assert max(found) > page
 
 
 @st.composite
@@ -235,7 +240,9 @@ def questions(draw):
     return level, keys if options.relational else {**keys, **above(level)}, options
 
 
-def test_keys_together_find_what_is_there(held):
+def test_keys_together_find_what_is_there(held, monkeypatch):
+    monkeypatch.setattr(finding, "PAGE_ROWS", 7)
+
     @settings(
         max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
