@@ -9,7 +9,7 @@ from mwl.net.outgoing import Direct
 from mwl.objects import Missing, ObjectStore, Opened
 
 _MOST_OPEN = 8
-_BUFFER_BYTES = 256 * 1024
+_BUFFER_BYTES = 288 * 1024  # two of the longest PDUs, and their headers
 
 Look = Callable[[], None]
 
