@@ -1,14 +1,16 @@
 """What the archive's index finds, page by page, and by which of its own indexes."""
 
+import json
 import re
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from mwl import archive, matching
 from mwl.archive.query import Level, Query, find, finding, pages
+from mwl.db.tables import Patient, Study
 from mwl.matching import Range, Single
-from tests.archive_rows import received, study_uid
+from tests.archive_rows import NOW, received, study_uid
 
 UID = ("study_instance_uid",)
 # By study, as they are stored: more of one day than a page holds, and one of none.
@@ -163,3 +165,26 @@ def test_a_walk_goes_on_where_no_patient_of_a_page_matches(database, monkeypatch
         archive.store(database, one)
     query = Query(Level.PATIENT, ("patient_id",), {"sex": Single("F")})
     assert [row[0] for page in pages(database, query) for row in page] == ["P6"]
+
+
+def test_a_patient_who_is_known_has_other_identifiers(database):
+    archive.store(database, received(1, series=1, study=1))
+    archive.store(database, received(2, series=2, study=2))
+    known = Patient(
+        patient_id="P1", other_ids=[["X7", "LAB", "PI"]], created_at=NOW, updated_at=NOW
+    )
+
+    def know(session):
+        session.add(known)
+        session.flush()
+        session.connection().execute(
+            update(Study).where(Study.patient_id == "P1").values(patient=known.id)
+        )
+
+    database.write(know)
+    with database.read() as session:
+        rows = find(session, Query(Level.PATIENT, ("patient_id", "other_ids"))).rows
+    assert [(row[0], json.loads(row[1])) for row in rows] == [
+        ("P1", [["X7", "LAB", "PI"]]),
+        ("P2", []),
+    ]
