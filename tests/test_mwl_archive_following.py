@@ -1,5 +1,6 @@
 """Studies follow their patient and their order, and come back when there is nothing to follow."""
 
+import re
 import threading
 
 import pytest
@@ -14,7 +15,7 @@ from mwl.orders import Action
 from mwl.patients import Identifier, PatientChange, PatientMerge, PatientUpdate
 from mwl.studies import Identity, Outcome
 from tests.archive_rows import NOW, received, study_uid
-from tests.test_mwl_worklist_apply import apply, order, patient, procedure, step
+from tests.test_mwl_worklist_apply import ZONE, apply, order, patient, procedure, step
 from tests.worklist_rows import insert_items, item
 
 OLD, NEW = "Doe^Number1", "Roe^Number1"
@@ -248,22 +249,28 @@ def test_a_nameless_study_of_an_order_is_named_by_its_images_without_contradicti
     assert (study(database).as_received, study(database).coerced) == ({}, False)
 
 
-def test_an_order_that_changes_no_demographics_asks_nothing_of_studies(database):
+def test_an_order_that_changes_no_demographics_asks_nothing_of_studies(sqlite_database):
+    database, asked = sqlite_database, []
+
+    def traced(change):
+        def work(session):
+            driver = session.connection().connection.driver_connection
+            driver.set_trace_callback(asked.append)
+            worklist.apply(session, change, now=NOW, zone=ZONE)
+            driver.set_trace_callback(None)
+
+        asked.clear()
+        database.write(work)
+        return [each for each in asked if re.search(r"\bstudy\b", each)]
+
     apply(database, order(procedures=[procedure(uid=study_uid(1))]))
     store(database, PatientName="Doe^Jane", PatientBirthDate="19800101")
-    asked = []
-    for name in ("follow", "follow_patient", "follow_merge", "follow_procedure"):
-        assert callable(getattr(following, name))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(following, "follow_patient", lambda *given: asked.append(given))
-        patched.setattr(following, "follow_procedure", lambda *given: asked.append(given))
-        again = [procedure("RP2", step("S2"), uid="1.2.4")]
-        apply(database, order(number="F2", procedures=again))
-        apply(database, order(Action.UPDATE, 1, procedures=[procedure(uid=study_uid(1))]))
-        tell(database, comments="speaks no English")
-        assert asked == []
-        tell(database, patient_name="Roe^Jane")
-        assert len(asked) == 1
+    another = [procedure("RP2", step("S2"), uid="1.2.4")]
+    assert traced(order(number="F2", procedures=another)) == []
+    assert traced(order(Action.UPDATE, 1, procedures=[procedure(uid=study_uid(1))])) == []
+    renamed = {"patient": patient(name="Roe^Jane"), "procedures": [procedure(uid=study_uid(1))]}
+    assert len(traced(order(Action.UPDATE, 2, **renamed))) == 3  # read, accession, written
+    assert study(database).patient_name == "Roe^Jane"
 
 
 def test_a_study_and_a_change_of_its_patient_at_once_never_miss_each_other(database):
