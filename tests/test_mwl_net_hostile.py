@@ -157,6 +157,7 @@ def test_who_has_associated_makes_way_for_nobody(bridge: Bridge, serve: Serve, d
             client.release()
         for client in (served, late, silent, stranger):
             client.close()
+        until(lambda: not server.live(), "their end")
 
 
 @pytest.mark.parametrize("kind", range(1, 8))
