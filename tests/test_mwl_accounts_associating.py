@@ -33,8 +33,9 @@ from mwl.net.pdu import (
 )
 from mwl.roles.door import admission
 from tests import peers
-from tests.dicom_client import DicomClient
+from tests.dicom_client import DicomClient, Refused
 from tests.dicom_server import Serve, serve_fixture  # noqa: F401
+from tests.serving import served
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
 PASSWORD = "correct-horse-battery"
@@ -273,6 +274,14 @@ def test_who_is_not_accepted_is_refused_for_good_and_nothing_is_logged_of_it(
     assert "association.rejected" in said
     for secret in ("wrong password", "assertion", "a.b.c"):
         assert secret not in said
+
+
+def test_a_server_that_asks_for_users_lets_in_nobody_without(tmp_path: Path) -> None:
+    with served(tmp_path, MWL_DICOM__USER_IDENTITY="required") as server:
+        address = "127.0.0.1", server.ports["dicom"]
+        with DicomClient(address) as client, pytest.raises(Refused) as told:
+            client.associate()
+        assert told.value.answer == NOT_AUTHORIZED
 
 
 def test_dcmtk_signs_in(people: Database, serve: Serve, tmp_path: Path) -> None:
