@@ -2,6 +2,7 @@
 
 import re
 import threading
+from contextlib import suppress
 
 import pytest
 from sqlalchemy import select, update
@@ -293,6 +294,44 @@ def test_a_study_and_a_change_of_its_patient_at_once_never_miss_each_other(datab
         thread.join(60)
     names = {(row.patient_id, row.patient_name) for row in studies(database)}
     assert names == {(f"P{n}", f"Turn5^Number{n}") for n in range(1, 9)}
+
+
+def test_whatever_happens_at_once_each_study_ends_as_its_order_says(database):
+    """Images come, patients are renamed and merged, and people link and unlink."""
+    people = range(1, 7)
+    insert(database, *(item(n) for n in people))
+
+    def rename():
+        for turn in range(4):
+            for n in people:
+                with suppress(Rejected):  # once it is merged away
+                    tell(database, f"P{n}", patient_name=f"Turn{turn}^Number{n}")
+
+    def unite():
+        for n in (1, 3, 5):
+            merge(database, f"P{n}", f"P{n + 1}")
+
+    def come():
+        for n in people:
+            store(database, n, study=n, series=n)
+
+    def think_again():
+        for n in (2, 4, 6, 1):
+            with suppress(Rejected):  # it has not come yet
+                database.write(lambda s, n=n: archive.link(s, study_uid(n), order=7 - n))
+            with suppress(Rejected):
+                database.write(lambda s, n=n: archive.unlink(s, study_uid(n % 6 + 1)))
+
+    threads = [threading.Thread(target=work) for work in (rename, unite, come, think_again)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    before = studies(database)
+    assert len(before) == 6
+    for row in before:
+        database.write(lambda s, row=row: following.follow(s.connection(), row.id))
+    assert studies(database) == before
 
 
 def test_the_statements_find_their_rows_by_indexes(sqlite_database):
