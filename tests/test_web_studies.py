@@ -186,6 +186,7 @@ def test_a_technologist_links_a_study(database: Database, tmp_path: Path) -> Non
     assert (row.requested_procedure, row.matched_by) == (1, "hand")
     # It is the order's patient's now; what its images say is told beside that.
     assert '<h1 class="h3 mb-1">Doe, Number1</h1>' in done.text
+    assert "as it was received" in person.get("/instances/1/header").text
     words = " ".join(done.text.split())
     assert "name Doe, Jane Q, patient ID PID1, issuer not given, accession not given" in words
     told = person.get("/api/v1/studies/1").json
@@ -196,6 +197,7 @@ def test_a_technologist_links_a_study(database: Database, tmp_path: Path) -> Non
     assert "It belongs to no order now" in done.text
     assert "Doe, Jane Q</h1>" in done.text
     assert "Images say" not in done.text
+    assert "as it was received" not in person.get("/instances/1/header").text
     assert ("unlink", "study:1") in events(app)
     again = person.post("/studies/1/unlink")
     assert (again.status_code, "The study belongs to no order." in again.text) == (409, True)

@@ -361,7 +361,7 @@ _INSTANCE_ROW = Prepared(
         *_i,
         *(_s.study, _s.modality, _s.series_number, _s.series_instance_uid),
         _s.description.label("series_description"),
-        *(_t.study_instance_uid, _t.patient_name, _t.patient_id),
+        *(_t.study_instance_uid, _t.patient_name, _t.patient_id, _t.coerced),
         _o.id.label("object"),
         *(_o.key, _o.size, _o.sha256, _o.transfer_syntax, _o.source, _o.received_at),
     )
