@@ -108,8 +108,19 @@ class DicomClient:
     """One connection; as a context manager, an association that is released at the end."""
 
     def __init__(self, address: tuple[str, int], timeout_s: float = 10.0, source: str = "") -> None:
-        self.socket = socket.create_connection(address, timeout_s, (source, 0))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._take_over(socket.create_connection(address, timeout_s, (source, 0)), timeout_s)
+
+    @classmethod
+    def over(cls, connection: socket.socket, timeout_s: float = 10.0) -> Self:
+        """Speak over a connection that there is, as one that was accepted."""
+        client = cls.__new__(cls)
+        client._take_over(connection, timeout_s)
+        return client
+
+    def _take_over(self, connection: socket.socket, timeout_s: float) -> None:
+        connection.settimeout(timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connection
         self._buffer = bytearray()
         self._at = 0
         self.sop_classes: tuple[str, ...] = ()

@@ -81,10 +81,7 @@ def peer(*words: bytes) -> Iterator[tuple[socket.socket, list[object]]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def converse() -> None:
-            client = DicomClient.__new__(DicomClient)
-            client.socket, _ = listener.accept()
-            client.socket.settimeout(10)
-            client._buffer, client._at = bytearray(), 0
+            client = DicomClient.over(listener.accept()[0])
             with client.socket:
                 try:
                     for word in words:
@@ -257,6 +254,11 @@ def test_responses_that_nobody_reads_to_their_end_can_still_be_released(serve: S
             association.request(1, ECHO)
         association.release()
         association.release()  # once is enough
+
+
+def test_one_response_is_due_where_there_is_one(serve: Serve) -> None:
+    with pytest.raises(ProtocolError, match="pending"), opened(serve(answer([b"ab"]))) as it:
+        it.request(3, FIND, IDENTIFIER)
 
 
 def test_each_response_has_its_time(serve: Serve) -> None:

@@ -324,11 +324,7 @@ def requestor(state: str, event: str) -> Iterator[tuple[DicomClient, list[Except
     with ExitStack() as stack:
         listener = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0))))
         connection = socket.create_connection(listener.getsockname(), PATIENCE_S)
-        peer = DicomClient.__new__(DicomClient)
-        peer.socket, _ = listener.accept()
-        stack.enter_context(closing(peer.socket))
-        peer.socket.settimeout(PATIENCE_S)
-        peer._buffer, peer._at = bytearray(), 0
+        peer = stack.enter_context(closing(DicomClient.over(listener.accept()[0])))
 
         def conduct() -> None:
             try:

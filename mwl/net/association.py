@@ -288,10 +288,10 @@ class Association:
         `meanwhile` is called every second until it comes; what it raises comes out.
         """
         self._invoke(context_id, elements, data_set)
-        while True:
-            answer = self._awaited(meanwhile)
-            if self._requested is None:
-                return answer.command
+        answer = self._awaited(meanwhile)
+        if self._is_awaiting:
+            raise ProtocolError("a pending response to an operation that has one response")
+        return answer.command
 
     def responses(
         self,
@@ -309,7 +309,7 @@ class Association:
         is_final = False
         while not is_final:
             answer = self._awaited()
-            is_final = self._requested is None and not self._answers
+            is_final = not self._is_awaiting
             yield answer
 
     def attend(self, errand: Errand, after_s: float) -> None:
@@ -342,7 +342,7 @@ class Association:
     ) -> None:
         if self._release_requested:
             raise PeerReleased("the peer releases the association")
-        if self._requested is not None:
+        if self._is_awaiting:
             raise ProtocolError("the last request isn't answered yet")
         self._requests += 1
         message_id = (self._requests - 1) % 0xFFFF + 1
@@ -379,6 +379,11 @@ class Association:
             if part is None:
                 return
             self._transport.send(part)
+
+    @property
+    def _is_awaiting(self) -> bool:
+        """Whether more answers to our last request are due, or here already."""
+        return self._requested is not None or bool(self._answers)
 
     def _awaited(self, meanwhile: Callable[[], None] | None = None) -> Message:
         """Read until our request is answered, and keep what else comes for its turn."""
