@@ -154,14 +154,18 @@ def threads(but: str = "") -> Counter[str]:
 
 
 def descriptors() -> Counter[str]:
-    """Count what is open, but for the database, whose pool opens and keeps what it needs."""
+    """Count what is open.
+
+    Not the database, whose pool opens and keeps what it needs, and not folders: the object
+    store keeps the one that it fills, and takes the next after a thousand files.
+    """
     opened: Counter[str] = Counter()
     for number in Path("/proc/self/fd").iterdir():
         try:
             target = str(number.readlink())
         except OSError:
             continue  # that of this listing
-        if "mwl.db" in target:
+        if "mwl.db" in target or Path(target).is_dir():
             continue
         opened["socket" if target.startswith("socket:") else target] += 1
     return opened
