@@ -101,7 +101,7 @@ def test_a_kill_between_request_and_report_loses_neither(tmp_path, preference):
 def _half_a_minute_later(server):
     """Let what the dead association held be free, as it is when so long has passed."""
     with closing(sqlite3.connect(server.data_dir / "mwl.db")) as database, database:
-        database.execute("UPDATE commitment SET held_until = created_at WHERE held_by <> ''")
+        database.execute("UPDATE commitment SET held_until = received_at WHERE held_by <> ''")
 
 
 def test_a_flipped_byte_on_disk_is_never_committed(tmp_path):
