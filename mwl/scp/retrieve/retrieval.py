@@ -83,7 +83,7 @@ class Retrieval:
             f"retrieve.{CommandField(self.message.command.field).name[2:].lower()}",
             calling=self.association.calling_title,
             root=self._root.name,
-            level=self._level,
+            query_level=self._level,
             **self._tally.told(),
             status=f"{final.status:04X}",
             comment=final.comment,
