@@ -7,6 +7,7 @@ mark (PS3.3 C.7.6.1.1.5).
 """
 
 from collections.abc import Container, Iterator
+from itertools import chain
 
 from mwl.archive.query import Stored
 from mwl.net.pdu import (
@@ -37,6 +38,8 @@ _LOSSY_METHODS = {
 }
 # JPEG 2000, HTJ2K, JPEG XL: what a header doesn't say, nobody knows.
 _PERHAPS_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{each}" for each in (91, 93, 112, 203))
+
+_MOST_AHEAD = 16 * 1024 * 1024  # bytes, decoded before the first of them goes out
 
 
 def target(kept: str, accepted: Container[str]) -> str | None:
@@ -69,9 +72,22 @@ def converted(
 def _decoded(
     pieces: Pieces, row: Stored, explicit: bool, decoder: Decoder
 ) -> Iterator[bytes | memoryview]:
-    native, frames = decoder.decoded(Source(row.key, row.size, row.key))
+    native, decoded = decoder.decoded(Source(row.key, row.size, row.key))
+    frames = _ahead(decoded)
     edits = _edits(native, frames, row) if native.frames else Edits()
     yield from reencoded(pieces, explicit=explicit, read=Form.EXPLICIT, edits=edits)
+
+
+def _ahead(frames: Iterator[bytes]) -> Iterator[bytes]:
+    """Decode some frames, or all, before anything goes out: what fails then fails alone."""
+    kept: list[bytes] = []
+    size = 0
+    for frame in frames:
+        kept.append(frame)
+        size += len(frame)
+        if size >= _MOST_AHEAD:
+            break
+    return chain(kept, frames)
 
 
 def _edits(native: Native, frames: Iterator[bytes], row: Stored) -> Edits:
