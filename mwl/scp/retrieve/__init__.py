@@ -1,9 +1,9 @@
 """Query/Retrieve: C-GET and C-MOVE as SCP (PS3.4 annexes C.4.2 and C.4.3).
 
 Start reading at retrieval.py, what both share: from an identifier to the final status.
-get.py sends on the association that asked, move.py on another to a third; outgoing.py sends
-one instance after another, and conversion.py writes anew what a peer can't take as it is
-kept. tally.py counts how the sub-operations stand.
+get.py sends on the association that asked, move.py on others to a third (destination.py);
+outgoing.py sends one instance after another, which shelf.py reads, and conversion.py writes
+anew what a peer can't take as it is kept. tally.py counts how the sub-operations stand.
 
 Whoever retrieves is told by status (tables C.4-2 and C.4-3), with the counts:
 
