@@ -132,7 +132,6 @@ def test_ending_finishes_what_is_under_way_and_aborts_the_rest(server: Serving) 
         assert time.monotonic() - began < 10  # what container engines grant
     assert "roles.killed" not in server.log
     assert server.log.count("association.stopped") == 2
-    server.start()
     studies = server.run("study", "list", "--json").stdout.splitlines()
     assert [json.loads(line)["study_instance_uid"] for line in studies] == [
         "1.2.826.0.1.3680043.8.498.2"
