@@ -5,12 +5,16 @@ BIN    := $(VENV)/bin
 # Arguments for the commands behind the targets: make serve ARGS=--help
 ARGS   ?=
 
-.PHONY: serve test lint bench fuzz lock clean
+.PHONY: serve test pytest lint bench fuzz lock clean
 
 serve: $(VENV)/runtime.stamp
 	@exec $(BIN)/mwl serve $(ARGS)
 
-test: lint
+# The checks run beside the tests, which often wait.
+test: $(VENV)/dev.stamp
+	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+
+pytest: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/dev.stamp
