@@ -27,7 +27,7 @@ def get(port: int, study: str) -> int:
                 count += 1
                 client.socket.sendall(stored(context_id, command))
             elif status(command) != PENDING:
-                assert status(command) == 0
+                assert status(command) == 0, command
                 break
         client.release()
         return count
@@ -40,7 +40,7 @@ def move(port: int, study: str) -> int:
         mover.ask("STORE", "STUDY", StudyInstanceUID=study)
         for _, command in _messages(client):
             if status(command) != PENDING:
-                assert status(command) == 0
+                assert status(command) == 0, command
                 break
         client.release()
         return command.number(Element.NUMBER_OF_COMPLETED_SUB_OPERATIONS) or 0
