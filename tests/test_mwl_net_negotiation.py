@@ -109,6 +109,26 @@ def test_an_image_is_taken_compressed_where_that_is_proposed_first(
     assert (agreed.contexts[3].transfer_syntax if 3 in agreed.contexts else None) == best
 
 
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+
+
+@pytest.mark.parametrize("offered", [(J2K, EXPLICIT, IMPLICIT), (J2K, IMPLICIT), (JPEG, EXPLICIT)])
+@pytest.mark.parametrize("roles", [(), (Role(CT, False, True),), (Role(CT, True, True),)])
+def test_who_takes_images_by_c_get_takes_them_uncompressed_where_it_can(
+    offered: tuple[str, ...], roles: tuple[Role, ...]
+) -> None:
+    """All that is kept can be written so, whatever it is compressed in or isn't."""
+    ours = (EXPLICIT, IMPLICIT, JPEG, J2K)
+    supported = {
+        GET: Supported((EXPLICIT,), invokes=True),
+        CT: Supported(ours, requestor_may_be_scp=True, theirs_first=True),
+    }
+    contexts = ProposedContext(1, GET, (EXPLICIT,)), ProposedContext(3, CT, offered)
+    agreed = negotiate(request(*contexts, roles=roles), supported, LIMITS)
+    assert isinstance(agreed, Agreement)
+    assert agreed.contexts[3].transfer_syntax == offered[1]
+
+
 def test_the_answer_repeats_titles_and_reserved_bytes() -> None:
     asked = replace(request(), called_title=bytes(16), calling_title=b"\xd6" * 16)
     accept = agree(asked).accept

@@ -103,6 +103,7 @@ ODD: list[tuple[bytes, set[str]]] = [
     (with_context(item(0x30, ECHO.encode() + b"\0") + TRANSFER), {"uid-padding"}),
     (with_context(ABSTRACT + item(0x40, IMPLICIT.encode() + b" ")), {"uid-padding"}),
     (with_context(TRANSFER + ABSTRACT), set()),
+    (contexts(), {"no-context"}),
     (contexts(2), {"even-context-id"}),
     (contexts(0, 3), {"even-context-id"}),
     (contexts(3, 1, 3), {"duplicate-context-id"}),
@@ -121,7 +122,7 @@ def test_what_is_odd_is_accepted_and_named(data: bytes, named: set[str]) -> None
     agreed = negotiate(asked, {ECHO: Supported((IMPLICIT,))}, Limits())
     assert isinstance(agreed, Agreement)
     assert agreed.oddities == named
-    assert agreed.contexts
+    assert bool(agreed.contexts) == ("no-context" not in named)
 
 
 def test_whoever_is_odd_is_served_and_devices_are_remembered(
@@ -138,9 +139,9 @@ def test_whoever_is_odd_is_served_and_devices_are_remembered(
             client.send(HEADER.pack(1, len(data)) + data)
             client.accept = accept = client.read_pdu()
             assert isinstance(accept, AssociateAccept), named
-            spoken = next(each.id for each in accept.contexts if each.result == 0)
-            client.send(request(spoken, 0x0030, ECHO))
-            assert status(client.read_message()[0]) == 0
+            for spoken in [each.id for each in accept.contexts if each.result == 0][:1]:
+                client.send(request(spoken, 0x0030, ECHO))
+                assert status(client.read_message()[0]) == 0
     door.stop()
     with sqlite_database.read() as session:
         kept = {each.ae_title: set(each.oddities) for each in devices.listing(session)}

@@ -84,7 +84,10 @@ class Users:
             return self._proof(claim, now)
         if self._mode == "required":
             return Identity.REFUSED
-        if claim is None or claim.kind != Kind.USERNAME:
+        if claim is None:
+            return Identity.UNKNOWN
+        if claim.kind != Kind.USERNAME:
+            _log(log.info, "identity.of_unknown_kind", claim, kind=claim.kind)
             return Identity.UNKNOWN
         _log(log.info, "identity.named", claim, user=_name(claim.primary))
         return Identity.NAMED

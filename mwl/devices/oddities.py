@@ -15,6 +15,7 @@ WORDS: Mapping[str, str] = {
     "no-max-length": "doesn't say how long a PDU may be that it receives",
     "no-implementation-uid": "doesn't say which implementation it is",
     "uid-padding": "pads UIDs",
+    "no-context": "proposes no presentation context",
     "even-context-id": "numbers presentation contexts evenly",
     "duplicate-context-id": "numbers two presentation contexts the same",
     "too-many-contexts": "proposes more than 128 presentation contexts",

@@ -6,7 +6,7 @@ The rules, all of the acceptor (PS3.8 7.1.1, PS3.7 annex D.3):
   context that we can't serve is only a result in the accept.
 - Of the transfer syntaxes that a context offers, ours that comes first is taken. But of an
   image, which is kept as it is sent, theirs that comes first if that is a compressed one:
-  who proposes it first has the image so.
+  who proposes it first has the image so. That is not so of who takes images by C-GET.
 - An identifier used twice means nothing to either side: both contexts are refused, with
   one answer. Contexts over the limit are refused. Even identifiers are let pass.
 - Without role selection the requestor is SCU. With it, it gets of what it asked for what
@@ -192,7 +192,7 @@ def _answers(
             result = Result.ABSTRACT_SYNTAX_NOT_SUPPORTED
         elif not ((role := _role(uid, ours, roles, invoked)).scu or role.scp):
             result = Result.USER_REJECTION
-        elif not (transfer_syntax := _taken(proposed, ours)):
+        elif not (transfer_syntax := _taken(proposed, ours, role)):
             result = Result.TRANSFER_SYNTAXES_NOT_SUPPORTED
         else:
             result = Result.ACCEPTANCE
@@ -212,10 +212,12 @@ def _role(uid: str, ours: Supported, roles: Mapping[str, Role], invoked: bool) -
     )
 
 
-def _taken(proposed: ProposedContext, ours: Supported) -> str:
+def _taken(proposed: ProposedContext, ours: Supported, role: Role) -> str:
     """Choose a transfer syntax; "": none of them."""
     wanted, known = ours.transfer_syntaxes, proposed.transfer_syntaxes
-    if ours.theirs_first and known and known[0] not in _UNCOMPRESSED:
+    # Who also takes instances from us, by C-GET, can have each of them uncompressed, but of
+    # the compressed ones those alone that are kept so.
+    if ours.theirs_first and not role.scp and known and known[0] not in _UNCOMPRESSED:
         wanted, known = known, wanted
     return next((each for each in wanted if each in known), "")
 

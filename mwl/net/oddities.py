@@ -19,6 +19,7 @@ class Oddity(StrEnum):
     NO_MAX_LENGTH = "no-max-length"
     NO_IMPLEMENTATION_UID = "no-implementation-uid"
     UID_PADDING = "uid-padding"
+    NO_CONTEXT = "no-context"
     EVEN_CONTEXT_ID = "even-context-id"
     DUPLICATE_CONTEXT_ID = "duplicate-context-id"
     TOO_MANY_CONTEXTS = "too-many-contexts"
@@ -45,6 +46,8 @@ def of_titles(*titles: bytes) -> set[Oddity]:
 def of_identifiers(ids: Collection[int]) -> set[Oddity]:
     """Tell what is wrong with the identifiers of presentation contexts (PS3.8 9.3.2.2)."""
     found: set[Oddity] = set()
+    if not ids:
+        found.add(Oddity.NO_CONTEXT)
     if not all(number & 1 for number in ids):
         found.add(Oddity.EVEN_CONTEXT_ID)
     if len(set(ids)) < len(ids):
