@@ -24,11 +24,12 @@ _QUICK = "fsync = off\nfull_page_writes = off\nautovacuum = off\nmax_connections
 
 
 # What a table remembers beyond its rows sways plans: such a database isn't lent again.
-_IS_AS_MADE = """
+_AS_MADE = """
     SELECT (SELECT array_agg(relname::text ORDER BY relname) FROM pg_class
             WHERE relnamespace = 'public'::regnamespace),
            NOT EXISTS (SELECT FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid
-                       WHERE c.relnamespace = 'public'::regnamespace)
+                       WHERE c.relnamespace = 'public'::regnamespace),
+           (SELECT array_agg(version_num) FROM alembic_version)
 """
 _LEAVE = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -76,14 +77,14 @@ class Databases:
         url = make_url(self._server).set(database=name).render_as_string(hide_password=False)
         self._migrate(url)
         with psycopg.connect(url, autocommit=True) as connection:
-            self._as_made[url] = connection.execute(_IS_AS_MADE).fetchone()
+            self._as_made[url] = _as_made(connection)
         return url
 
     def take_back(self, url: str) -> None:
         """Empty one for the next test, or drop it if a test has changed more than rows."""
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_LEAVE)
-            if connection.execute(_IS_AS_MADE).fetchone() == self._as_made[url]:
+            if _as_made(connection) == self._as_made[url]:
                 connection.execute(_EMPTY)
                 self._free.append(url)
                 return
@@ -96,6 +97,13 @@ class Databases:
 
     def _drop(self, url: str) -> None:
         execute(self._server, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+
+def _as_made(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+    try:
+        return connection.execute(_AS_MADE).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return None
 
 
 class Server:

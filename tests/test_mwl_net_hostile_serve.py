@@ -46,7 +46,10 @@ class Place:
         """Count sockets and files of the object store that are open, and threads."""
         held: Counter[str] = Counter(threads=len(list((self.process / "task").iterdir())))
         for number in (self.process / "fd").iterdir():
-            target = str(number.readlink())
+            try:
+                target = str(number.readlink())
+            except FileNotFoundError:  # closed meanwhile
+                continue
             if target.startswith("socket:"):
                 held["sockets"] += 1
             elif "/objects/" in target:

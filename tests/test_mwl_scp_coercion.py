@@ -321,6 +321,8 @@ def test_however_long_it_is_little_is_held(name):
 _latin = st.text(st.characters(codec="latin-1", exclude_categories=["C"]), max_size=12).map(
     lambda text: text.replace("\\", "").strip()
 )
+# What is UTF-8 as well is taken for that, whatever it is labelled.
+_latin = _latin.filter(lambda text: text.isascii() or not _is_utf_8(text.encode("latin-1")))
 _simple = st.one_of(
     st.tuples(st.sampled_from(["StudyDescription", "PatientComments"]), _latin),
     st.tuples(
@@ -334,6 +336,14 @@ _simple = st.one_of(
     st.tuples(st.just("EncapsulatedDocument"), st.binary(max_size=300).map(lambda b: b * 2)),
 )
 _SEQUENCES = ["ReferencedStudySequence", "ProcedureCodeSequence", "RequestAttributesSequence"]
+
+
+def _is_utf_8(data):
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _data_set(parts):
