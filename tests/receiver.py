@@ -6,11 +6,12 @@ with Receiver() as receiver:
     receiver.received                # (transfer syntax, data set) by SOP Instance UID
     receiver.commands                # of each C-STORE-RQ, in their order
 
-Of a data set it keeps nothing unless `keeps`: then it costs next to nothing.
+Of a data set it keeps nothing unless `keeps`, and then doesn't even copy it.
 """
 
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event, Thread
@@ -40,6 +41,9 @@ from mwl.net.pdu import (
 
 _BUFFER_BYTES = 1024 * 1024
 _PDV_HEADER = 6
+_SHORTEST_PDU = 10
+# Of Linux, for TCP: what is received is thrown away. Elsewhere it is copied, and then so.
+_FORGET = socket.MSG_TRUNC if sys.platform == "linux" else 0
 
 
 class Receiver:
@@ -101,7 +105,7 @@ class _Conversation:
         receiver = self._receiver
         command: Command | None = None
         kept = bytearray()
-        for kind, body in frames(self._socket):
+        for kind, body in frames(self._socket, whole=receiver.keeps):
             if kind == PduType.DATA_TF:
                 control = body[5]
                 if control & COMMAND:
@@ -165,8 +169,46 @@ def stored(context_id: int, command: Command, status: int = 0) -> bytes:
     return b"".join(fragments(context_id, COMMAND, encode_command(response), 16384))
 
 
-def frames(sock: socket.socket) -> Iterator[tuple[int, memoryview]]:
-    """Read PDUs; each holds until the next. EOFError: the peer closed."""
+def frames(sock: socket.socket, *, whole: bool = True) -> Iterator[tuple[int, memoryview]]:
+    """Read PDUs; each holds until the next. EOFError: the peer closed.
+
+    Unless `whole`, what a data set's fragment says stays in the kernel, which forgets it
+    there: a sender is then measured, not the copying of who receives.
+    """
+    return _whole(sock) if whole else _glimpses(sock)
+
+
+def _glimpses(sock: socket.socket) -> Iterator[tuple[int, memoryview]]:
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    while True:
+        have = _filled(sock, buffer, 0, _SHORTEST_PDU)
+        kind, length = HEADER.unpack_from(buffer)
+        end = HEADER.size + length
+        if kind == PduType.DATA_TF:
+            have = _filled(sock, buffer, have, HEADER.size + _PDV_HEADER)
+        if kind == PduType.DATA_TF and not buffer[have - 1] & COMMAND:
+            left = end - have
+            while left:
+                left -= _received(sock, buffer[have : have + left], _FORGET)
+        else:
+            have = _filled(sock, buffer, have, end)
+        yield kind, buffer[HEADER.size : have]
+
+
+def _filled(sock: socket.socket, buffer: memoryview, have: int, end: int) -> int:
+    while have < end:
+        have += _received(sock, buffer[have:end], socket.MSG_WAITALL)
+    return have
+
+
+def _received(sock: socket.socket, part: memoryview, flags: int) -> int:
+    got = sock.recv_into(part, len(part), flags)
+    if not got:
+        raise EOFError
+    return got
+
+
+def _whole(sock: socket.socket) -> Iterator[tuple[int, memoryview]]:
     buffer = memoryview(bytearray(_BUFFER_BYTES))
     start = end = 0
     while True:

@@ -49,7 +49,7 @@ def move(port: int, study: str) -> int:
 def _messages(client: DicomClient) -> Iterator[tuple[int, Command]]:
     """Read commands; of one with a data set, once that has come too."""
     command: Command | None = None
-    for _, body in frames(client.socket):
+    for _, body in frames(client.socket, whole=False):
         control = body[5]
         if control & COMMAND:
             command = decode_command(bytes(body[_PDV_HEADER:]))
