@@ -69,13 +69,20 @@ class Destination:
 
     def expect(self, row: Stored) -> None:
         """Learn what comes soon."""
-        self._shelf.expect(row)
+        if not self._lost:
+            self._shelf.expect(row)
 
     def send(self, row: Stored) -> Sent:
         """Send one; whatever becomes of the association, the mover's goes on.
 
         What ended the mover's own, if that is over.
         """
+        try:
+            return self._sent(row)
+        finally:
+            self._shelf.forget(row)
+
+    def _sent(self, row: Stored) -> Sent:
         number = self._of_class.get(row.sop_class_uid)
         if number is None:
             return Sent(None, "it came while the others were sent")

@@ -79,7 +79,10 @@ class _Here:
         self.shelf.expect(row)
 
     def send(self, row: query.Stored) -> Sent:
-        return self.sender.send(row)
+        try:
+            return self.sender.send(row)
+        finally:
+            self.shelf.forget(row)
 
     def end(self) -> None:
         self.shelf.close()
