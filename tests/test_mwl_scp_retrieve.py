@@ -20,6 +20,7 @@ from mwl.net import status
 from mwl.net.codec import LAST, encode
 from mwl.net.limits import DEFAULTS
 from mwl.net.pdu import Abort, PduType, ReleaseRequest
+from mwl.scp.retrieve import retrieval
 from tests.archived import Archived, break_off, encoded
 from tests.dicom_client import cancel_request
 from tests.dicom_server import (  # noqa: F401 - fixtures
@@ -132,7 +133,8 @@ def test_what_goes_out_is_what_was_kept_to_the_byte(retriever):
     assert client.received[uid(1, 2)] == encoded(image(1, 2))
 
 
-def test_pending_responses_count_down(retriever):
+def test_pending_responses_count_down(retriever, monkeypatch):
+    monkeypatch.setattr(retrieval, "_PAUSE_S", 0)
     client = retriever()
     client.get("STUDY", **STUDY)
     pending = [
@@ -260,7 +262,8 @@ def test_between_uncompressed_syntaxes_a_data_set_is_written_anew(retriever, arc
     [
         ((IMPLICIT, EXPLICIT), EXPLICIT),
         ((EXPLICIT, IMPLICIT), EXPLICIT),
-        ((JPEG, EXPLICIT), JPEG),
+        ((JPEG, EXPLICIT), EXPLICIT),
+        ((JPEG,), JPEG),
         ((IMPLICIT,), IMPLICIT),
     ],
 )

@@ -87,7 +87,7 @@ class Users:
         if claim is None:
             return Identity.UNKNOWN
         if claim.kind != Kind.USERNAME:
-            _log(log.info, "identity.of_unknown_kind", claim, kind=claim.kind)
+            _log(log.info, "identity.of_unknown_kind", claim, kind=str(claim.kind))
             return Identity.UNKNOWN
         _log(log.info, "identity.named", claim, user=_name(claim.primary))
         return Identity.NAMED

@@ -100,7 +100,6 @@ class Association:
         self._requested: tuple[int, int] | None = None  # what we await: field, message ID
         self._answers: deque[Message] = deque()  # to what we requested
         self._requests = 0
-        self._held = b""  # answers that go out with what is sent next
         self._cancelled: set[int] = set()  # message IDs, of those two only
         self._release_requested = False
         self._ended = False
@@ -238,20 +237,13 @@ class Association:
         *,
         data_set: bytes | None = None,
         elements: Elements | None = None,
-        may_wait: bool = False,
     ) -> None:
-        """Answer a request; `elements` adds to the command set, by `dimse.Element`.
-
-        One that `may_wait` goes out with what is sent next.
-        """
+        """Answer a request; `elements` adds to the command set, by `dimse.Element`."""
         command = response_command(request.command, status, data_set is not None, elements)
         pdus = list(fragments(request.context.id, COMMAND, command, self._max_pdu_bytes))
         if data_set is not None:
             pdus += fragments(request.context.id, 0, data_set, self._max_pdu_bytes)
-        self._held += b"".join(pdus)
-        if not may_wait:
-            held, self._held = self._held, b""
-            self._transport.send(held)
+        self._transport.send(b"".join(pdus))
 
     def send_responses(
         self, request: Message, data_sets: Iterable[bytes], status: int = PENDING
@@ -350,7 +342,6 @@ class Association:
         assert isinstance(field, int)
         command = request_command(elements, message_id, data_set is not None)
         head = b"".join(fragments(context_id, COMMAND, command, self._max_pdu_bytes))
-        head, self._held = self._held + head, b""
         if data_set is None:
             self._transport.send(head)
         else:

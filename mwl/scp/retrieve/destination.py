@@ -39,8 +39,6 @@ class Destination:
     a hundred times. `through` makes what sends on one; it may raise MoverGone in mid-way.
     """
 
-    is_apart = True
-
     def __init__(
         self,
         open_: Callable[[Proposal], Association],

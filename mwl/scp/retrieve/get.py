@@ -70,7 +70,6 @@ class _Here:
 
     sender: Sender
     shelf: Shelf
-    is_apart: bool = False
 
     def begin(self, kinds: Sequence[query.Kind]) -> None:
         """Do nothing: what the peer takes was agreed on before."""

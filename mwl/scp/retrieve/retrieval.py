@@ -32,15 +32,12 @@ _FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
 _LONGEST_SHORT_FORM = 0xFFFE
 _AHEAD = 4  # instances that are fetched while one is sent
 _LOOK_S = 0.5  # between looks for the peer while one instance is on its way
-_PAUSE_S = 0.05  # between two pending responses that go by themselves
+_PAUSE_S = 0.05  # between pending responses: hundreds a second serve nobody
 _TELL_S = 5.0  # the longest that a peer hears nothing
 
 
 class Outlet(Protocol):
-    """Where the instances go; `is_apart`: on another association than that which asks."""
-
-    @property
-    def is_apart(self) -> bool: ...
+    """Where the instances go."""
 
     def begin(self, kinds: Sequence[query.Kind]) -> None:
         """Learn what is to go, before the first."""
@@ -66,7 +63,8 @@ class Retrieval:
         self._explicit = message.context.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
         self._level = ""
         self._tally = Tally()
-        self._look_at = self._tell_at = monotonic() + _LOOK_S
+        self._look_at = monotonic() + _LOOK_S
+        self._told_at = 0.0
 
     def perform(self, outlet: Outlet) -> None:
         """Send what is asked for, and answer."""
@@ -102,7 +100,7 @@ class Retrieval:
             return
         self._look_at = now + _LOOK_S
         self._is_cancelled()
-        if now >= self._tell_at:
+        if now >= self._told_at + _TELL_S:
             self._tell()
 
     def _run(self, outlet: Outlet) -> Final:
@@ -130,8 +128,8 @@ class Retrieval:
                 if self._is_cancelled():
                     return Final(status.CANCEL, counts=self._tally.elements(remaining=True))
                 self._tally.count(outlet.send(row), row.sop_instance_uid)
-                if self._tally.remaining:
-                    self._tell_between(outlet)
+                if self._tally.remaining and monotonic() >= self._told_at + _PAUSE_S:
+                    self._tell()
         finally:
             outlet.end()
         counts = self._tally.elements(remaining=False)
@@ -163,19 +161,11 @@ class Retrieval:
     def _is_cancelled(self) -> bool:
         return self.association.cancelled(self.message.command.message_id)
 
-    def _tell_between(self, outlet: Outlet) -> None:
-        if not outlet.is_apart:
-            self._tell(may_wait=True)
-        elif monotonic() >= self._tell_at - _TELL_S + _PAUSE_S:
-            self._tell()  # a packet of its own: not for each of hundreds a second
-
-    def _tell(self, *, may_wait: bool = False) -> None:
-        """Send a pending response; one that may wait goes with the next instance."""
-        self._tell_at = monotonic() + _TELL_S
+    def _tell(self) -> None:
+        """Send a pending response."""
+        self._told_at = monotonic()
         counts = self._tally.elements(remaining=True)
-        self.association.send_response(
-            self.message, status.PENDING, elements=counts, may_wait=may_wait
-        )
+        self.association.send_response(self.message, status.PENDING, elements=counts)
 
     def _out(self, error: Outage) -> Final:
         log.warning("retrieve.outage", error=str(error))
