@@ -6,6 +6,7 @@ The rules that this module bears, for an instance that comes:
    If they are an older version and its source sends it anew, that version is served again.
 2. A Study Instance UID belongs to one patient, a SOP Instance UID to one series and one SOP
    class. What contradicts that is quarantined: kept, not shown, for a person to look at.
+   So is an image without an identifier that has another name than the study's patient.
 3. From the source of the version that is served, the newest is served and the older kept.
 4. The same picture in another transfer syntax, from another source, is no conflict: it is
    kept beside the first, which stays served.
@@ -65,6 +66,7 @@ class Person:
     issuer: str = ""
     name: str = ""
     birth_date: str = ""
+    sex: str = ""
 
 
 SEPARATOR: Final = "\x1f"  # no text of DICOM's or HL7's may hold it
@@ -113,7 +115,37 @@ def contradict(one: Person, other: Person) -> bool:
     pairs = (names, ids, (one.birth_date, other.birth_date))
     if any(all(pair) and pair[0] != pair[1] for pair in pairs):
         return True
-    return is_other_issuer(one.issuer, other.issuer)
+    return is_other_issuer(one.issuer, other.issuer) or is_other_sex(one.sex, other.sex)
+
+
+def is_other_sex(one: str, other: str) -> bool:
+    """Tell whether one is male and the other female; O, and what is missing, leave it open."""
+    return {one.strip().upper(), other.strip().upper()} == {"M", "F"}
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """All that a study's patient is known as, folded: who says nothing else is that patient."""
+
+    names: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+    birth_dates: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, people: Iterable[Person]) -> Self:
+        """Collect what `people`, who are one patient, are called."""
+        all_of = list(people)
+        return cls(
+            frozenset(name_key(each.name) for each in all_of),
+            frozenset(each.patient_id.strip() for each in all_of),
+            frozenset(each.birth_date.strip() for each in all_of),
+        )
+
+    def are_of(self, person: Person) -> bool:
+        """Tell whether name, identifier and birth date each are known here, or missing."""
+        name, number, date = name_key(person.name), person.patient_id, person.birth_date
+        pairs = ((name, self.names), (number.strip(), self.ids), (date.strip(), self.birth_dates))
+        return all(not value or value in known for value, known in pairs)
 
 
 def is_other_issuer(known: str, new: str) -> bool:

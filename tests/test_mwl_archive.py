@@ -239,7 +239,9 @@ def test_a_nameless_study_belongs_to_the_first_patient_that_is_named(database):
     store(database, 1, PatientID="", PatientName="", PatientBirthDate="")
     assert store(database, 2, PatientID="P7", PatientName="Roe^Jim") is Outcome.STORED
     assert store(database, 3, PatientID="P8") is Outcome.QUARANTINED
-    assert store(database, 4, PatientID="") is Outcome.STORED
+    assert store(database, 4, PatientID="", PatientName="ROE^JIM^") is Outcome.STORED
+    assert store(database, 5, PatientID="", PatientName="") is Outcome.STORED
+    assert store(database, 6, PatientID="") is Outcome.QUARANTINED  # of another name
     (study,) = rows(database, Study)
     assert (study.patient_id, study.name_key) == ("P7", "roe^jim")
 

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import select, update
 
 from mwl import archive, worklist
-from mwl.archive import following
+from mwl.archive import following, query
 from mwl.db.tables import Patient, RequestedProcedure, Study
 from mwl.errors import Rejected
 from mwl.names import words_key
 from mwl.orders import Action
 from mwl.patients import Identifier, PatientChange, PatientMerge, PatientUpdate
-from mwl.studies import Identity, Outcome
+from mwl.studies import Identity, Outcome, Person
 from tests.archive_rows import NOW, received, study_uid
 from tests.test_mwl_worklist_apply import ZONE, apply, order, patient, procedure, step
 from tests.worklist_rows import insert_items, item
@@ -239,6 +239,45 @@ def test_late_images_under_the_old_name_make_the_study_go_out_under_the_new(data
     assert (row.patient_name, row.coerced) == (NEW, True)
     database.write(lambda session: archive.unlink(session, study_uid(1)))
     assert not study(database).coerced
+
+
+def test_who_a_study_was_never_known_as_is_noted_on_the_way_out_too(database, capsys):
+    insert(database, item(1))
+    store(database)
+    tell(database, patient_name=NEW)
+    assert store(database, 2, PatientName="") is Outcome.STORED
+    assert following.aliases(outgoing(database)) is None
+    capsys.readouterr()
+    for number in (3, 4):
+        assert store(database, number, PatientName="Poe^Edgar") is Outcome.STORED
+        told = capsys.readouterr().out
+        assert (told.count("archive.contradicts"), "Poe" in told) == (1, False)
+    assert following.differs(study(database))
+    known = following.aliases(outgoing(database))
+    assert known.are_of(Person("P1", "", NEW, "19800229"))
+    assert known.are_of(Person("", "", OLD.upper(), ""))
+    assert not known.are_of(Person("P1", "", "Poe^Edgar", "19800229"))
+    tell(database, patient_name="Poe^Edgar")
+    assert following.aliases(outgoing(database)).are_of(Person("P1", "", "Poe^Edgar"))
+
+
+def outgoing(database):
+    with database.read() as session:
+        return query.objects(session, {})[0].identity
+
+
+def test_former_names_are_remembered_once_and_not_for_ever(database):
+    insert(database, item(1))
+    for name in ("A", "B", "b^", "A", "B"):
+        tell(database, patient_name=name)
+    with database.read() as session:
+        (names,) = session.connection().execute(select(Patient.__table__.c.former_names)).one()
+    assert names == [OLD.casefold(), "b", "a"]
+    for number in range(40):
+        tell(database, patient_name=f"N{number}")
+    with database.read() as session:
+        (names,) = session.connection().execute(select(Patient.__table__.c.former_names)).one()
+    assert names == [f"n{number}" for number in range(23, 39)]
 
 
 def test_a_nameless_study_of_an_order_is_named_by_its_images_without_contradiction(database):

@@ -34,6 +34,7 @@ def test_a_study_without_order_is_listed_and_linked_by_hand(database, database_u
         "received_at": "2030-01-02T08:00:00+00:00",
         "imaging_order": None,
         "matched_by": "",
+        "differs": False,
     }
     assert (second["imaging_order"], second["matched_by"]) == (1, "accession")
     (only,) = lines(mwl(tmp_path, "study", "list", "--unmatched", "--json", **where))

@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 
 from mwl.scp.coercion import coerced
 from mwl.scp.pieces import Unwritable
-from mwl.studies import SEPARATOR, Identity
+from mwl.studies import SEPARATOR, Aliases, Identity, Person
 from tests.storing import BIG, EXPLICIT, IMPLICIT, encoded
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -403,3 +403,37 @@ def test_no_bytes_at_all_do_harm(data, name, piece):
 
 def test_an_identity_is_read_as_it_was_written():
     assert Identity.of(SEPARATOR.join(NOW)) == NOW
+
+
+KNOWN = Aliases.of([Person("P1", "", "Doe^Jane", "19800101"), Person("P9", "", "Roe^Jane")])
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize(
+    ("said", "is_theirs"),
+    [
+        ({}, True),
+        ({"PatientName": "ROE^JANE^^"}, True),
+        ({"PatientName": "", "PatientID": "", "PatientBirthDate": ""}, True),
+        ({"PatientBirthDate": "1980.01.01"}, True),
+        ({"PatientName": "Roe^John"}, False),
+        ({"PatientID": "P2"}, False),
+        ({"PatientBirthDate": "19800102"}, False),
+        ({"PatientName": "Doe^Jane" + "x" * 5000}, False),
+    ],
+)
+def test_who_names_somebody_else_goes_out_as_they_came(syntax, said, is_theirs):
+    data = encoded(sample(**{**WHOLE, **said}), syntax)
+    for piece in (1, 4096):
+        pieces = (data[at : at + piece] for at in range(0, len(data), piece))
+        got = b"".join(map(bytes, coerced(pieces, NOW, syntax, KNOWN)))
+        assert got == (sent(data, NOW, syntax) if is_theirs else data)
+
+
+def test_who_is_not_told_within_a_decent_head_goes_out_as_it_came():
+    made = sample(**WHOLE)
+    made.add_new(0x00091002, "OB", bytes(4 << 20))
+    made.add_new(0x00081199, "OB", bytes(4 << 20))
+    data = encoded(made, EXPLICIT)
+    pieces = (data[at : at + 65536] for at in range(0, len(data), 65536))
+    assert b"".join(map(bytes, coerced(pieces, NOW, EXPLICIT, KNOWN))) == data

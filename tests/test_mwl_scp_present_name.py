@@ -10,10 +10,11 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import JPEGLSLossless
 
 from mwl import archive, devices
-from mwl.archive import query
+from mwl.archive import following, listing, query
 from mwl.config import DeviceTable
 from mwl.net import status
 from mwl.scp.query import STUDY_ROOT_FIND
+from mwl.studies import Identity
 from tests.archive_rows import study_uid
 from tests.archived import Archived, encoded
 from tests.dicom_server import dial_fixture, serve_fixture  # noqa: F401 - fixtures
@@ -90,6 +91,10 @@ def read(data, syntax=EXPLICIT):
 
 def kept(archived, received):
     return b"".join(archived.store.read(received.key, received.data_set_offset))
+
+
+def listed(archived):
+    return list(listing.studies(archived.database))
 
 
 def said(data_set):
@@ -199,4 +204,71 @@ def test_most_rows_carry_nothing_to_change(archived):
 
     assert identities() == [None]
     tell(archived.database, patient_name=NEW)
-    assert identities() == ["\x1f".join([NEW, "P1", "HOSP", "19800229", "F", "ACC1"])]
+    (identity,) = identities()
+    assert Identity.of(identity) == (NEW, "P1", "HOSP", "19800229", "F", "ACC1")
+    assert following.aliases(identity) is None
+
+
+def test_who_contradicts_the_study_is_set_aside_or_goes_out_as_it_came(archived, get):
+    archived.add(image(1))
+    tell(archived.database, patient_name=NEW, birth_date="19800229", sex="F")
+
+    def come(number, **said):
+        key = archived.add(image(number, **said)).key
+        aside = [row["key"] for row in listing.quarantined(archived.database)]
+        return "quarantined" if key in aside else "stored"
+
+    stranger = {"PatientName": "Poe^Edgar"}
+    nobody = {"PatientID": "", "IssuerOfPatientID": ""}
+    assert come(2, **nobody, **stranger, PatientBirthDate="", PatientSex="M") == "quarantined"
+    assert come(3, **nobody, **stranger) == "quarantined"
+    assert come(4, **stranger, PatientBirthDate="", PatientSex="M") == "stored"
+    assert come(5, **stranger) == "stored"
+    assert come(6, **nobody, **stranger) == "quarantined"  # though such a one was stored
+    assert come(7) == "stored"
+    assert come(8, **nobody) == "stored"
+    assert come(9, PatientName=NEW) == "stored"
+    assert come(10, PatientName="ROE^JANE^^", PatientBirthDate="") == "stored"
+    found = {number: read(data) for number, data in get().items()}
+    names = {number: str(each.PatientName) for number, each in found.items()}
+    poe = dict.fromkeys((4, 5), "Poe^Edgar")
+    assert names == {**dict.fromkeys((1, 7, 8, 9), NEW), 10: "ROE^JANE^^", **poe}
+    assert (found[4].PatientBirthDate, found[4].PatientSex) == ("", "M")
+    assert {found[8].PatientID, found[10].PatientID} == {"P1"}
+    assert found[10].PatientBirthDate == "19800229"
+    (study,) = listed(archived)
+    assert study["differs"] is True
+
+
+def test_a_study_that_nobody_contradicts_has_no_mark(archived, get):
+    tell(archived.database, patient_name=NEW)
+    archived.add(image(1, PatientName=NEW))
+    archived.add(image(2))  # her former name
+    assert {str(read(data).PatientName) for data in get().values()} == {NEW}
+    (study,) = listed(archived)
+    assert study["differs"] is False
+
+
+def test_a_birth_date_or_sex_that_contradicts_is_marked(archived, get):
+    archived.add(image(1))
+    tell(archived.database, patient_name=NEW)
+    archived.add(image(2, PatientSex="M"))
+    (study,) = listed(archived)
+    assert study["differs"] is True
+    archived.add(image(3, PatientBirthDate="19010101"))
+    found = {number: read(data) for number, data in get().items()}
+    assert {n: str(each.PatientName) for n, each in found.items()} == {1: NEW, 2: NEW, 3: OLD}
+    assert found[3].PatientBirthDate == "19010101"
+
+
+def test_images_from_before_and_after_a_merge_are_one_patients(archived, get):
+    unknown = {"PatientName": "Unknown^Male", "PatientBirthDate": ""}
+    tell(archived.database, patient_name="Unknown^Male", birth_date="")
+    merge(archived.database, "P1", "P2", patient_name="Doe^Number2", birth_date="19800229")
+    archived.add(image(1, PatientID="P2", PatientName="Doe^Number2"))
+    archived.add(image(2, **unknown))
+    archived.add(image(3, **unknown))
+    found = [said(read(data))[:2] for data in get().values()]
+    assert found == [("Doe^Number2", "P2")] * 3
+    (study,) = listed(archived)
+    assert study["differs"] is False

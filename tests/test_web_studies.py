@@ -213,8 +213,14 @@ def test_a_study_says_that_some_of_its_images_came_under_another_name(
     archived.add(ct_slice(1, PatientName="Doe"))
     person = app.signed_in()
     assert "Images say" not in person.get("/studies/1").text
+    assert "another patient?" not in person.get("/studies/1").text
+    assert person.get("/api/v1/studies/1").json["differs"] is False
     archived.add(ct_slice(2, PatientName="Roe"))
-    assert "some of them something else" in person.get("/studies/1").text
+    told = person.get("/studies/1").text
+    assert "some of them something else" in told
+    assert "another patient?" in told
+    assert "go out as above" not in told
+    assert person.get("/api/v1/studies/1").json["differs"] is True
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,7 @@ def _study_page(study: int, wrong: str = "") -> str:
         bytes=sum(each.size for each in all_series),
         wrong=wrong,
         said=following.replaced(row),
+        differs=following.differs(row),
         thumb=_thumb,
     )
 

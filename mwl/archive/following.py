@@ -12,6 +12,9 @@ the patient's present name, and keeps them as they came):
    that comes back to what it was, or the study is nobody's any more, so does the study.
 4. `coerced` tells whether images go out with other values than they came with: the first
    one, as the study was made of it, or a later one that said something else (`differ`).
+5. Images that say something else than the patient was ever known as (`strangers`) are shown
+   to be there, and go out as they are: nobody's contradiction is written over. `aliases` is
+   what others said that is the patient's all the same.
 
 Who changes a patient or an order calls this in the same transaction, after the change.
 PostgreSQL then sees that studies and patients don't miss each other: who makes a study
@@ -19,17 +22,29 @@ somebody's holds the patient's row first (FOR SHARE), so that either the change 
 patient is seen here, or the study is seen by who changes the patient.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    literal,
+    select,
+    update,
+)
 
 from mwl.archive.received import clean
 from mwl.db import Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, Study
 from mwl.names import words_key
 from mwl.patients import name_key
-from mwl.studies import SEPARATOR, Person, is_other_issuer
+from mwl.studies import SEPARATOR, Aliases, Identity, Person, is_other_issuer
 
 _STUDY = Study.__table__  # type: ignore[attr-defined]
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
@@ -44,7 +59,11 @@ COLUMNS: Final = (
 )
 # Of a patient, what a study follows.
 FOLLOWED: Final = frozenset({"patient_name", "patient_id", "issuer", "birth_date", "sex"})
-_DIFFER: Final = "differ"  # in as_received: images of the study don't all say the same
+# In as_received, beside the columns:
+_DIFFER: Final = "differ"  # images of the study don't all say the same
+_STRANGERS: Final = "strangers"  # some contradict whatever the patient is known as
+_ALIASES: Final = "aliases"  # [[name, patient ID, birth date], …] of the others
+_MOST_ALIASES: Final = 32  # images under one more go out as they are
 # A longer trail of merges is a loop that somebody made by hand.
 _LONGEST_TRAIL: Final = 64
 
@@ -53,13 +72,31 @@ Row = dict[str, Any]
 
 def _identity() -> ColumnElement[str]:
     joined: Any = _t[COLUMNS[0]]
-    for name in COLUMNS[1:]:
-        joined = joined + literal(SEPARATOR) + _t[name]
+    for column in (*(_t[name] for name in COLUMNS[1:]), cast(_t.as_received, Text)):
+        joined = joined + literal(SEPARATOR) + column
     return case((_t.coerced, joined), else_=None).label("identity")
 
 
 IDENTITY: Final = _identity()
-"""Of a coerced study what `mwl.studies.Identity.of` reads, NULL of any other."""
+"""Of a coerced study what `mwl.studies.Identity.of` and `aliases` read, NULL of any other."""
+
+
+def aliases(identity: str) -> Aliases | None:
+    """Read from an IDENTITY whose images it is for, None: for all of the study's."""
+    now = Identity.of(identity)
+    received = json.loads(identity.split(SEPARATOR)[len(COLUMNS)])
+    if not received.get(_STRANGERS):
+        return None
+    first = [received.get(name, "") for name in ("patient_name", "patient_id", "birth_date")]
+    people = [[now.patient_name, now.patient_id, now.birth_date], first]
+    return Aliases.of(
+        Person(number, "", name, date) for name, number, date in people + received.get(_ALIASES, [])
+    )
+
+
+def differs(study: Any) -> bool:
+    """Tell whether some images contradict whatever the patient of a study, a row, is known as."""
+    return bool(study.as_received.get(_STRANGERS))
 
 
 def said(study: Any) -> Row:
@@ -77,13 +114,23 @@ def person_said(study: Any) -> Person:
     """Tell whom the images say that they show."""
     row = said(study)
     return Person(
-        row["patient_id"], row["patient_id_issuer"], row["patient_name"], row["birth_date"]
+        row["patient_id"],
+        row["patient_id_issuer"],
+        row["patient_name"],
+        row["birth_date"],
+        row["sex"],
     )
 
 
 def person_now(study: Any) -> Person:
     """Tell whom a study shows, as far as is known now."""
-    return Person(study.patient_id, study.patient_id_issuer, study.patient_name, study.birth_date)
+    return Person(
+        study.patient_id,
+        study.patient_id_issuer,
+        study.patient_name,
+        study.birth_date,
+        study.sex,
+    )
 
 
 def as_it_is_now(images: Mapping[str, str], patient: Any, accession: str) -> Row:
@@ -153,10 +200,19 @@ def claim(conn: Connection, study: int, patient: int) -> None:
     follow(conn, study)
 
 
-def note_difference(conn: Connection, study: Any) -> None:
-    """Note that images of a study, a row, don't all say the same of whom they show."""
-    if not study.as_received.get(_DIFFER):
-        received = {**study.as_received, _DIFFER: True}
+def note_difference(conn: Connection, study: Any, said: Person, *, is_known: bool) -> None:
+    """Note that an image of a study, a row, says something else than the first one.
+
+    `is_known`: the study's patient is, or was, known as that.
+    """
+    received = {**study.as_received, _DIFFER: True}
+    alias = [said.name, said.patient_id, said.birth_date]
+    others = received.get(_ALIASES, [])
+    if not is_known:
+        received[_STRANGERS] = True
+    elif alias not in others and len(others) < _MOST_ALIASES:
+        received[_ALIASES] = [*others, alias]
+    if received != study.as_received:
         _NOTE.send(conn, {"row": study.id, "new_as_received": received})
         follow(conn, study.id)
 
@@ -164,8 +220,7 @@ def note_difference(conn: Connection, study: Any) -> None:
 def restate(conn: Connection, study: Any, images: Mapping[str, str]) -> None:
     """Take `images`, by column, for what the images of a study, a row, say."""
     values = {**said(study), **{name: images[name] for name in COLUMNS if name in images}}
-    kept = {_DIFFER: True} if study.as_received.get(_DIFFER) else {}
-    _write(conn, study, values, study.patient, study.coerced, kept)
+    _write(conn, study, values, study.patient, study.coerced, _noted(study))
     follow(conn, study.id)
 
 
@@ -176,12 +231,16 @@ def _settle(conn: Connection, study: Any, patient: Any, accession: str) -> None:
     differ = bool(study.as_received.get(_DIFFER))
     # Without a patient nobody knows better than the images.
     coerced = bool(received) or (differ and patient is not None)
-    if differ:
-        received[_DIFFER] = True
+    received |= _noted(study)
     whose = None if patient is None else patient.id
     before = {name: getattr(study, name) for name in COLUMNS}
     if (before, study.patient, study.coerced, study.as_received) != (now, whose, coerced, received):
         _write(conn, study, now, whose, coerced, received)
+
+
+def _noted(study: Any) -> Row:
+    received = study.as_received
+    return {key: received[key] for key in (_DIFFER, _STRANGERS, _ALIASES) if key in received}
 
 
 def _write(  # noqa: PLR0913 - the columns

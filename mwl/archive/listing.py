@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
 
+from mwl.archive import following
 from mwl.archive.versions import IS_QUARANTINED
 from mwl.db import Database, Prepared
 from mwl.db.tables import Instance, RequestedProcedure, Series, StoredObject, Study
@@ -64,6 +65,7 @@ def _study_entry(row: Any) -> Entry:
         "received_at": row.created_at.isoformat(timespec="seconds"),
         "imaging_order": row.imaging_order,
         "matched_by": row.matched_by,
+        "differs": following.differs(row),
     }
 
 
@@ -103,6 +105,7 @@ def _studies(unmatched: bool) -> Prepared:
         _study.c.created_at,
         _procedure.c.imaging_order,
         _study.c.matched_by,
+        _study.c.as_received,
     ).select_from(rows)
     if unmatched:
         statement = statement.where(_study.c.requested_procedure.is_(None))

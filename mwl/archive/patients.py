@@ -1,5 +1,6 @@
 """Whether images show the patient of an order, whatever merges there have been since."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select
@@ -15,6 +16,8 @@ _COLUMNS = (
     _TABLE.c.issuer_key,
     _TABLE.c.patient_name,
     _TABLE.c.birth_date,
+    _TABLE.c.patient_id,
+    _TABLE.c.former_names,
     _TABLE.c.merged_into,
 )
 # Issuers who gave somebody the same number.
@@ -103,6 +106,26 @@ def are_merged(conn: Connection, known: Person, new: Person) -> bool:
         return False
     one, other = Patients(conn, known), Patients(conn, new)
     return one.have_met(other) and one.is_among_them() and other.is_among_them()
+
+
+def aliases(conn: Connection, patient: int | None, people: Iterable[Person]) -> list[Person]:
+    """Tell as whom the patient in row `patient` is and was known, found by `people`'s numbers.
+
+    With those who were merged into that row; nobody else who has one of the numbers.
+    """
+    rows = {row.id: row for each in people for row in Patients(conn, each).rows.values()}
+    them = {patient}
+    for _ in range(_LONGEST_TRAIL):
+        more = {row.id for row in rows.values() if row.merged_into in them} - them
+        if patient is None or not more:
+            break
+        them |= more
+    return [
+        Person(row.patient_id, "", name, row.birth_date)
+        for row in rows.values()
+        if row.id in them
+        for name in (row.patient_name, *row.former_names)
+    ]
 
 
 def _are_two(known: Person, new: Person) -> bool:

@@ -7,16 +7,27 @@ one: a scanner that holds an old worklist entry, and one that asked again, are b
 from dataclasses import astuple
 from typing import Any, NamedTuple
 
+import structlog
 from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mwl.archive import following, linking
 from mwl.archive.known import Place
-from mwl.archive.patients import are_merged
+from mwl.archive.patients import aliases, are_merged
 from mwl.archive.received import Received, person_row, requests, series_row, study_row
 from mwl.db import Prepared
 from mwl.db.tables import Series, Study
-from mwl.studies import Evidence, Person, contradict, is_other_patient
+from mwl.patients import name_key
+from mwl.studies import (
+    Aliases,
+    Evidence,
+    Person,
+    contradict,
+    is_other_patient,
+    is_other_sex,
+)
+
+log = structlog.get_logger(__name__)
 
 _STUDY = Study.__table__  # type: ignore[attr-defined]
 _SERIES = Series.__table__  # type: ignore[attr-defined]
@@ -86,6 +97,8 @@ def _study(conn: Connection, received: Received) -> _Found | None:
         is_new = _INSERT_STUDY[conn.dialect.name].run(conn, values) > 0
         row = _FIND_STUDY.first(conn, key)
     said, new = following.person_said(row), received.person()
+    differs = contradict(said, new)
+    is_known = not differs or _is_known(conn, row, new)
     # As whom they come now, so that the images that follow ask nothing.
     pairs = zip(astuple(new), astuple(said), strict=True)
     known = Person(*(of_new or of_said for of_new, of_said in pairs))
@@ -95,9 +108,35 @@ def _study(conn: Connection, received: Received) -> _Found | None:
         known = said  # a person linked it, and may think again
     elif new.patient_id and not said.patient_id:
         return _named(conn, row, new)
-    if contradict(said, new):
-        following.note_difference(conn, row)
+    if said.patient_id and not new.patient_id and not is_known and _is_renamed(said, new):
+        return None
+    if differs:
+        following.note_difference(conn, row, new, is_known=is_known)
+    if not is_known:
+        known = said  # each of them is told of
+        log.warning(
+            "archive.contradicts",
+            study=row.id,
+            sop_instance_uid=received.sop_instance_uid,
+            source=received.source,
+        )
     return _Found(row, known, is_new)
+
+
+def _is_known(conn: Connection, row: Any, new: Person) -> bool:
+    """Tell whether a study's patient is, or was, known as somebody: who they are is settled."""
+    said, now = following.person_said(row), following.person_now(row)
+    people = [said, now, *aliases(conn, row.patient, (said, now, new))]
+    if all(is_other_sex(each.sex, new.sex) for each in (said, now)):
+        return False
+    if new.patient_id.strip() not in {each.patient_id.strip() for each in people}:
+        people.append(Person(new.patient_id))  # merged, or the study would be another's
+    return Aliases.of(people).are_of(new)
+
+
+def _is_renamed(said: Person, new: Person) -> bool:
+    names = name_key(said.name), name_key(new.name)
+    return all(names) and names[0] != names[1]
 
 
 def _named(conn: Connection, row: Any, new: Person) -> _Found | None:

@@ -69,6 +69,7 @@ class Received:
             text("IssuerOfPatientID"),
             text("PatientName"),
             _date(self, "PatientBirthDate"),
+            text("PatientSex"),
         )
 
     def version(self) -> Version:

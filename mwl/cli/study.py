@@ -25,6 +25,7 @@ _STUDIES = {
     "instances": "images",
     "imaging_order": "order",
     "matched_by": "by",
+    "differs": "contradicted",
     "study_instance_uid": "study UID",
 }
 _QUARANTINED = {

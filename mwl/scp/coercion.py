@@ -14,12 +14,14 @@ copy. What the images said is kept here, and shown.
 A value is written in the data set's own character set. Where that can't say it, the data set
 is written in UTF-8 (ISO_IR 192) up to its pixel data, every text in it decoded by the set in
 force where it stands; sequences get undefined length then, for lengths change. Nothing is
-held but what is on its way and one text; behind the last attribute, or the pixel data's tag,
-bytes pass through as they come.
+held but what is on its way and one text (and up to the patient's attributes the head of an
+image whose study has images that contradict it: those go out as they are); behind the last
+attribute, or the pixel data's tag, bytes pass through as they come.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from re import findall
 from struct import Struct
 
@@ -30,19 +32,20 @@ from mwl.scp import repertoire
 from mwl.scp.attributes import vr_of
 from mwl.scp.pieces import Pieces, Source, Unwritable, deflated, inflated
 from mwl.scp.storage.syntaxes import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
-from mwl.studies import Identity, is_other_issuer
+from mwl.studies import Aliases, Identity, Person, is_other_issuer
 
 _CHARACTER_SET = 0x00080005
 _ACCESSION_NUMBER = 0x00080050
 _PATIENT_ID = 0x00100020
 _ISSUER = 0x00100021
 _PATIENT_NAME = 0x00100010
+_BIRTH_DATE = 0x00100030
 # In the order of mwl.studies.Identity.
 _ATTRIBUTES = (
     (_PATIENT_NAME, "PN"),
     (_PATIENT_ID, "LO"),
     (_ISSUER, "LO"),
-    (0x00100030, "DA"),
+    (_BIRTH_DATE, "DA"),
     (0x00100040, "CS"),
     (_ACCESSION_NUMBER, "SH"),
 )
@@ -60,20 +63,44 @@ _MAX_DEPTH = 64
 _LONGEST_TEXT = 4 * 1024 * 1024  # bytes that are decoded at once
 _LONGEST_OLD = 4096  # of a value that is replaced; a longer one is another
 _BUFFER = 64 * 1024
+_LONGEST_HEAD = 1024 * 1024  # bytes that are held to learn whom an image shows
+_NOBODY = Identity("", "", "", "", "", "")
 _FRAGMENTED = frozenset({b"OB", b"OW"})
 _LONG_FORM = frozenset(findall("..", "OBODOFOLOVOWSQSVUCUNURUTUV"))  # PS3.5 7.1.2
 
 
 def coerced(
-    pieces: Pieces, identity: Identity, transfer_syntax: str
+    pieces: Pieces, identity: Identity, transfer_syntax: str, only: Aliases | None = None
 ) -> Iterator[bytes | memoryview]:
     """Replace in a data set what `identity` says otherwise; what it leaves empty stays.
 
+    With `only`, a data set that names somebody else than these goes out as it is.
     Raises Unwritable for lengths that don't add up, and what `pieces` raises.
     """
     if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        return deflated(coerced(inflated(pieces), identity, ""))
-    return _Rewriter(pieces, identity, is_big=transfer_syntax == EXPLICIT_VR_BIG_ENDIAN).pieces()
+        return deflated(coerced(inflated(pieces), identity, "", only))
+    is_big = transfer_syntax == EXPLICIT_VR_BIG_ENDIAN
+    if only is None:
+        return _Rewriter(pieces, identity, is_big=is_big).pieces()
+    return _of_one_patient(pieces, identity, only, is_big)
+
+
+def _of_one_patient(
+    pieces: Pieces, identity: Identity, only: Aliases, is_big: bool
+) -> Iterator[bytes | memoryview]:
+    source, head = iter(pieces), list[bytes]()
+
+    def read() -> Iterator[bytes]:
+        for piece in source:
+            head.append(bytes(piece))
+            yield head[-1]
+
+    person = _Rewriter(read(), _NOBODY, is_big=is_big).person()
+    whole = chain(head, source)
+    if person is None or not only.are_of(person):
+        yield from whole
+    else:
+        yield from _Rewriter(whole, identity, is_big=is_big).pieces()
 
 
 @dataclass(slots=True)
@@ -106,6 +133,8 @@ class _Rewriter:
         self._levels: list[_Level] = []
         self._out = bytearray()
         self._copied = 0  # bytes of a value that pass through
+        self._said: dict[int, str] = {}
+        self._unread = False  # one of the values was too long
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         goes_on = True
@@ -121,6 +150,20 @@ class _Rewriter:
         if self._out:
             yield bytes(self._out)
         yield from self._source.rest()
+
+    def person(self) -> Person | None:
+        """Read whom it shows, and write nothing; None: that is not within a decent head."""
+        while self._next():
+            while self._copied:
+                self._copied -= len(self._source.part(self._copied))
+            self._out.clear()
+            if self._source.at > _LONGEST_HEAD:
+                return None
+        if self._unread:
+            return None
+        said = {tag: self._said.get(tag, "") for tag, _ in _ATTRIBUTES}
+        date = said[_BIRTH_DATE].replace(".", "")
+        return Person(said[_PATIENT_ID], "", said[_PATIENT_NAME], date)
 
     # --- one thing after another
 
@@ -276,11 +319,13 @@ class _Rewriter:
             if length == _UNDEFINED:
                 raise Unwritable("an element of undefined length that is no sequence")
             self._skip(length)
+            self._unread = True
             self._write_wanted(tag)
             return
         raw = self._source.take(length)
         terms = self._terms or ()
         old = repertoire.decoded(raw.rstrip(b"\0 "), terms).strip(" \0")
+        self._said[tag] = old
         if tag == _ISSUER and _PATIENT_ID in self._changed:
             self._write_wanted(tag)
         elif not new or _is_same(tag, old, new):

@@ -40,7 +40,7 @@ _BY_ID = Prepared(
     )
 )
 _BY_ROW = Prepared(select(_TABLE).where(_TABLE.c.id == bindparam("row")))
-_INSERT = Insertion(_TABLE, other_ids=[])
+_INSERT = Insertion(_TABLE, other_ids=[], former_names=[])
 # A merge is no demographics: nothing but a merge writes `merged_into`.
 _UPDATE = rewriting(_TABLE, "created_at", "merged_into")
 _MERGE = Prepared(
@@ -60,6 +60,7 @@ _DESCRIBED = (
 )
 # A trail longer than this is no history of merges but a loop that somebody made by hand.
 _LONGEST_TRAIL = 64
+_MOST_NAMES = 16  # former ones that are remembered
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -237,9 +238,18 @@ def _create(  # noqa: PLR0913 - one row, and where it came from
 def _save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
     if all(row[name] == value for name, value in stated.items()):
         return
-    _UPDATE.send(conn, {**row, **stated, "updated_at": now, "row": row["id"]})
+    former = {"former_names": _former_names(row, stated)}
+    _UPDATE.send(conn, {**row, **stated, **former, "updated_at": now, "row": row["id"]})
     if any(row[name] != stated.get(name, row[name]) for name in following.FOLLOWED):
         following.follow_patient(conn, row["id"])
+
+
+def _former_names(row: Row, stated: Row) -> list[str]:
+    """Tell under which names images may still come."""
+    known, old = row["former_names"], row["name_key"]
+    if not old or stated.get("name_key", old) == old:
+        return list(known)
+    return [*(each for each in known if each != old), old][-_MOST_NAMES:]
 
 
 def _stated(change: PatientChange) -> dict[str, Any]:

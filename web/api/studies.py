@@ -80,6 +80,9 @@ class FullStudy(Study):
     """A study with its series, by number."""
 
     coerced: bool = Field(description="Images go out with other values than they came with.")
+    differs: bool = Field(
+        description="Some images contradict whatever the patient is known as: another's, perhaps."
+    )
     as_received: AsReceived
     series: list[Series]
 
@@ -133,6 +136,7 @@ def get(study: int) -> FullStudy:
     return FullStudy(
         **_told(row),
         coerced=row.coerced,
+        differs=following.differs(row),
         as_received=AsReceived(**following.replaced(row)),
         series=[_series(each) for each in series],
     )

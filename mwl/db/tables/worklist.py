@@ -32,6 +32,7 @@ class Patient(SQLModel, table=True):
     allergies: str = ""
     comments: str = ""
     other_ids: list[Any] = Field(default_factory=list, sa_type=Json)  # [[id, issuer, type], …]
+    former_names: list[Any] = Field(default_factory=list, sa_type=Json)  # as folded, newest last
     merged_into: int | None = Field(default=None, foreign_key="patient.id", index=True)
     applied_at: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # source → µs since 1970
     created_at: datetime = Field(sa_type=UtcDateTime)

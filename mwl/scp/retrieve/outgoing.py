@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
+from mwl.archive import following
 from mwl.archive.query import Stored
 from mwl.errors import MwlError, Outage
 from mwl.net.association import Association, DataSet
@@ -75,12 +76,13 @@ class Sender:
         return Sent(code, f"a peer answered C-STORE with {code:04X}" if code else "")
 
     def _data_set(self, row: Stored, syntax: str) -> DataSet:
-        """Give the data set as it goes out: under the patient's present name."""
+        """Give the data set as it goes out: under the patient's present name, if it is theirs."""
         if syntax == row.transfer_syntax and row.identity is None:
             return self._shelf.direct(row, self._look) or self._shelf.pieces(row, self._look)
         pieces: Iterable[bytes | memoryview] = self._shelf.pieces(row, self._look)
         if row.identity is not None:
-            pieces = coerced(pieces, Identity.of(row.identity), row.transfer_syntax)
+            now, only = Identity.of(row.identity), following.aliases(row.identity)
+            pieces = coerced(pieces, now, row.transfer_syntax, only)
         if syntax == row.transfer_syntax:
             return pieces
         return converted(pieces, row, syntax, self._decoder)

@@ -50,6 +50,7 @@ def upgrade() -> None:
         "device", sa.Column("certificate", sa.String(), nullable=False, server_default="")
     )
     op.add_column("device", sa.Column("oddities", Json, nullable=False, server_default="[]"))
+    op.add_column("patient", sa.Column("former_names", Json, nullable=False, server_default="[]"))
     op.add_column("study", sa.Column("patient", sa.Integer(), nullable=True))
     op.add_column("study", sa.Column("coerced", sa.Boolean(), nullable=False, server_default="0"))
     op.add_column("study", sa.Column("as_received", Json, nullable=False, server_default="{}"))
