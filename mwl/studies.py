@@ -145,7 +145,7 @@ class Aliases:
         """Tell whether name, identifier and birth date each are known here, or missing."""
         name, number, date = name_key(person.name), person.patient_id, person.birth_date
         pairs = ((name, self.names), (number.strip(), self.ids), (date.strip(), self.birth_dates))
-        return all(not value or value in known for value, known in pairs)
+        return all(not (value and any(known)) or value in known for value, known in pairs)
 
 
 def is_other_issuer(known: str, new: str) -> bool:

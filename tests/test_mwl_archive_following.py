@@ -261,6 +261,34 @@ def test_who_a_study_was_never_known_as_is_noted_on_the_way_out_too(database, ca
     assert following.aliases(outgoing(database)).are_of(Person("P1", "", "Poe^Edgar"))
 
 
+def test_what_is_not_known_of_a_patient_nobody_contradicts(database):
+    insert(database, item(1, patient={"birth_date": ""}))
+    store(database, PatientBirthDate="")
+    tell(database, patient_name=NEW)
+    assert store(database, 2, PatientName=NEW) is Outcome.STORED
+    assert not following.differs(study(database))
+
+
+def test_what_the_record_knows_better_than_the_first_image_may_be_contradicted(database):
+    insert(database, item(1))
+    store(database, PatientBirthDate="")
+    assert store(database, 2, series=2, PatientBirthDate="19010101") is Outcome.STORED
+    assert following.differs(study(database))
+    known = following.aliases(outgoing(database))
+    assert not known.are_of(Person("P1", "", OLD, "19010101"))
+
+
+def test_nameless_images_of_another_name_are_not_named_after_who_came_later(database):
+    insert(database, item(1))
+    nobody = {"PatientID": "", "PatientName": "Poe^Edgar", "AccessionNumber": ""}
+    store(database, study=7, **nobody)
+    given = {"study": 7, "PatientID": "P1", "PatientName": OLD, "AccessionNumber": ""}
+    assert store(database, 2, **given) is Outcome.STORED
+    assert following.differs(study(database))
+    assert study(database).patient_name == OLD
+    assert store(database, 3, **{**given, **nobody}) is Outcome.QUARANTINED
+
+
 def outgoing(database):
     with database.read() as session:
         return query.objects(session, {})[0].identity

@@ -98,7 +98,8 @@ def _study(conn: Connection, received: Received) -> _Found | None:
         row = _FIND_STUDY.first(conn, key)
     said, new = following.person_said(row), received.person()
     differs = contradict(said, new)
-    is_known = not differs or _is_known(conn, row, new)
+    is_news = differs or contradict(following.person_now(row), new)
+    is_known = not is_news or _is_known(conn, row, new)
     # As whom they come now, so that the images that follow ask nothing.
     pairs = zip(astuple(new), astuple(said), strict=True)
     known = Person(*(of_new or of_said for of_new, of_said in pairs))
@@ -107,10 +108,10 @@ def _study(conn: Connection, received: Received) -> _Found | None:
             return None
         known = said  # a person linked it, and may think again
     elif new.patient_id and not said.patient_id:
-        return _named(conn, row, new)
+        return _named(conn, row, new, is_known=is_known)
     if said.patient_id and not new.patient_id and not is_known and _is_renamed(said, new):
         return None
-    if differs:
+    if differs or not is_known:
         following.note_difference(conn, row, new, is_known=is_known)
     if not is_known:
         known = said  # each of them is told of
@@ -127,7 +128,8 @@ def _is_known(conn: Connection, row: Any, new: Person) -> bool:
     """Tell whether a study's patient is, or was, known as somebody: who they are is settled."""
     said, now = following.person_said(row), following.person_now(row)
     people = [said, now, *aliases(conn, row.patient, (said, now, new))]
-    if all(is_other_sex(each.sex, new.sex) for each in (said, now)):
+    sexes = said.sex, now.sex
+    if new.sex not in sexes and any(is_other_sex(each, new.sex) for each in sexes):
         return False
     if new.patient_id.strip() not in {each.patient_id.strip() for each in people}:
         people.append(Person(new.patient_id))  # merged, or the study would be another's
@@ -139,11 +141,16 @@ def _is_renamed(said: Person, new: Person) -> bool:
     return all(names) and names[0] != names[1]
 
 
-def _named(conn: Connection, row: Any, new: Person) -> _Found | None:
+def _named(conn: Connection, row: Any, new: Person, *, is_known: bool) -> _Found | None:
     """Name a study whose images had no identifier till now."""
     now = following.person_now(row)
     if row.coerced and is_other_patient(now, new) and not are_merged(conn, now, new):
         return None
+    said = following.person_said(row)
+    if contradict(said, new):
+        # What came before goes out as it is, unless that is the patient's too.
+        following.note_difference(conn, row, said, is_known=is_known)
+        row = _FIND_STUDY.first(conn, {"study_instance_uid": row.study_instance_uid})
     following.restate(conn, row, person_row(new))
     return _Found(row, new, is_news=True)
 
