@@ -12,6 +12,12 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, seeds
 
+# What fuzzing once tripped over, by target.
+FOUND = [
+    # A CS by what its header says, a sequence by its tag.
+    ("reencoding", b"\x30\x08\x00\x60CS\x00\x00\x7f\xd7\x00\x10OW\x60\x00\x00\x00\x00\x02\x00\x00"),
+]
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_examples_and_what_becomes_of_them_pass(name: str) -> None:
@@ -25,6 +31,11 @@ def test_examples_and_what_becomes_of_them_pass(name: str) -> None:
                     (0, 255, chance.randrange(256))
                 )
             TARGETS[name](bytes(changed[: chance.choice((None, chance.randrange(len(changed))))]))
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found_passes(name: str, data: bytes) -> None:
+    TARGETS[name](data)
 
 
 @pytest.mark.parametrize("name", TARGETS)
