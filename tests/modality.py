@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,32 @@ def perform(
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+# Of an N-CREATE, all that it must tell (PS3.4 table F.7.2-1), but for what was scheduled.
+BEGUN: Mapping[str, Any] = {
+    "PatientName": "Doe^Number1",
+    "PatientID": "P1",
+    "PatientBirthDate": "19800229",
+    "PatientSex": "F",
+    "ReferencedPatientSequence": [],
+    "PerformedProcedureStepID": "PPS1",
+    "PerformedStationAETitle": "CT1",
+    "PerformedStationName": "",
+    "PerformedLocation": "",
+    "PerformedProcedureStepStartDate": "20300102",
+    "PerformedProcedureStepStartTime": "093000.25",
+    "PerformedProcedureStepEndDate": "",
+    "PerformedProcedureStepEndTime": "",
+    "PerformedProcedureStepStatus": "IN PROGRESS",
+    "PerformedProcedureStepDescription": "Head",
+    "PerformedProcedureTypeDescription": "",
+    "ProcedureCodeSequence": [],
+    "Modality": "CT",
+    "StudyID": "1",
+    "PerformedProtocolCodeSequence": [],
+    "PerformedSeriesSequence": [],
+}
+
+
 def begin(uid: str, study_uid: str, sps_id: str, accession: str = "ACC1") -> Step:
     """Plan the N-CREATE of a performed step that carries out one scheduled step."""
     return {
@@ -70,27 +96,11 @@ def begin(uid: str, study_uid: str, sps_id: str, accession: str = "ACC1") -> Ste
                     "ReferencedStudySequence": [],
                 }
             ],
+            **BEGUN,
             "PatientName": "Doe^Jane^Q",
             "PatientID": "PID1",
-            "PatientBirthDate": "19800229",
-            "PatientSex": "F",
-            "ReferencedPatientSequence": [],
-            "PerformedProcedureStepID": "PPS1",
-            "PerformedStationAETitle": "CT1",
-            "PerformedStationName": "",
-            "PerformedLocation": "",
-            "PerformedProcedureStepStartDate": "20300102",
             "PerformedProcedureStepStartTime": "093000",
-            "PerformedProcedureStepEndDate": "",
-            "PerformedProcedureStepEndTime": "",
-            "PerformedProcedureStepStatus": "IN PROGRESS",
             "PerformedProcedureStepDescription": "",
-            "PerformedProcedureTypeDescription": "",
-            "ProcedureCodeSequence": [],
-            "Modality": "CT",
-            "StudyID": "1",
-            "PerformedProtocolCodeSequence": [],
-            "PerformedSeriesSequence": [],
         },
     }
 

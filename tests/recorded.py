@@ -29,6 +29,7 @@ from tests.committer import action
 from tests.dicom_client import MODALITY_WORKLIST_FIND, VERIFICATION
 from tests.hostile import Bridge
 from tests.identifiers import asking
+from tests.modality import BEGUN
 from tests.storing import CT, image
 
 with warnings.catch_warnings():
@@ -290,29 +291,7 @@ def performed() -> tuple[Dataset, Dataset]:
     step.ScheduledProcedureStepID, step.ScheduledProcedureStepDescription = "SPS1", ""
     step.ScheduledProtocolCodeSequence = step.ReferencedStudySequence = []
     begun.ScheduledStepAttributesSequence = [step]
-    for keyword, value in {
-        "PatientName": "Doe^Number1",
-        "PatientID": "P1",
-        "PatientBirthDate": "19800229",
-        "PatientSex": "F",
-        "ReferencedPatientSequence": [],
-        "PerformedProcedureStepID": "PPS1",
-        "PerformedStationAETitle": "CT1",
-        "PerformedStationName": "",
-        "PerformedLocation": "",
-        "PerformedProcedureStepStartDate": "20300102",
-        "PerformedProcedureStepStartTime": "093000.25",
-        "PerformedProcedureStepEndDate": "",
-        "PerformedProcedureStepEndTime": "",
-        "PerformedProcedureStepStatus": "IN PROGRESS",
-        "PerformedProcedureStepDescription": "Head",
-        "PerformedProcedureTypeDescription": "",
-        "ProcedureCodeSequence": [],
-        "Modality": "CT",
-        "StudyID": "1",
-        "PerformedProtocolCodeSequence": [],
-        "PerformedSeriesSequence": [],
-    }.items():
+    for keyword, value in BEGUN.items():
         setattr(begun, keyword, value)
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CT, f"{STUDY}.1.1"
     series.PerformingPhysicianName = series.OperatorsName = series.SeriesDescription = ""

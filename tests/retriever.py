@@ -6,6 +6,7 @@ retriever.received        # data sets by SOP Instance UID, as bytes
 retriever.responses       # commands of the C-GET responses, the final one last
 """
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ from mwl.net.pdu import (
     AssociateAccept,
     AssociateRequest,
     ExtendedItem,
+    PduType,
     ProposedContext,
     Role,
     UserInformation,
@@ -145,3 +147,17 @@ class Retriever:
         """Read what the last response counts: remaining, completed, failed, warning."""
         last = self.responses[-1]
         return tuple(last.number(number) for number in range(0x1020, 0x1024))
+
+
+def most_held(retriever: Retriever, size: int) -> int:
+    """Read P-DATA until `size` bytes have come; tell how many this process held at once."""
+    came = 0
+    tracemalloc.start()
+    try:
+        while came < size:
+            kind, body = retriever.client.read_frame()
+            assert kind == PduType.DATA_TF
+            came += len(body)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

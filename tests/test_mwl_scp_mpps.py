@@ -29,6 +29,7 @@ from mwl.scp.guarded import Guarded
 from mwl.scp.mpps import MppsRetrieveService, MppsService
 from tests import dicom_server
 from tests.identifiers import encoded
+from tests.modality import BEGUN
 from tests.worklist_rows import NOW, insert_items, item
 
 serve, dial = dicom_server.serve_fixture, dicom_server.dial_fixture
@@ -53,28 +54,8 @@ def begin(charset=None, **stated):
         data.SpecificCharacterSet = charset
     values = {
         "ScheduledStepAttributesSequence": [step],
-        "PatientName": "Doe^Number1",
-        "PatientID": "P1",
+        **BEGUN,
         "IssuerOfPatientID": "HOSP",
-        "PatientBirthDate": "19800229",
-        "PatientSex": "F",
-        "ReferencedPatientSequence": [],
-        "PerformedProcedureStepID": "PPS1",
-        "PerformedStationAETitle": "CT1",
-        "PerformedStationName": "",
-        "PerformedLocation": "",
-        "PerformedProcedureStepStartDate": "20300102",
-        "PerformedProcedureStepStartTime": "093000.25",
-        "PerformedProcedureStepEndDate": "",
-        "PerformedProcedureStepEndTime": "",
-        "PerformedProcedureStepStatus": "IN PROGRESS",
-        "PerformedProcedureStepDescription": "Head",
-        "PerformedProcedureTypeDescription": "",
-        "ProcedureCodeSequence": [],
-        "Modality": "CT",
-        "StudyID": "1",
-        "PerformedProtocolCodeSequence": [],
-        "PerformedSeriesSequence": [],
         **stated,
     }
     for keyword, value in values.items():
