@@ -18,15 +18,14 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import structlog
 from sqlmodel import Session
 
 from hl7 import ack
-from hl7.intake import NOBODY, Incoming, Intake, unreadable, where
+from hl7.intake import NOBODY, Incoming, Intake, where
 from hl7.mapping import Change
-from hl7.profile import Profile
+from hl7.profiles import Profiles
 from mwl import journal
 from mwl.db import Database
 from mwl.errors import Fault, Outage, Reason, Rejected
@@ -44,7 +43,7 @@ _TOO_LONG = Fault(
 
 
 class Inbound:
-    """The way in, for one profile. Threads share it.
+    """The way in, for all listeners. Threads share it.
 
     `told` are the systems that hear when a message leaves nothing to be done of an order
     that scanners have worked on.
@@ -53,8 +52,7 @@ class Inbound:
     def __init__(  # noqa: PLR0913 - wired once, in app.py
         self,
         database: Database,
-        profile: Profile,
-        site_zone: ZoneInfo,
+        profiles: Profiles,
         *,
         told: Destinations = NOBODY,
         ack_timeout_s: float = 20.0,
@@ -62,15 +60,15 @@ class Inbound:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
-        self._intake = Intake(profile, site_zone, told=told)
+        self._intake = Intake(profiles, told=told)
         self._ack_timeout_s = ack_timeout_s
         self._clock = clock
         self._pause = pause
 
-    def receive(self, raw: bytes, peer: object) -> bytes | None:
+    def receive(self, raw: bytes, peer: object, listener: str = "") -> bytes | None:
         """Take one message, unframed; give the answer's bytes, or None for no answer."""
         deadline = time.monotonic() + self._ack_timeout_s
-        incoming = self._intake.open(raw, str(peer)[:_LONGEST_PEER], self._clock())
+        incoming = self._intake.open(raw, str(peer)[:_LONGEST_PEER], self._clock(), listener)
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as error:
@@ -83,11 +81,12 @@ class Inbound:
         except Outage as error:
             return _silence(incoming, error)
 
-    def refuse(self, beginning: bytes, peer: object) -> bytes | None:
+    def refuse(self, beginning: bytes, peer: object, listener: str = "") -> bytes | None:
         """Answer a message that is too long to be read on, and keep its beginning."""
         deadline = time.monotonic() + self._ack_timeout_s
         error = Rejected(_TOO_LONG)
-        incoming = unreadable(beginning, str(peer)[:_LONGEST_PEER], self._clock(), error)
+        came = (beginning, str(peer)[:_LONGEST_PEER], self._clock())
+        incoming = self._intake.unreadable(*came, error, listener)
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as out:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from sqlmodel import Session
 
 from hl7 import ack, er7
-from hl7.mapping import Change, Envelope, Mapper, envelope
-from hl7.profile import Chain, Profile
+from hl7.mapping import Change, Envelope, envelope
+from hl7.profile import Chain
+from hl7.profiles import Profiles, Reader
 from mwl import charsets, journal, procedures, worklist
 from mwl.errors import Fault, Reason, Rejected
 from mwl.journal import Received, Settled, State
@@ -46,6 +46,7 @@ class Incoming(NamedTuple):
 
     received: Received
     message: er7.Message | None  # its header alone where the rest can't be read
+    reader: Reader
     sent: Envelope = _UNNAMED
     flags: Sequence[str] = ()
     faults: Sequence[Fault] = ()
@@ -58,45 +59,56 @@ class Incoming(NamedTuple):
 
 
 class Intake:
-    """Reads and applies messages by one profile. Threads share it.
+    """Reads and applies messages, each by its profile. Threads share it.
 
     `told` are the systems that hear when a message leaves nothing to be done of an order
     that scanners have worked on.
     """
 
-    def __init__(
-        self, profile: Profile, site_zone: ZoneInfo, *, told: Destinations = NOBODY
-    ) -> None:
-        self._mapper = Mapper(profile, site_zone)
-        self._default_charset = profile.message.charset or None
-        self._zone = site_zone
+    def __init__(self, profiles: Profiles, *, told: Destinations = NOBODY) -> None:
+        self._profiles = profiles
+        self._zone = profiles.zone
         self._told = told
-        self._patient_ids = profile.patient_identifier.sources
-        self._accession_numbers: Chain = (
-            *profile.with_ipc.procedure.columns.get("accession_number", ()),
-            *profile.procedure.columns.get("accession_number", ()),
-        )
         # MSH-10 of our answers: not a call of the system's random source for each.
         self._run = secrets.token_hex(5).upper()
         self._numbers = itertools.count(1)
 
-    def open(self, raw: bytes, peer: str, at: datetime) -> Incoming:
-        """Decode by MSH-18 and split into segments."""
+    def open(self, raw: bytes, peer: str, at: datetime, listener: str = "") -> Incoming:
+        """Choose the profile, decode by MSH-18 and split into segments."""
         try:
-            read = charsets.decode(raw, er7.character_sets(raw), self._default_charset)
+            declared = er7.character_sets(raw)
+            default = None if any(declared) else self._profiles.charset_of(raw, listener)
+            read = charsets.decode(raw, declared, default)
             message = er7.Message.parse(read.text, read.encoding)
         except (Rejected, er7.ParseError) as error:
-            return unreadable(raw, peer, at, error)
+            return self.unreadable(raw, peer, at, error, listener)
         sent = envelope(message)
-        received = Received(at, peer, raw, journal.digest(raw), *sent, read.encoding)
-        return Incoming(received, message, sent, read.flags)
+        reader = self._profiles.choose(listener, sent.source)
+        digest = journal.digest(raw)
+        came = Received(at, peer, raw, digest, *sent, read.encoding, listener, reader.name)
+        return Incoming(came, message, reader, sent, read.flags)
+
+    def unreadable(
+        self, raw: bytes, peer: str, at: datetime, error: Rejected | er7.ParseError, listener: str
+    ) -> Incoming:
+        """Keep what is at fault under its header, if it has one."""
+        header = er7.header(raw)
+        sent = _UNNAMED if header is None else envelope(header)
+        reader = self._profiles.choose(listener, sent.source)
+        came = Received(at, peer, raw, journal.digest(raw), *sent, "", listener, reader.name)
+        if header is None:
+            fault = _BATCH if _begins_with(raw, *_BATCH_HEADERS) else _NO_HEADER
+            return Incoming(came, None, reader, faults=[fault])
+        return Incoming(came, header, reader, sent, faults=faults(error))
 
     def read(self, incoming: Incoming) -> list[Change]:
         """Give what a message asks for. Raises Rejected with every fault of it."""
         if incoming.message is None or incoming.faults:
             raise Rejected(*incoming.faults)
         try:
-            return self._mapper.read(incoming.message, incoming.sent, incoming.received.received_at)
+            return incoming.reader.mapper.read(
+                incoming.message, incoming.sent, incoming.received.received_at
+            )
         except er7.ParseError as error:
             raise Rejected(*faults(error)) from error
 
@@ -128,8 +140,8 @@ class Intake:
             self.acknowledge(incoming, code, found),
             "; ".join(map(str, found)),
             incoming.flags,
-            patient_id=_first(incoming.message, self._patient_ids),
-            accession_number=_first(incoming.message, self._accession_numbers),
+            patient_id=_first(incoming.message, incoming.reader.patient_ids),
+            accession_number=_first(incoming.message, incoming.reader.accession_numbers),
         )
 
     def acknowledge(self, incoming: Incoming, code: ack.Code, found: Sequence[Fault] = ()) -> bytes:
@@ -152,17 +164,6 @@ class Intake:
         if isinstance(change, PatientUpdate):
             return worklist.update_patient(session, change, now=now)
         return worklist.merge_patients(session, change, now=now)
-
-
-def unreadable(raw: bytes, peer: str, at: datetime, error: Rejected | er7.ParseError) -> Incoming:
-    """Keep what is at fault under its header, if it has one."""
-    came = (at, peer, raw, journal.digest(raw))
-    header = er7.header(raw)
-    if header is None:
-        fault = _BATCH if _begins_with(raw, *_BATCH_HEADERS) else _NO_HEADER
-        return Incoming(Received(*came), None, faults=[fault])
-    sent = envelope(header)
-    return Incoming(Received(*came, *sent), header, sent, faults=faults(error))
 
 
 def faults(error: Rejected | er7.ParseError) -> Sequence[Fault]:

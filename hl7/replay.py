@@ -31,7 +31,7 @@ Apply = Callable[[Session], Settled]
 
 
 class Replay:
-    """Replays messages by one profile. Threads share it."""
+    """Replays messages, each by the profile that reads it today. Threads share it."""
 
     def __init__(self, database: Database, intake: Intake) -> None:
         self._database = database
@@ -47,8 +47,8 @@ class Replay:
         accepted before. Raises Outage.
         """
         with self._database.read() as session:
-            raw = journal.kept(session, message, _WHOLE).raw
-            incoming = self._open(raw, message, who, now)
+            kept = journal.kept(session, message, _WHOLE)
+            incoming = self._open(kept, who, now)
             earlier = journal.accepted(session, incoming.received)
         if earlier is not None and not overrides.accepted:
             raise _accepted(message)
@@ -70,9 +70,9 @@ class Replay:
             settled = self._intake.fail(incoming)
         return keep(lambda _session: settled)
 
-    def _open(self, raw: bytes, message: int, who: Actor, now: datetime) -> Incoming:
-        incoming = self._intake.open(raw, _PEER, now)
-        flag = f"replay of message {message} by {who.name}"
+    def _open(self, kept: journal.Kept, who: Actor, now: datetime) -> Incoming:
+        incoming = self._intake.open(kept.raw, _PEER, now, kept.row.listener)
+        flag = f"replay of message {kept.row.id} by {who.name}"
         return incoming._replace(flags=[flag, *incoming.flags])
 
     def _applying(self, incoming: Incoming, overrides: Overrides) -> Apply:

@@ -34,7 +34,7 @@ def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], No
     """
     chosen = [name for name in ROLES if name in names or not names]
     if "hl7" in chosen:
-        hl7.mapping_profile(settings)  # before anything is made or served in vain
+        hl7.mapping_profiles(settings)  # before anything is made or served in vain
     look_after(keys_of(settings))
     make_data_dir(settings.data_dir)
     with closing(Listeners(settings, needed(settings, chosen))) as listeners:

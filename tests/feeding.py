@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from hl7 import profile
 from hl7.inbound import Inbound
+from hl7.profiles import Profiles
 from mwl import outbox
 from mwl.db import Database
 from mwl.db.tables import Delivery, Message
@@ -30,7 +31,9 @@ class Feed:
     def __init__(self, database: Database, *, now: datetime) -> None:
         self.database = database
         self.now = now
-        self._inbound = Inbound(database, profile.load(DEFAULT), BERLIN, clock=lambda: self.now)
+        self._inbound = Inbound(
+            database, Profiles.single(profile.load(DEFAULT), BERLIN), clock=lambda: self.now
+        )
 
     def send(self, message: str | bytes) -> int:
         """Take a message; give its row in the journal."""

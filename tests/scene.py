@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from hl7 import profile
 from hl7.inbound import Inbound
+from hl7.profiles import Profiles
 from mwl import closing, commitment, outbox, procedures, sightings
 from mwl.commitment import Judge, Reference, Request
 from mwl.config import Close
@@ -53,7 +54,10 @@ class Scene:
         self.effects = closing.effects(self.close, TOLD)
         self.images: list[Dataset] = []
         self._way_in = Inbound(
-            database, profile.load(DEFAULT), BERLIN, told=TOLD, clock=lambda: self.now
+            database,
+            Profiles.single(profile.load(DEFAULT), BERLIN),
+            told=TOLD,
+            clock=lambda: self.now,
         )
 
     @property

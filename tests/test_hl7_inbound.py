@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hl7 import profile
 from hl7.er7 import Message
 from hl7.inbound import Inbound
+from hl7.profiles import Profiles
 from mwl import journal, worklist
 from mwl.errors import Outage
 from mwl.journal import REUSED
@@ -22,7 +23,9 @@ TABLES = ("patient", "imaging_order", "requested_procedure", "scheduled_step", "
 
 
 def inbound(database, **options):
-    return Inbound(database, profile.load(DEFAULT), BERLIN, clock=lambda: NOW, **options)
+    return Inbound(
+        database, Profiles.single(profile.load(DEFAULT), BERLIN), clock=lambda: NOW, **options
+    )
 
 
 @pytest.fixture
@@ -212,7 +215,7 @@ def test_a_repeat_of_what_is_refused_by_now_gets_the_old_answer(database):
     raw = orm().encode()
     first = inbound(database).receive(raw, PEER)
     strict = profile.load(DEFAULT).model_copy(update={"events": {"ADT^A08": "update_patient"}})
-    assert Inbound(database, strict, BERLIN).receive(raw, PEER) == first
+    assert Inbound(database, Profiles.single(strict, BERLIN)).receive(raw, PEER) == first
 
 
 def test_what_was_refused_is_tried_again(way_in, database):

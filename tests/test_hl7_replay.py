@@ -5,6 +5,7 @@ import pytest
 from hl7 import profile
 from hl7.inbound import Inbound
 from hl7.intake import Intake
+from hl7.profiles import Profiles
 from hl7.replay import Replay
 from mwl import audit, journal, worklist
 from mwl.audit import Actor, Wanted
@@ -23,10 +24,10 @@ class Journal:
     """A way in, and a person who replays."""
 
     def __init__(self, database):
-        loaded = profile.load(DEFAULT)
+        loaded = Profiles.single(profile.load(DEFAULT), BERLIN)
         self.database = database
-        self._inbound = Inbound(database, loaded, BERLIN, clock=lambda: NOW)
-        self._replay = Replay(database, Intake(loaded, BERLIN))
+        self._inbound = Inbound(database, loaded, clock=lambda: NOW)
+        self._replay = Replay(database, Intake(loaded))
 
     def send(self, message: str | bytes) -> int:
         """Take a message as from the wire; give its row."""

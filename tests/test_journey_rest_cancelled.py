@@ -11,6 +11,7 @@ from sqlmodel import SQLModel
 
 from hl7 import profile
 from hl7.inbound import Inbound
+from hl7.profiles import Profiles
 from mwl import procedures
 from mwl.outbox import Destination, Destinations
 from mwl.performed import Created, Modified, PerformedState, Request
@@ -31,7 +32,9 @@ class Site:
 
     def __init__(self, database):
         self.database = database
-        self.way_in = Inbound(database, profile.load(DEFAULT), BERLIN, told=TOLD, clock=lambda: NOW)
+        self.way_in = Inbound(
+            database, Profiles.single(profile.load(DEFAULT), BERLIN), told=TOLD, clock=lambda: NOW
+        )
         self.message(IPC=STEPS)
 
     def message(self, **fields):

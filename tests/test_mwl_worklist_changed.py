@@ -7,6 +7,7 @@ import pytest
 
 from hl7 import profile
 from hl7.inbound import Inbound
+from hl7.profiles import Profiles
 from mwl.worklist.changed import CREATED, join, kept
 from tests.builders import adt_a08, adt_a40, orm
 from tests.hl7_mapping import BERLIN, DEFAULT
@@ -17,7 +18,7 @@ NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 @pytest.fixture
 def send(database):
     """Send a message; give what is kept of what it changed, and of whom else it is about."""
-    way_in = Inbound(database, profile.load(DEFAULT), BERLIN, clock=lambda: NOW)
+    way_in = Inbound(database, Profiles.single(profile.load(DEFAULT), BERLIN), clock=lambda: NOW)
 
     def send(text: str) -> dict:
         assert b"|AA|" in (way_in.receive(text.encode(), "127.0.0.1:4711") or b"")

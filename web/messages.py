@@ -132,7 +132,7 @@ def _page(kept: Kept, wrong: str = "") -> str:
         "message.html",
         kept=kept,
         row=kept.row,
-        outline=outline(kept.raw),
+        outline=outline(kept.raw, kept.row.listener),
         answer=outline(kept.row.ack) if kept.row.ack else None,
         meaning=_MEANINGS.get(kept.row.state, ""),
         page_of=page_of,

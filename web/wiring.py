@@ -33,7 +33,7 @@ class Tools:
 
     echo: Callable[[Device], Answer]  # C-ECHO to one that has a host and a port
     mllp: Callable[[str, int], Answer]  # whether host, port takes HL7; sends nothing
-    outline: Callable[[bytes], Any]  # an HL7 message as a tree for a template: hl7.outline
+    outline: Callable[..., Any]  # an HL7 message as a tree for a template: hl7.outline
     # A message of the journal, applied once more, now.
     replay: Callable[[int, Actor, Overrides, datetime], Replayed]
 

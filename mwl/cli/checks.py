@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from mwl import devices, packages
-from mwl.config import Archive, Settings, is_loopback, shipped
+from mwl.config import Archive, Settings, is_loopback
 from mwl.db import Database
 from mwl.db.migrate import REVISION, revision_matches
 from mwl.errors import ConfigError, MwlError, Outage
@@ -67,13 +67,13 @@ def _packages() -> Finding:
 
 
 def _profile(settings: Settings) -> Finding:
-    from hl7 import profile
+    from mwl.roles.hl7 import mapping_profiles
 
     try:
-        profile.load(shipped(f"hl7/{settings.hl7.profile}.toml"))
+        names = mapping_profiles(settings).names
     except ConfigError as error:
         return Finding("fail", "hl7.profile", str(error))
-    return Finding("ok", "hl7.profile", settings.hl7.profile)
+    return Finding("ok", "hl7.profile", ", ".join(names))
 
 
 def _zone(settings: Settings) -> Finding:

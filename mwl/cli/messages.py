@@ -106,13 +106,14 @@ def show(context: typer.Context, message: _Id) -> None:
     """Show a message: as it came, field by field, what became of it, and the answer."""
     from hl7.outline import outline
     from mwl import journal
-    from mwl.roles.hl7 import mapping_profile
+    from mwl.roles.hl7 import mapping_profiles
 
     given = frame.settings(context)
-    charset = mapping_profile(given).message.charset or None
+    profiles = mapping_profiles(given)
     with frame.database(given) as database, database.read() as session:
         kept = journal.kept(session, message)
     row = kept.row
+    charset = profiles.charset_of(kept.raw, row.listener)
     typer.echo(f"{row.type} {row.control_id} from {row.source} at {frame.instant(row.received_at)}")
     typer.echo(f"{row.state} {row.ack_code}".rstrip())
     for text in filter(None, (row.error, *row.flags)):
@@ -146,10 +147,10 @@ def replay(
     from hl7.replay import Replay
     from mwl.journal import Overrides
     from mwl.roles.following import effects
-    from mwl.roles.hl7 import mapping_profile
+    from mwl.roles.hl7 import mapping_profiles
 
     given = frame.settings(context)
-    intake = Intake(mapping_profile(given), given.site.zone_info, told=effects(given).told)
+    intake = Intake(mapping_profiles(given), told=effects(given).told)
     with frame.database(given) as database:
         done = Replay(database, intake)(
             message, frame.actor(), Overrides(accepted, older), now=frame.now()

@@ -7,9 +7,15 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from mwl.config.tables import Destination, DeviceTable, Settings, Table
+from mwl.config.tables import Destination, DeviceTable, Listener, Settings, Source, Table
 
 Place = tuple[str, ...]
+
+_LISTS: dict[Place, type[Table]] = {
+    ("hl7", "destination"): Destination,
+    ("hl7", "listener"): Listener,
+    ("hl7", "source"): Source,
+}
 
 # A database URL may hold a password.
 _SECRET = frozenset({"url", "key_password", "access_key_id", "secret_access_key"})
@@ -76,8 +82,8 @@ def _siblings(place: Place) -> list[str]:
         return list(fields)
     if place[0] == "device":
         return list(DeviceTable.model_fields)
-    if place[:2] == ("hl7", "destination"):
-        return list(Destination.model_fields)
+    if place[:2] in _LISTS:
+        return list(_LISTS[place[:2]].model_fields)
     for name in place:
         table = fields[name].default if name in fields else None
         if not isinstance(table, Table):

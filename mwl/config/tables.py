@@ -26,6 +26,7 @@ from mwl.config.values import (
     ListenPort,
     May,
     Name,
+    NameOrNone,
     PeerPort,
     Processes,
     Time,
@@ -113,14 +114,38 @@ class Destination(Table):
         return self
 
 
+class Listener(Table):
+    """A further port that messages come in on; `profile` reads them, "" that of [hl7].
+
+    `tls`: over TLS alone, with the files of [hl7.tls].
+    """
+
+    name: Name
+    port: ListenPort
+    host: Host = "127.0.0.1"
+    profile: NameOrNone = ""
+    tls: bool = False
+
+
+class Source(Table):
+    """Whose messages another profile reads: MSH-3^MSH-4, * and ? stand for any characters."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=400)]
+    profile: Name
+    listener: NameOrNone = ""  # on that one alone
+
+
 class Hl7(Table):
     host: Host = "127.0.0.1"
     port: ListenPort = 2575
     profile: Name = "default"
+    tls: Tls = Tls()
     max_connections: Count = Field(default=256, ge=1, le=10_000)
     max_message_bytes: Count = Field(default=10 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     idle_timeout_s: Time = Field(default=3600, gt=0, le=604_800)
     ack_timeout_s: Time = Field(default=20, gt=0, le=600)
+    listener: tuple[Listener, ...] = Field(default=(), max_length=100)
+    source: tuple[Source, ...] = Field(default=(), max_length=1000)
     destination: tuple[Destination, ...] = Field(default=(), max_length=100)
 
 
@@ -224,6 +249,11 @@ class Settings(Table):
     def _device_titles_differ(self) -> Self:
         _refuse_twice("device", "ae_title", (each.ae_title.upper() for each in self.device))
         _refuse_twice("hl7.destination", "name", (each.name for each in self.hl7.destination))
+        _refuse_twice("hl7.listener", "name", (each.name for each in self.hl7.listener))
+        names = {"", *(each.name for each in self.hl7.listener)}
+        for number, each in enumerate(self.hl7.source, 1):
+            if each.listener not in names:
+                raise ValueError(f"hl7.source[{number}].listener: there is no {each.listener!r}")
         return self
 
 

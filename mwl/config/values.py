@@ -106,6 +106,7 @@ ListenPort = Annotated[Count, Field(ge=0, le=65535)]  # 0 takes a free one
 PeerPort = Annotated[Count, Field(ge=1, le=65535)]
 Processes = Annotated[Count, Field(ge=1, le=64)]
 Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$")]
+NameOrNone = Annotated[str, StringConstraints(pattern=r"^([0-9A-Za-z][0-9A-Za-z_.-]{0,63})?$")]
 May = Literal["worklist", "mpps", "store", "commit", "query", "retrieve"]
 Event = Literal["IP", "CM", "DC", "CLOSED"]
 Bytes = Annotated[Count, Field(ge=1)]

@@ -46,6 +46,8 @@ class Received:
     type: str = ""
     control_id: str = ""
     encoding: str = ""
+    listener: str = ""  # "": the first one
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,8 @@ def row_of(received: Received, settled: Settled) -> dict[str, Any]:
         "error": settled.error[:_LONGEST_ERROR],
         "flags": list(settled.flags)[:_MOST_FLAGS],
         "encoding": received.encoding,
+        "listener": received.listener,
+        "profile": received.profile,
         "content_hash": received.content_hash,
         "raw": received.raw,
         "ack": settled.ack,

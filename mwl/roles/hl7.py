@@ -2,6 +2,7 @@
 
 from hl7 import profile
 from hl7.inbound import Inbound
+from hl7.profiles import Profiles, Rule
 from hl7.server import Limits, MllpServer
 from mwl.config import Settings, shipped
 from mwl.db import Database
@@ -14,9 +15,15 @@ _ATTEMPTS = 4
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 
-def mapping_profile(settings: Settings) -> profile.Profile:
-    """Read the profile that `hl7.profile` names. Raises ConfigError."""
-    return profile.load(shipped(f"hl7/{settings.hl7.profile}.toml"))
+def mapping_profiles(settings: Settings) -> Profiles:
+    """Read the profiles that the settings name. Raises ConfigError."""
+    given = settings.hl7
+    listeners = {each.name: each.profile for each in given.listener if each.profile}
+    rules = [Rule(each.name, each.listener, each.profile) for each in given.source]
+    names = {given.profile, *listeners.values(), *(rule.profile for rule in rules)}
+    loaded = {name: profile.load(shipped(f"hl7/{name}.toml")) for name in sorted(names)}
+    zone = settings.site.zone_info
+    return Profiles(loaded, zone, given.profile, listeners=listeners, rules=rules)
 
 
 def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -> None:
@@ -27,8 +34,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     database = Database(settings.database.url, data_dir=settings.data_dir, wait_s=wait_s)
     inbound = Inbound(
         database,
-        mapping_profile(settings),
-        settings.site.zone_info,
+        mapping_profiles(settings),
         told=effects(settings).told,
         ack_timeout_s=given.ack_timeout_s,
     )

@@ -26,7 +26,7 @@ from mwl.listeners import Listeners
 from mwl.objects import open_store
 from mwl.pictures import Pictures
 from mwl.roles.following import effects
-from mwl.roles.hl7 import mapping_profile
+from mwl.roles.hl7 import mapping_profiles
 from mwl.roles.secured import keys_of
 from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
@@ -72,8 +72,8 @@ def wiring(
 ) -> Wiring:
     """Give the pages what they work on."""
     objects = open_store(settings.archive, settings.data_dir)
-    profile, following = mapping_profile(settings), effects(settings)
-    replay = Replay(database, Intake(profile, settings.site.zone_info, told=following.told))
+    profiles, following = mapping_profiles(settings), effects(settings)
+    replay = Replay(database, Intake(profiles, told=following.told))
     return Wiring(
         database=database,
         settings=settings,
@@ -83,7 +83,7 @@ def wiring(
         tools=Tools(
             echo=partial(_echo, settings),
             mllp=reach,
-            outline=partial(outline, default_charset=profile.message.charset or None),
+            outline=lambda raw, listener="": outline(raw, profiles.charset_of(raw, listener)),
             replay=lambda message, who, overrides, now: replay(message, who, overrides, now=now),
         ),
         serving=serving,

@@ -55,6 +55,8 @@ class Message(SQLModel, table=True):
     error: str = ""  # for a person; no patient data
     flags: list[Any] = Field(default_factory=list, sa_type=Json)
     encoding: str = ""  # how the bytes were read
+    listener: str = ""  # the [[hl7.listener]] that it came in on; "": [hl7] itself
+    profile: str = ""  # by which it was read
     content_hash: bytes = Field(sa_type=LargeBinary)  # SHA-256 of raw
     raw: bytes = Field(sa_type=LargeBinary)
     ack: bytes = Field(default=b"", sa_type=LargeBinary)
