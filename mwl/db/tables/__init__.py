@@ -9,7 +9,7 @@ from mwl.db.tables import naming  # noqa: F401 - before the first table
 from mwl.db.tables.archive import Instance, Series, StoredObject, Study
 from mwl.db.tables.associations import DicomServer, LiveAssociation
 from mwl.db.tables.devices import Device, Knock
-from mwl.db.tables.journal import Message, MessageOrder
+from mwl.db.tables.journal import JournalDay, JournalHeld, JournalProgress, Message, MessageOrder
 from mwl.db.tables.people import Account, AuditEvent, Secret, Token, WebSession
 from mwl.db.tables.performed import (
     PerformedInstance,
@@ -37,6 +37,9 @@ __all__ = [
     "DicomServer",
     "ImagingOrder",
     "Instance",
+    "JournalDay",
+    "JournalHeld",
+    "JournalProgress",
     "Knock",
     "LiveAssociation",
     "Message",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, LargeBinary, text
+from sqlalchemy import BigInteger, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
@@ -78,3 +78,35 @@ class MessageOrder(SQLModel, table=True):
 
     message: int = Field(foreign_key="message.id", primary_key=True)
     imaging_order: int = Field(foreign_key="imaging_order.id", primary_key=True, index=True)
+
+
+class JournalProgress(SQLModel, table=True):
+    """How far counting and clearing the journal have come: one row, whose id is 1."""
+
+    __tablename__ = "journal_progress"
+
+    id: int | None = Field(default=None, primary_key=True)
+    claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)  # by whoever does it
+    seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    seen_to: int = 0  # the last message at that time
+    counted_to: int = 0  # journal_day counts the messages up to this one
+    emptied_to: int = 0  # up to here the bytes have gone, but for held ones
+    removed_to: int = 0  # up to here the rows have gone, but for held ones
+
+
+class JournalDay(SQLModel, table=True):
+    """How many messages of a day, by UTC, there are, and how much they take."""
+
+    __tablename__ = "journal_day"
+
+    day: str = Field(primary_key=True)  # YYYY-MM-DD
+    messages: int = 0
+    bytes: int = Field(default=0, sa_type=BigInteger)
+
+
+class JournalHeld(SQLModel, table=True):
+    """A message that is old enough to go and stays, because something needs it still."""
+
+    __tablename__ = "journal_held"
+
+    message: int = Field(primary_key=True)
