@@ -25,7 +25,6 @@ from mwl.config import Archive
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.errors import Outage
-from mwl.net.dialing import connect
 from mwl.net.service import Service
 from mwl.objects import ObjectStore, Opened, open_store
 from mwl.pictures import Decoder
@@ -35,6 +34,7 @@ from mwl.scp.retrieve.move import LIMITS
 from mwl.scp.storage import StorageService
 from mwl.scp.storage.part10 import file_header
 from mwl.sockets import Stream
+from mwl.tls import connect
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
 ZONE = ZoneInfo("Europe/Berlin")

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from mwl.db.tables import Device
-from mwl.net.dialing import connect
 from mwl.sockets import Stream
-from mwl.tls import Files, Keys
+from mwl.tls import Files, Keys, connect
 
 
 @dataclass(frozen=True, slots=True)

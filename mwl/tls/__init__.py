@@ -6,6 +6,7 @@ Profile": TLS 1.2 and 1.3, nothing older. Nothing here knows what is spoken over
 
 from mwl.tls.certificates import Shown, check_rule, expiry, matches
 from mwl.tls.contexts import Files, Keys, Verifier
+from mwl.tls.dialing import connect
 from mwl.tls.socket import TlsClosed, TlsError, TlsSocket
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "TlsSocket",
     "Verifier",
     "check_rule",
+    "connect",
     "expiry",
     "matches",
 ]

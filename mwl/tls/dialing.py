@@ -2,15 +2,16 @@
 
 from mwl.errors import Outage
 from mwl.sockets import Stream, TimedSocket, dial
-from mwl.tls import TlsClosed, TlsError, TlsSocket, Verifier, matches
+from mwl.tls.certificates import matches
+from mwl.tls.contexts import Verifier
+from mwl.tls.socket import TlsClosed, TlsError, TlsSocket
 
 
 def connect(host: str, port: int, wait_s: float, tls: Verifier | None = None) -> Stream:
     """Connect within `wait_s`, and shake hands within as long again. Outage says why not.
 
-    What comes is for `mwl.net.framing.Transport`. With `tls` (`mwl.tls.Keys.verifier`) the
-    peer's certificate was signed by whom we trust, and is the one that its rule asks for, or
-    without a rule one of `host`.
+    With `tls` (`Keys.verifier`) the peer's certificate was signed by whom we trust, and is the
+    one that its rule asks for, or without a rule one of `host`.
     """
     raw = TimedSocket(dial(host, port, wait_s))
     if tls is None:
