@@ -18,6 +18,7 @@ from mwl.db.tables.performed import (
     PerformedStep,
 )
 from mwl.db.tables.promises import Commitment, CommitmentItem, Delivery
+from mwl.db.tables.reports import Report, ReportDocument
 from mwl.db.tables.sightings import Sighting
 from mwl.db.tables.worklist import (
     ImagingOrder,
@@ -49,6 +50,8 @@ __all__ = [
     "PerformedLink",
     "PerformedMessage",
     "PerformedStep",
+    "Report",
+    "ReportDocument",
     "RequestedProcedure",
     "ScheduledStep",
     "Secret",

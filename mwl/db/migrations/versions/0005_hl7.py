@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from mwl.db.types import UtcDateTime
+from mwl.db.types import Json, UtcDateTime
 
 revision = "0005"
 down_revision = "0004"
@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     _journal()
+    _reports()
     _retention()
 
 
@@ -45,3 +46,54 @@ def _retention() -> None:
         sa.Column("message", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("message", name="pk_journal_held"),
     )
+
+
+def _reports() -> None:
+    """Add reports of examinations, and what is in them."""
+    texts = ("code", "title", "status", "interpreter", "others", "patient_id", "issuer_key")
+    named = ("issuer", "patient_name", "birth_date", "accession_number", "placer_number")
+    further = ("filler_number", "study_instance_uid", "linked_by", "control_id")
+    op.create_table(
+        "report",
+        sa.Column("id", sa.Integer(), nullable=False),
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("source", "number")),
+        *(sa.Column(name, sa.String(), nullable=False) for name in (*texts, *named, *further)),
+        sa.Column("issued_at", UtcDateTime(), nullable=True),
+        sa.Column("imaging_order", sa.Integer(), nullable=True),
+        sa.Column("patient", sa.Integer(), nullable=True),
+        sa.Column("superseded_by", sa.Integer(), nullable=True),
+        sa.Column("flags", Json, nullable=False),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("sent_at", UtcDateTime(), nullable=True),
+        sa.Column("received_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["imaging_order"], ["imaging_order.id"], name="fk_report_imaging_order"
+        ),
+        sa.ForeignKeyConstraint(["patient"], ["patient.id"], name="fk_report_patient"),
+        sa.ForeignKeyConstraint(["superseded_by"], ["report.id"], name="fk_report_superseded_by"),
+        sa.PrimaryKeyConstraint("id", name="pk_report"),
+    )
+    op.create_index("ix_report_identity", "report", ["source", "number", "code"])
+    for name in ("received_at", "patient_id", "accession_number"):
+        op.create_index(f"ix_report_{name}", "report", [name])
+    for name in ("imaging_order", "patient", "superseded_by"):
+        op.create_index(f"ix_report_{name}", "report", [name])
+    unlinked = sa.text("imaging_order IS NULL")
+    op.create_index(
+        "ix_report_unlinked", "report", ["id"], sqlite_where=unlinked, postgresql_where=unlinked
+    )
+    op.create_table(
+        "report_document",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("report", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        *(
+            sa.Column(name, sa.String(), nullable=False)
+            for name in ("kind", "label", "media_type", "abnormal")
+        ),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["report"], ["report.id"], name="fk_report_document_report"),
+        sa.PrimaryKeyConstraint("id", name="pk_report_document"),
+    )
+    op.create_index("ix_report_document_report", "report_document", ["report", "position"])
