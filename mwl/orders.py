@@ -9,8 +9,9 @@ The rules that this module bears:
    A final state (COMPLETED, DISCONTINUED, CANCELED) never goes back because a message
    says so; only a person reopens a step.
 2. HELD is beside that line: a hold hides a step that has not started, a release shows it.
-3. Once a step has STARTED the scanner owns it: the RIS may correct names, but a new time or
-   a cancellation is only flagged for a person.
+3. Once a step has STARTED the scanner owns it: the RIS may correct names, but a new time, a
+   hold or a wish to cancel is only flagged for a person. What the RIS reports holds: that the
+   step was completed, discontinued or cancelled.
 4. The state of an order is derived from its steps and two marks; nobody sets it. `closed`
    makes CLOSED of COMPLETED, `expired` makes EXPIRED of what was never begun; of what was, it
    hides the steps that are left. A mark holds as long as what it rests on: new work takes it
@@ -63,7 +64,8 @@ class Action(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
-    CANCEL = "cancel"
+    CANCEL = "cancel"  # it is wished
+    CANCELED = "canceled"  # it is so: the filler reports it
     DISCONTINUE = "discontinue"
     HOLD = "hold"
     RELEASE = "release"
@@ -75,13 +77,14 @@ class Action(StrEnum):
 # The state that an action leads to, from a step that has not started.
 _TARGET = {
     Action.CANCEL: StepState.CANCELED,
+    Action.CANCELED: StepState.CANCELED,
     Action.DISCONTINUE: StepState.DISCONTINUED,
     Action.HOLD: StepState.HELD,
     Action.START: StepState.STARTED,
     Action.COMPLETE: StepState.COMPLETED,
 }
 # Actions by which the RIS reports what has happened: they hold after STARTED as well.
-_REPORTS = frozenset({Action.DISCONTINUE, Action.COMPLETE})
+_REPORTS = frozenset({Action.CANCELED, Action.DISCONTINUE, Action.COMPLETE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,8 @@ class Transition:
 
 def transition(action: Action, state: StepState) -> Transition:
     """Tell what `action`, asked for by the RIS, makes of a step in `state`."""
-    if action is Action.RELEASE and state is StepState.HELD:
-        return Transition(StepState.SCHEDULED)
+    if action is Action.RELEASE:
+        return _release(state)
     target = _TARGET.get(action)
     if target is None or target is state:
         return Transition(state)
@@ -104,6 +107,12 @@ def transition(action: Action, state: StepState) -> Transition:
     if action is Action.START and state not in FINAL:
         return Transition(state)  # DEPARTED: further than STARTED already
     return Transition(state, f"{action} after {state}: not done")
+
+
+def _release(state: StepState) -> Transition:
+    if state is StepState.HELD:
+        return Transition(StepState.SCHEDULED)
+    return Transition(state, "" if state in WAITING else f"release after {state}: not done")
 
 
 def arrival(state: StepState) -> StepState | None:

@@ -450,7 +450,7 @@ CONTROL = [
             ("IP", Action.START),
             ("CM", Action.COMPLETE),
             ("DC", Action.DISCONTINUE),
-            ("CA", Action.CANCEL),
+            ("CA", Action.CANCELED),
         )
     ],
     *[("CA", status, Action.CANCEL) for status in ("CA", "")],

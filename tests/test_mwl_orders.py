@@ -15,9 +15,10 @@ TABLE = {
     Action.UPDATE: [H, S, A, R, ST, DP, CO, DI, CA],
     Action.NOTE: [H, S, A, R, ST, DP, CO, DI, CA],
     Action.CANCEL: [CA, CA, CA, CA, (ST, "!"), (DP, "!"), (CO, "!"), (DI, "!"), CA],
+    Action.CANCELED: [CA, CA, CA, CA, CA, CA, (CO, "!"), (DI, "!"), CA],
     Action.DISCONTINUE: [DI, DI, DI, DI, DI, DI, (CO, "!"), DI, (CA, "!")],
     Action.HOLD: [H, H, H, H, (ST, "!"), (DP, "!"), (CO, "!"), (DI, "!"), (CA, "!")],
-    Action.RELEASE: [S, S, A, R, ST, DP, CO, DI, CA],
+    Action.RELEASE: [S, S, A, R, (ST, "!"), (DP, "!"), (CO, "!"), (DI, "!"), (CA, "!")],
     Action.START: [ST, ST, ST, ST, ST, DP, (CO, "!"), (DI, "!"), (CA, "!")],
     Action.COMPLETE: [CO, CO, CO, CO, CO, CO, CO, (DI, "!"), (CA, "!")],
 }

@@ -39,7 +39,11 @@ _MOST_FLAGS = 100
 _STATES = (Action.CREATE, Action.UPDATE)
 # What is created even if the order was unknown: it carries the whole order.
 _CREATES = (Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE)
-_ENDS = {Action.CANCEL: OrderState.CANCELED, Action.DISCONTINUE: OrderState.DISCONTINUED}
+_ENDS = {
+    Action.CANCEL: OrderState.CANCELED,
+    Action.CANCELED: OrderState.CANCELED,
+    Action.DISCONTINUE: OrderState.DISCONTINUED,
+}
 
 # What its sender knows of an order once it has reported it.
 _REPORTED = {
