@@ -40,7 +40,7 @@ _BY_ID = Prepared(
     )
 )
 _BY_ROW = Prepared(select(_TABLE).where(_TABLE.c.id == bindparam("row")))
-_INSERT = Insertion(_TABLE, other_ids=[], former_names=[])
+_INSERT = Insertion(_TABLE, other_ids=[], former_names=[], visits={})
 # A merge is no demographics: nothing but a merge writes `merged_into`.
 _UPDATE = rewriting(_TABLE, "created_at", "merged_into")
 _MERGE = Prepared(

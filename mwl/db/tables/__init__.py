@@ -10,6 +10,7 @@ from mwl.db.tables.archive import Instance, Series, StoredObject, Study
 from mwl.db.tables.associations import DicomServer, LiveAssociation
 from mwl.db.tables.devices import Device, Knock
 from mwl.db.tables.journal import JournalDay, JournalHeld, JournalProgress, Message, MessageOrder
+from mwl.db.tables.patients import PatientLink, PatientMerge
 from mwl.db.tables.people import Account, AuditEvent, Secret, Token, WebSession
 from mwl.db.tables.performed import (
     PerformedInstance,
@@ -46,6 +47,8 @@ __all__ = [
     "Message",
     "MessageOrder",
     "Patient",
+    "PatientLink",
+    "PatientMerge",
     "PerformedInstance",
     "PerformedLink",
     "PerformedMessage",

@@ -35,6 +35,7 @@ class Patient(SQLModel, table=True):
     former_names: list[Any] = Field(default_factory=list, sa_type=Json)  # as folded, newest last
     merged_into: int | None = Field(default=None, foreign_key="patient.id", index=True)
     applied_at: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # source → µs since 1970
+    visits: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # mwl.worklist.visits
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -69,6 +70,8 @@ class ImagingOrder(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     patient: int = Field(foreign_key="patient.id", index=True)
+    # The row of the patient whom its first message named: an alias, if there was a merge.
+    stated_patient: int | None = None
     source: str
     order_number: str
     order_namespace: str = ""
@@ -91,6 +94,7 @@ class ImagingOrder(SQLModel, table=True):
     confidentiality: str = ""
     comments: str = ""
     applied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # last message's MSH-7
+    visit_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # what told its visit last
     flags: list[Any] = Field(default_factory=list, sa_type=Json)  # what a person should see
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # the close rule held
     closed_by: str = ""  # mwl.performed.Route: by which rule

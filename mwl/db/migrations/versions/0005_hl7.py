@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     _journal()
+    _patients()
     _reports()
     _retention()
 
@@ -97,3 +98,46 @@ def _reports() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_report_document"),
     )
     op.create_index("ix_report_document_report", "report_document", ["report", "position"])
+
+
+def _patients() -> None:
+    """Add how patients belong together, and what is known of their visits."""
+    empty = sa.text("'{}'")
+    op.add_column("patient", sa.Column("visits", Json, nullable=False, server_default=empty))
+    op.add_column("imaging_order", sa.Column("stated_patient", sa.Integer(), nullable=True))
+    op.add_column("imaging_order", sa.Column("visit_at", UtcDateTime(), nullable=True))
+    op.execute("UPDATE imaging_order SET stated_patient = patient")
+    rows = ("loser", "survivor", "prior")
+    op.create_table(
+        "patient_merge",
+        sa.Column("id", sa.Integer(), nullable=False),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in rows),
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("source", "control_id")),
+        *(sa.Column(name, UtcDateTime(), nullable=False) for name in ("stated_at", "applied_at")),
+        sa.Column("renumbered", sa.Boolean(), nullable=False),
+        *(sa.Column(name, Json, nullable=False) for name in ("moved", "counts", "visits", "former")),
+        sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.Column("ended_by", sa.String(), nullable=False),
+        *(
+            sa.ForeignKeyConstraint([name], ["patient.id"], name=f"fk_patient_merge_{name}")
+            for name in rows
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_patient_merge"),
+    )
+    for name in rows:
+        op.create_index(f"ix_patient_merge_{name}", "patient_merge", [name])
+    op.create_table(
+        "patient_link",
+        sa.Column("id", sa.Integer(), nullable=False),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in ("one", "other")),
+        sa.Column("linked", sa.Boolean(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("stated_at", UtcDateTime(), nullable=False),
+        *(
+            sa.ForeignKeyConstraint([name], ["patient.id"], name=f"fk_patient_link_{name}")
+            for name in ("one", "other")
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_patient_link"),
+        sa.UniqueConstraint("one", "other", name="uq_patient_link_one_other"),
+    )
+    op.create_index("ix_patient_link_other", "patient_link", ["other"])
