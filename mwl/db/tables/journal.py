@@ -92,6 +92,7 @@ class JournalProgress(SQLModel, table=True):
     counted_to: int = 0  # journal_day counts the messages up to this one
     emptied_to: int = 0  # up to here the bytes have gone, but for held ones
     removed_to: int = 0  # up to here the rows have gone, but for held ones
+    held_to: int = 0  # up to here held ones were looked at in this round
 
 
 class JournalDay(SQLModel, table=True):

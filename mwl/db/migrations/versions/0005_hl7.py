@@ -26,7 +26,7 @@ def _journal() -> None:
 
 def _retention() -> None:
     """Add what says how large the journal is, and how far it has been cleared."""
-    cursors = ("seen_to", "counted_to", "emptied_to", "removed_to")
+    cursors = ("seen_to", "counted_to", "emptied_to", "removed_to", "held_to")
     op.create_table(
         "journal_progress",
         sa.Column("id", sa.Integer(), nullable=False),
