@@ -8,5 +8,6 @@ from mwl.db.database import Database
 from mwl.db.insertion import Insertion
 from mwl.db.maintenance import optimize
 from mwl.db.prepared import Prepared, Reply, rewriting
+from mwl.db.savepoint import Savepoint
 
-__all__ = ["Database", "Insertion", "Prepared", "Reply", "optimize", "rewriting"]
+__all__ = ["Database", "Insertion", "Prepared", "Reply", "Savepoint", "optimize", "rewriting"]

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
@@ -69,6 +69,22 @@ class Database:
         result: T = self._writes.write(work)
         return result
 
+    def rehearse(self, work: Callable[[Session], T]) -> T:
+        """Run `work` as `write()` does, give its result, and undo all that it did.
+
+        Nobody else can write meanwhile (SQLite), or to the same rows (PostgreSQL): bound it.
+        """
+
+        def undo(session: Session) -> None:
+            raise _Undone(work(session))
+
+        try:
+            self._writes.write(undo)
+        except _Undone as undone:
+            result: T = undone.result
+            return result
+        raise AssertionError("what is rehearsed always ends by being undone")
+
     def close(self) -> None:
         """Close all connections and locks."""
         self._writes.close()
@@ -76,6 +92,14 @@ class Database:
         self._reader.dispose()
         if self._gate is not None:
             self._gate.close()
+
+
+class _Undone(Exception):
+    """Carries the result of a rehearsal out of the transaction that it undoes."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
 
 
 @contextmanager

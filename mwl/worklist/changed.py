@@ -16,7 +16,7 @@ CREATED = "created"
 Changes = dict[str, Any]
 
 _LONGEST = 256  # characters of a value: what is longer is in the message
-_DERIVED = frozenset(
+DERIVED = frozenset(
     {
         *("id", "created_at", "updated_at", "state_at", "applied_at", "start_at", "check_at"),
         *("closed_at", "expired_at", "revived_at"),
@@ -31,7 +31,7 @@ def note(changes: Changes, table: str, before: Mapping[str, Any], after: Mapping
     found = {
         name: [kept(before[name]), kept(value)]
         for name, value in after.items()
-        if name not in _DERIVED and before[name] != value
+        if name not in DERIVED and before[name] != value
     }
     if found:
         join(changes, {f"{table}:{before['id']}": found})
