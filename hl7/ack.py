@@ -89,14 +89,17 @@ def acknowledge(
 
     `request` may be its header alone (`er7.header`), or None for what has no MSH that can
     be read: such an answer has an empty MSA-2 and names no receiver. `control_id` is the
-    answer's own MSH-10. Faults that come with an AA are warnings. The first fault's text
-    is MSA-3 too: v2.5 deprecated it, but it is what most engines show.
+    answer's own MSH-10. Faults that come with an AA are warnings, which no version before
+    v2.5 can tell from errors: there they are left out. The first error's text is MSA-3 too:
+    v2.5 deprecated it, but it is what most engines show.
     """
     msh = request.header if request else _NOBODY
     fields = tuple([_echo(msh, number) for number in _CONVERSATION])
     head = _head(msh.delimiters, msh.encoding, fields)
     writer = head.writer
-    note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults else ""
+    if code == Code.AA and head.old:
+        faults = ()
+    note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults and code != Code.AA else ""
     at = _time(int(now.timestamp()), now.tzinfo)
     segments = [
         f"{head.to_time}{at}{head.type}{control_id}{head.rest}",

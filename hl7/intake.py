@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from sqlmodel import Session
 
-from hl7 import ack, er7
+from hl7 import ack, er7, strictness
 from hl7.mapping import Change, Envelope, envelope
 from hl7.profile import Chain
 from hl7.profiles import Profiles, Reader
@@ -50,6 +50,7 @@ class Incoming(NamedTuple):
     sent: Envelope = _UNNAMED
     flags: Sequence[str] = ()
     faults: Sequence[Fault] = ()
+    checked: Sequence[Fault] = ()  # what it is by the standard, where its profile asks for that
 
     @property
     def is_kept(self) -> bool:
@@ -86,7 +87,8 @@ class Intake:
         reader = self._profiles.choose(listener, sent.source)
         digest = journal.digest(raw)
         came = Received(at, peer, raw, digest, *sent, read.encoding, listener, reader.name)
-        return Incoming(came, message, reader, sent, read.flags)
+        checked, flags = strictness.check(message, reader.profile.message.strictness)
+        return Incoming(came, message, reader, sent, [*read.flags, *flags], checked=checked)
 
     def unreadable(
         self, raw: bytes, peer: str, at: datetime, error: Rejected | er7.ParseError, listener: str
@@ -105,12 +107,16 @@ class Intake:
         """Give what a message asks for. Raises Rejected with every fault of it."""
         if incoming.message is None or incoming.faults:
             raise Rejected(*incoming.faults)
+        refused = incoming.checked if incoming.reader.profile.message.strictness == "strict" else ()
         try:
-            return incoming.reader.mapper.read(
+            changes = incoming.reader.mapper.read(
                 incoming.message, incoming.sent, incoming.received.received_at
             )
-        except er7.ParseError as error:
-            raise Rejected(*faults(error)) from error
+        except (Rejected, er7.ParseError) as error:
+            raise Rejected(*strictness.together(refused, faults(error))) from error
+        if refused:
+            raise Rejected(*refused)
+        return changes
 
     def apply(
         self, session: Session, incoming: Incoming, changes: Sequence[Change], answer: bytes
@@ -145,11 +151,11 @@ class Intake:
         )
 
     def acknowledge(self, incoming: Incoming, code: ack.Code, found: Sequence[Fault] = ()) -> bytes:
-        """Write the answer."""
+        """Write the answer; what was found in a message that is taken is a warning."""
         return ack.acknowledge(
             incoming.message,
             code,
-            found,
+            found or incoming.checked,
             now=incoming.received.received_at,
             control_id=f"{self._run}{next(self._numbers):X}",
         )

@@ -22,6 +22,7 @@ from pydantic import (
 
 from hl7 import columns
 from hl7.er7 import Path, path
+from hl7.strictness import Strictness
 from mwl.errors import ConfigError
 from mwl.orders import Action, StudyUidPolicy
 from mwl.patients import Identifier
@@ -103,6 +104,7 @@ def _gather(table: Any, known: dict[str, columns.Column]) -> Any:
 class MessageTable(_Table):
     processing_ids: _Texts
     charset: str
+    strictness: Strictness = "off"
 
 
 class TimeTable(_Table):
