@@ -14,6 +14,7 @@ Memory is bounded by `max_bytes`, time is linear in the bytes fed.
 """
 
 import re
+from collections.abc import Iterable
 
 VT = b"\x0b"
 FS = b"\x1c"
@@ -47,6 +48,11 @@ class TooLongError(FrameError):
 def frame(message: bytes) -> bytes:
     """Wrap a message for sending."""
     return VT + message + FS + CR
+
+
+def join(messages: Iterable[bytes]) -> bytes:
+    """Put several messages one behind another so that `frame` frames each of them."""
+    return (FS + CR + VT).join(messages)
 
 
 class Framer:

@@ -5,10 +5,15 @@ A connection carries any number of messages, however the network cuts them. Each
 answers are in order when a sender doesn't wait for them.
 
 When `handle` returns None, or raises, the connection closes without an answer: the sender
-then asks again, whereas it would move on after an AE or AR. The same where the stream
+then asks again, whereas it would move on after an AE or AR. An answer without a byte is
+none, and the connection stays: the sender asked for none. The same end where the stream
 can't be read on: half a message and silence, garbage without end. A message over the limit
 would be over it again, for ever, with all others waiting behind it: it gets the answer of
 `refuse`, then the connection closes. Nothing is logged that came out of a message.
+
+With keys a port speaks TLS and nothing else; the handshake is the connection's own, in its
+thread and in bounded time. Who connects and sends no whole message keeps nobody out: at a
+bound the oldest of those makes way.
 """
 
 import contextlib
@@ -24,7 +29,8 @@ from dataclasses import dataclass
 import structlog
 
 from hl7 import mllp
-from mwl.sockets import TimedSocket
+from mwl.sockets import Stream, TimedSocket, keep_alive
+from mwl.tls import Keys, TlsClosed, TlsError, TlsSocket
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +39,7 @@ _ACCEPT_PAUSE_S = 1.0  # when the process is out of file descriptors or threads
 _CUT_S = 1.0  # for connections to notice that they were cut
 _LINGER_S = 1.0  # for a peer to read the last answer
 _MOST_DRAINED = 16  # times the longest message
-_ORDINARY = frozenset({"ended by the peer", "idle", "stopped"})
+_ORDINARY = frozenset({"ended by the peer", "idle", "stopped", "made way"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Limits:
     idle_timeout_s: float = 3600.0  # between messages; engines keep connections for hours
     message_timeout_s: float = 30.0  # for the whole of a message, once its first byte came
     write_timeout_s: float = 30.0  # for the whole of an answer
+    handshake_timeout_s: float = 15.0  # of TLS, from the connection on
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,10 @@ class Peer:
 
 
 Handle = Callable[[bytes, Peer], bytes | None]
-"""Takes one message, unframed, and gives its answer; None: none, close the connection."""
+"""Takes one message, unframed, and gives its answer; None: none, close the connection.
+
+An answer may be several messages (`mllp.join`), or b"" where none is asked for.
+"""
 
 
 def listen(host: str, port: int, backlog: int = 128) -> socket.socket:
@@ -79,12 +89,17 @@ class MllpServer:
         limits: Limits | None = None,
         *,
         refuse: Handle = lambda _beginning, _peer: None,
+        keys: Keys | None = None,
     ) -> None:
-        """Serve with `handle`; `refuse` is given the beginning of a message over the limit."""
+        """Serve with `handle`; `refuse` is given the beginning of a message over the limit.
+
+        With `keys` over TLS alone.
+        """
         self._listener = listener
         self._handle = handle
         self._refuse = refuse
         self._limits = limits or Limits()
+        self._keys = keys
         self._lock = threading.Lock()
         self._connections: dict[_Connection, threading.Thread] = {}
         self._per_address: Counter[str] = Counter()
@@ -161,8 +176,12 @@ class MllpServer:
             raise
 
     def _welcome(self, sock: socket.socket, peer: Peer) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock)
+        plain = TimedSocket(sock)
+        stream = plain if self._keys is None else TlsSocket(plain, self._keys.server())
         connection = _Connection(
-            sock, peer, self._handle, self._refuse, self._limits, self._stopping
+            stream, peer, self._handle, self._refuse, self._limits, self._stopping
         )
         thread = threading.Thread(
             target=self._serve, args=(connection,), name=f"mllp-{peer}", daemon=True
@@ -185,11 +204,23 @@ class MllpServer:
             self._stopping.wait(_ACCEPT_PAUSE_S)
 
     def _refusal(self, peer: Peer) -> str | None:
-        if len(self._connections) >= self._limits.max_connections:
+        limits = self._limits
+        if self._per_address[peer.host] >= limits.max_connections_per_address:
+            if not self._make_way(peer.host):
+                return "too many connections from this address"
+        elif len(self._connections) >= limits.max_connections and not self._make_way(None):
             return "too many connections"
-        if self._per_address[peer.host] >= self._limits.max_connections_per_address:
-            return "too many connections from this address"
         return None
+
+    def _make_way(self, host: str | None) -> bool:
+        """End the oldest connection, of this address if given, that never sent a message."""
+        for each in self._connections:
+            if not each.has_sent and host in {None, each.peer.host}:
+                log.warning("mllp.made_way", peer=str(each.peer))
+                self._release(each)
+                each.make_way()
+                return True
+        return False
 
     def _serve(self, connection: "_Connection") -> None:
         try:
@@ -199,11 +230,15 @@ class MllpServer:
 
     def _forget(self, connection: "_Connection") -> None:
         with self._lock:
-            del self._connections[connection]
-            host = connection.peer.host
-            self._per_address[host] -= 1
-            if not self._per_address[host]:
-                del self._per_address[host]
+            self._release(connection)
+
+    def _release(self, connection: "_Connection") -> None:
+        if self._connections.pop(connection, None) is None:
+            return  # it has made way
+        host = connection.peer.host
+        self._per_address[host] -= 1
+        if not self._per_address[host]:
+            del self._per_address[host]
 
 
 class _Connection:
@@ -211,7 +246,7 @@ class _Connection:
 
     def __init__(  # noqa: PLR0913 - made in one place
         self,
-        sock: socket.socket,
+        stream: Stream,
         peer: Peer,
         handle: Handle,
         refuse: Handle,
@@ -219,9 +254,9 @@ class _Connection:
         stopping: threading.Event,
     ) -> None:
         self.peer = peer
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._sock = TimedSocket(sock)
+        self.has_sent = False  # a whole message
+        self._has_made_way = False
+        self._sock = stream
         self._handle = handle
         self._refuse = refuse
         self._limits = limits
@@ -236,6 +271,10 @@ class _Connection:
     def cut(self) -> None:
         self._shut(socket.SHUT_RDWR)
 
+    def make_way(self) -> None:
+        self._has_made_way = True
+        self.cut()
+
     def _shut(self, how: int) -> None:
         with contextlib.suppress(OSError):  # it is closed already
             self._sock.shutdown(how)
@@ -244,15 +283,31 @@ class _Connection:
         log.debug("mllp.connected", peer=str(self.peer))
         reason = "failed"
         try:
-            reason = self._converse()
+            reason = self._shake() or self._converse()
         except TimeoutError:
             reason = "write timeout"
         except OSError as error:
             reason = error.strerror or type(error).__name__
         finally:
+            if self._has_made_way:
+                reason = "made way"
             self._sock.close()
             tell = log.debug if reason in _ORDINARY else log.warning
             tell("mllp.closed", peer=str(self.peer), reason=reason, skipped=self._framer.skipped)
+
+    def _shake(self) -> str | None:
+        """Agree on TLS where it is spoken; give a reason to end the connection, or None."""
+        if not isinstance(self._sock, TlsSocket):
+            return None
+        try:
+            self._sock.handshake(self._limits.handshake_timeout_s)
+        except TimeoutError:
+            return "no TLS handshake in time"
+        except TlsClosed:
+            return "ended by the peer"
+        except TlsError as error:
+            return f"no TLS: {error.strerror}"
+        return None
 
     def _converse(self) -> str:
         """Answer messages until the end; give the reason of the end."""
@@ -318,6 +373,7 @@ class _Connection:
     def _answer_all(self, messages: list[bytes]) -> str | None:
         """Answer messages in order; give a reason to end the connection, or None."""
         for message in messages:
+            self.has_sent = True
             answer = self._answer(message, self._handle)
             if answer is None:
                 return "not answered"
@@ -327,7 +383,8 @@ class _Connection:
         return None
 
     def _send(self, answer: bytes) -> None:
-        self._sock.sendall(mllp.frame(answer), self._limits.write_timeout_s)
+        if answer:
+            self._sock.sendall(mllp.frame(answer), self._limits.write_timeout_s)
 
     def _answer(self, message: bytes, handle: Handle) -> bytes | None:
         try:

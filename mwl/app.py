@@ -10,13 +10,13 @@ from pathlib import Path
 import structlog
 
 from mwl import accounts, devices
-from mwl.config import Settings
+from mwl.config import Listener, Settings, Tls
 from mwl.db import Database
 from mwl.db.migrate import upgrade, wait_for_revision
 from mwl.errors import ConfigError
-from mwl.listeners import Listeners, needed
+from mwl.listeners import FURTHER_HL7, Listeners, needed
 from mwl.roles import dicom, hl7, jobs, web
-from mwl.roles.secured import keys_of, look_after
+from mwl.roles.secured import hl7_keys_of, keys_of, look_after
 from mwl.supervisor import Board, Child, Role, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], No
     chosen = [name for name in ROLES if name in names or not names]
     if "hl7" in chosen:
         hl7.mapping_profiles(settings)  # before anything is made or served in vain
-    look_after(keys_of(settings))
+    look_after(keys_of(settings), hl7_keys_of(settings))
     make_data_dir(settings.data_dir)
     with closing(Listeners(settings, needed(settings, chosen))) as listeners:
         processes = [name for name in chosen for _ in range(_count(settings, name))]
@@ -89,15 +89,20 @@ def prepare(settings: Settings, *, migrate: bool, announce: Callable[[str], None
 
 def banner(settings: Settings, listeners: Listeners) -> str:
     """Say for people what listens where, and on what it works."""
-    lines = {
-        "DICOM": _where(listeners, "dicom", f"AE title {settings.dicom.ae_title}"),
-        "  TLS": _where(listeners, "dicom.tls", _client(settings)),
-        "HL7": _where(listeners, "hl7", "MLLP"),
-        "web": _where(listeners, "web", "http, sign in there"),
-        "database": settings.database.shown,
-        "data": str(settings.data_dir.absolute()),
-    }
-    rows = [f"  {name:<10}{text}" for name, text in lines.items() if text]
+    lines = [
+        ("DICOM", _where(listeners, "dicom", f"AE title {settings.dicom.ae_title}")),
+        ("  TLS", _where(listeners, "dicom.tls", _client(settings.dicom.tls))),
+        ("HL7", _where(listeners, "hl7", "MLLP")),
+        ("  TLS", _where(listeners, "hl7.tls", _client(settings.hl7.tls))),
+        *(
+            (f"  {each.name}", _further(settings, listeners, each))
+            for each in settings.hl7.listener
+        ),
+        ("web", _where(listeners, "web", "http, sign in there")),
+        ("database", settings.database.shown),
+        ("data", str(settings.data_dir.absolute())),
+    ]
+    rows = [f"  {name:<9} {text}" for name, text in lines if text]
     return "\n".join(["mwl is serving; Ctrl-C ends it", *rows])
 
 
@@ -106,16 +111,22 @@ def _where(listeners: Listeners, role: str, remark: str) -> str:
     return f"{address[0]}:{address[1]}  {remark}" if address else ""
 
 
-def _client(settings: Settings) -> str:
+def _further(settings: Settings, listeners: Listeners, given: Listener) -> str:
+    how = f"MLLP over TLS, {_client(settings.hl7.tls)}" if given.tls else "MLLP"
+    by = f", profile {given.profile}" if given.profile else ""
+    return _where(listeners, f"{FURTHER_HL7}{given.name}", f"{how}{by}")
+
+
+def _client(tls: Tls) -> str:
     asks = {"none": "asks for no certificate", "optional": "certificate optional"}
-    return asks.get(settings.dicom.tls.client, "certificate required")
+    return asks.get(tls.client, "certificate required")
 
 
 def _count(settings: Settings, role: str) -> int:
     return settings.dicom.processes if role == "dicom" else 1
 
 
-_RENEW = frozenset({"dicom", "jobs"})  # these read certificates anew by SIGHUP
+_RENEW = frozenset({"dicom", "hl7", "jobs"})  # these read certificates anew by SIGHUP
 _RUNNERS: dict[str, Callable[[Settings, Listeners, Board, Child], None]] = {
     "dicom": dicom.run,
     "hl7": hl7.run,

@@ -3,37 +3,89 @@
 import errno
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import Final, NamedTuple
 
 from mwl.config import Settings
 from mwl.errors import ConfigError, Outage
 
 _BACKLOG = 128
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - they are recognised, not listened on
+FURTHER_HL7: Final = "hl7.listener."  # before the name of an [[hl7.listener]]
+
+
+class Place(NamedTuple):
+    """Where a socket listens, and the settings that say so."""
+
+    host: str
+    port: int
+    table: str  # `dicom`, `dicom.tls`, `[[hl7.listener]] cardiology`
+    host_key: str
+    variable: str = ""  # that overrides the port, if one can
+
+    @property
+    def port_key(self) -> str:
+        return _key(self.table, "port")
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def _key(table: str, key: str) -> str:
+    return f"{table}: {key}" if table.startswith("[[") else f"{table}.{key}"
+
+
+def places(settings: Settings) -> dict[str, Place]:
+    """Give every socket that the settings name, by its name: `ROLE`, or `ROLE.` and what for."""
+    dicom, hl7, web = settings.dicom, settings.hl7, settings.web
+    found = {
+        "dicom": (dicom.host, dicom.port),
+        "dicom.tls": (dicom.host, dicom.tls.port),
+        "hl7": (hl7.host, hl7.port),
+        "hl7.tls": (hl7.host, hl7.tls.port),
+        "web": (web.host, web.port),
+    }
+    for without_tls in (name for name in ("dicom.tls", "hl7.tls") if not found[name][1]):
+        del found[without_tls]
+    given = {name: _of_role(name, host, port) for name, (host, port) in found.items()}
+    for each in hl7.listener:
+        table = f"[[hl7.listener]] {each.name}"
+        place = Place(each.host, each.port, table, _key(table, "host"))
+        given[f"{FURTHER_HL7}{each.name}"] = place
+    return given
+
+
+def _of_role(name: str, host: str, port: int) -> Place:
+    variable = f"MWL_{name.upper().replace('.', '__')}__PORT"
+    return Place(host, port, name, f"{name.partition('.')[0]}.host", variable)
+
+
+def doubled(place: Place, others: Iterable[Place]) -> str:
+    """Say which of `others` names the same port; "": none."""
+    for other in others:
+        same_host = place.host == other.host or not _EVERYWHERE.isdisjoint((place.host, other.host))
+        if place.port and place.port == other.port and same_host:
+            return f"{place} is that of {other.port_key} too: set another"
+    return ""
 
 
 def needed(settings: Settings, roles: Sequence[str]) -> list[str]:
     """Name the sockets that roles listen on, by the settings."""
-    tls = ["dicom.tls"] if "dicom" in roles and settings.dicom.tls.port else []
-    return [*roles, *tls]
+    return [name for name in places(settings) if _role(name) in roles]
 
 
 class Listeners:
-    """The sockets that roles listen on, by the role's name; over TLS by `ROLE.tls`."""
+    """The sockets that roles listen on, by their names; see `places`."""
 
     def __init__(self, settings: Settings, names: Sequence[str]) -> None:
         """Open them. Outage: a port is taken; ConfigError: no such address."""
         self._sockets: dict[str, socket.socket] = {}
-        places = {
-            "dicom": (settings.dicom.host, settings.dicom.port),
-            "dicom.tls": (settings.dicom.host, settings.dicom.tls.port),
-            "hl7": (settings.hl7.host, settings.hl7.port),
-            "web": (settings.web.host, settings.web.port),
-        }
+        asked = {name: each for name, each in places(settings).items() if name in names}
         try:
-            for name, (host, port) in places.items():
-                if name in names:
-                    self._sockets[name] = _open(name, host, port)
+            for name, place in asked.items():
+                ours = [asked[other] for other in self._sockets]
+                self._sockets[name] = _open(name, place, ours)
         except (ConfigError, Outage):
             self.close()
             raise
@@ -41,7 +93,7 @@ class Listeners:
             _reserve(self._sockets["web"])
 
     def address(self, name: str) -> tuple[str, int] | None:
-        """Tell the host and port of a role, or of its TLS, if it listens here."""
+        """Tell where a socket listens, if there is one of that name here."""
         if name not in self._sockets:
             return None
         host, port = self._sockets[name].getsockname()[:2]
@@ -50,50 +102,63 @@ class Listeners:
     def take(self, role: str) -> socket.socket:
         """In the role's process: keep its sockets, close the others'."""
         for name, each in self._sockets.items():
-            if name.partition(".")[0] != role:
+            if _role(name) != role:
                 each.close()
         return self._sockets[role]
 
     def over_tls(self, role: str) -> socket.socket | None:
-        """Give the socket on which a role speaks TLS, if it does."""
+        """Give the socket on which a role speaks TLS beside its plain one, if it does."""
         return self._sockets.get(f"{role}.tls")
+
+    def further(self) -> Mapping[str, socket.socket]:
+        """Give the sockets of the [[hl7.listener]] tables, by those tables' names."""
+        return {
+            name.removeprefix(FURTHER_HL7): each
+            for name, each in self._sockets.items()
+            if name.startswith(FURTHER_HL7)
+        }
 
     def close(self) -> None:
         for each in self._sockets.values():
             each.close()
 
 
-def _open(name: str, host: str, port: int) -> socket.socket:
-    role = name.partition(".")[0]
+def _role(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _open(name: str, place: Place, ours: Sequence[Place]) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(f"{role}.host: {host}: {error.strerror}") from None
+        raise ConfigError(f"{place.host_key}: {place.host}: {error.strerror}") from None
     try:
         if sys.platform != "win32":  # there it would mean to steal a port in use
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        if role != "web":
+        if name != "web":
             sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise _trouble(name, host, port, error) from None
+        raise _trouble(place, error, ours) from None
     return sock
 
 
-def _trouble(name: str, host: str, port: int, error: OSError) -> ConfigError | Outage:
+def _trouble(place: Place, error: OSError, ours: Sequence[Place]) -> ConfigError | Outage:
     if error.errno == errno.EADDRINUSE:
-        variable = f"MWL_{name.upper().replace('.', '__')}__PORT"
+        if twice := doubled(place, ours):
+            return ConfigError(f"{place.port_key}: {twice}")
+        hint = f" ({place.variable})" if place.variable else ""
         return Outage(
-            f"{name}.port: {host}:{port} is in use by another program: end that, "
-            f"or set {name}.port ({variable})"
+            f"{place.port_key}: {place} is in use by another program: end that, "
+            f"or set {place.port_key}{hint}"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return ConfigError(f"{name.partition('.')[0]}.host: {host} is no address of this machine")
-    return ConfigError(f"{name}.port: {host}:{port}: {error.strerror}")
+        return ConfigError(f"{place.host_key}: {place.host} is no address of this machine")
+    return ConfigError(f"{place.port_key}: {place}: {error.strerror}")
 
 
 def _reserve(sock: socket.socket) -> None:

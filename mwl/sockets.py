@@ -24,6 +24,8 @@ _SLACK = 1.05
 # inside a message the next piece is due soon, between messages it may rest.
 _A_WHILE_S = 1.0
 
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, and how often
+
 T = TypeVar("T")
 
 
@@ -43,7 +45,19 @@ def dial(host: str, port: int, wait_s: float) -> socket.socket:
         why = error.strerror if isinstance(error, OSError) else "that is no host name"
         raise Outage(f"{place} can't be reached: {why or error}") from None
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    keep_alive(connection)
     return connection
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the kernel ask a peer that rests whether it is there; a minute of nothing ends it.
+
+    Firewalls, too, then don't forget a connection that is kept open for hours.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if hasattr(socket, name):  # elsewhere the system's own: two hours, mostly
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Stream(Protocol):

@@ -137,5 +137,5 @@ def test_whatever_is_no_answer_is_named(script: Script, error: type[Exception], 
 def test_a_receiver_that_is_not_there_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(Outage, match=f"127.0.0.1:{port} can't be reached"):
+    with pytest.raises(Outage, match=f"nobody listens at 127.0.0.1:{port}"):
         list(send("127.0.0.1", port, [message("1")], 5))

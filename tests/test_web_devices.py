@@ -265,7 +265,7 @@ def test_a_device_without_an_address_is_not_asked(app: WebApp) -> None:
 
 def test_a_destination_is_tested(database: Database, tmp_path: Path) -> None:
     app = made(
-        database, tmp_path, mllp=lambda host, port: Answer(False, f"nobody at {host}:{port}")
+        database, tmp_path, mllp=lambda to: Answer(False, f"nobody at {to.host}:{to.port}")
     )
     admin = app.signed_in(Role.ADMIN)
     assert "nobody at 10.0.0.9:6661" in admin.post("/devices/destinations/ris/test").text

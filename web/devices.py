@@ -131,7 +131,7 @@ def test_destination(name: str) -> str:
     found = next((each for each in told if each.name == name), None)
     if found is None:
         abort(404)
-    result = wired().tools.mllp(found.host, found.port)
+    result = wired().tools.mllp(found)
     _note(f"destination:{name}", result)
     return _list({name: result})
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from flask import current_app
 
 from mwl.audit import Actor
-from mwl.config import Settings
+from mwl.config import Destination, Settings
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.devices import Answer
@@ -32,7 +32,7 @@ class Tools:
     """What other edges do for the web, each a function."""
 
     echo: Callable[[Device], Answer]  # C-ECHO to one that has a host and a port
-    mllp: Callable[[str, int], Answer]  # whether host, port takes HL7; sends nothing
+    mllp: Callable[[Destination], Answer]  # whether it takes HL7; sends nothing
     outline: Callable[..., Any]  # an HL7 message as a tree for a template: hl7.outline
     # A message of the journal, applied once more, now.
     replay: Callable[[int, Actor, Overrides, datetime], Replayed]

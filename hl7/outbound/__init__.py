@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from hl7.client import Connection
@@ -15,6 +16,7 @@ from hl7.outbound.status import Style, render
 from mwl.config import Destination
 from mwl.errors import ProtocolError
 from mwl.outbox import Delivery, Outcome, Park, Retry
+from mwl.tls import Files, Keys, Verifier
 
 __all__ = ["OrderStatus", "Style", "render"]
 
@@ -32,12 +34,18 @@ class OrderStatus:
         *,
         application: str = "MWL",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        keys: Keys | None = None,
     ) -> None:
-        """Send to `destinations`, in the site's `zone`; `application` is our MSH-3."""
+        """Send to `destinations`, in the site's `zone`; `application` is our MSH-3.
+
+        With `keys` to those over TLS; without, we show no certificate and trust whom the
+        system trusts.
+        """
         self._destinations = {each.name: each for each in destinations}
         self._zone = zone
         self._application = application
         self._clock = clock
+        self._keys = keys
         self._mutex = threading.Lock()
         self._connections: dict[str, Connection] = {}
 
@@ -84,5 +92,12 @@ class OrderStatus:
     def _connection(self, to: Destination) -> Connection:
         with self._mutex:
             if to.name not in self._connections:
-                self._connections[to.name] = Connection(to.host, to.port, to.ack_timeout_s)
+                tls = partial(self._verifier, to.certificate) if to.tls else None
+                given = (to.host, to.port, to.ack_timeout_s)
+                self._connections[to.name] = Connection(*given, tls=tls)
             return self._connections[to.name]
+
+    def _verifier(self, rule: str) -> Verifier:
+        """Give what a call is made with now; the files may be new ones."""
+        self._keys = self._keys or Keys(Files("hl7.tls"))
+        return self._keys.verifier(rule)

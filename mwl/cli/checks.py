@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from mwl import devices, packages
-from mwl.config import Archive, Settings, is_loopback
+from mwl.config import Archive, Settings, Tls, is_loopback
 from mwl.db import Database
 from mwl.db.migrate import REVISION, revision_matches
 from mwl.errors import ConfigError, MwlError, Outage
-from mwl.listeners import Listeners, needed
-from mwl.roles.secured import keys_of
+from mwl.listeners import Listeners, Place, doubled, needed, places
+from mwl.roles.secured import hl7_keys_of, keys_of
+from mwl.tls import Keys
 
 _LITTLE_SPACE = 5 * 2**30
 _NO_SPACE = 512 * 2**20
@@ -190,15 +191,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     served = _served(settings)
-    ports = {
-        "dicom": (settings.dicom.host, settings.dicom.port),
-        "dicom.tls": (settings.dicom.host, settings.dicom.tls.port),
-        "hl7": (settings.hl7.host, settings.hl7.port),
-        "web": (settings.web.host, settings.web.port),
-    }
+    known, earlier = places(settings), list[Place]()
     for name in needed(settings, ["dicom", "hl7", "web"]):
-        role, subject = name.partition(".")[0], f"{name}.port"
-        place = "{}:{}".format(*ports[name])
+        role, subject, place = name.partition(".")[0], f"{name}.port", known[name]
+        if fault := doubled(place, earlier):
+            yield Finding("fail", subject, fault)
+            continue
+        earlier.append(place)
         try:
             Listeners(settings, [name]).close()
         except Outage as error:
@@ -207,7 +206,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             elif role in served:
                 yield Finding("warn", subject, f"{place}: mwl has it and is not serving there")
             else:
-                yield Finding("fail", subject, str(error).partition(": ")[2])
+                yield Finding("fail", subject, str(error).removeprefix(f"{place.port_key}: "))
         except MwlError as error:
             yield Finding("fail", subject, str(error))
         else:
@@ -237,9 +236,20 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
 
 
 def _certificates(settings: Settings) -> Iterator[Finding]:
-    given, subject = settings.dicom.tls, "dicom.tls"
+    listened = any(each.tls for each in settings.hl7.listener)
+    yield from _certificates_of("dicom.tls", settings, settings.dicom.tls, keys_of)
+    yield from _certificates_of("hl7.tls", settings, settings.hl7.tls, hl7_keys_of, listened)
+
+
+def _certificates_of(
+    subject: str,
+    settings: Settings,
+    given: Tls,
+    read: Callable[[Settings], Keys],
+    is_further: bool = False,
+) -> Iterator[Finding]:
     try:
-        concerns = list(keys_of(settings).concerns(datetime.now(UTC)))
+        concerns = list(read(settings).concerns(datetime.now(UTC)))
     except ConfigError as error:
         yield Finding("fail", subject, str(error).removeprefix(f"{subject}."))
         return
@@ -248,7 +258,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
     key = settings.data_dir / (given.key or given.certificate)
     if given.certificate and key.stat().st_mode & 0o077:
         yield Finding("warn", subject, f"key: {key} can be read by others: chmod 600")
-    if given.port and not concerns:
+    if (given.port or is_further) and not concerns:
         asks = {"none": "none is asked for", "optional": "asked for", "required": "required"}
         text = f"certificate and key fit; of peers: {asks[given.client]}"
         yield Finding("ok", subject, text)

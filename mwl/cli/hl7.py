@@ -34,21 +34,37 @@ def send(
             metavar="SECONDS", min=0.1, max=3600, help="How long to wait for each answer."
         ),
     ] = 30.0,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Over TLS, with the files of [hl7.tls].")
+    ] = False,
+    certificate: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="The receiver's certificate: sha256: and its fingerprint, or a name in it; "
+            "without it, one of HOST.",
+        ),
+    ] = "",
 ) -> None:
     """Send each message and print what the receiver answers.
 
-    A file may hold one message or several, with CR, LF or CRLF between segments, framed or
-    not. The exit code is 1 unless every answer is AA.
+    A file may hold one message or several, or batches of them, with CR, LF or CRLF between
+    segments, framed or not; they are sent one by one. The exit code is 1 unless every answer
+    is AA, or CA where that is what the message asks for.
     """
     from hl7 import client
 
-    host, port = _receiver(context, to)
+    tls = tls or bool(certificate)
+    host, port = _receiver(context, to, tls)
+    verifier = _verifier(context, certificate) if tls else None
     messages = [(file, message) for file in files for message in _read(file)]
-    answers = client.send(host, port, (message for _, message in messages), timeout_s)
+    sent = (message for _, message in messages)
+    answers = client.send(host, port, sent, timeout_s, verifier)
     refused = 0
     for (file, _), ack in zip(messages, answers, strict=True):
         refused += not ack.accepted
-        typer.echo("  ".join(filter(None, (ack.code, ack.control_id, str(file), *_faults(ack)))))
+        said = (ack.code or "--", ack.control_id, str(file), *_faults(ack))
+        typer.echo("  ".join(filter(None, said)))
     if refused:
         raise typer.Exit(frame.FAILED)
 
@@ -59,12 +75,28 @@ def _faults(ack: "client.Ack") -> list[str]:
     return [": ".join(filter(None, each)) for each in found if each[1]] or [ack.text]
 
 
-def _receiver(context: typer.Context, to: str) -> tuple[str, int]:
+def _verifier(context: typer.Context, certificate: str) -> "client.Tls":
+    from mwl.roles.secured import hl7_keys_of
+    from mwl.tls import check_rule
+
+    try:
+        rule = check_rule(certificate)
+    except ValueError as error:
+        frame.refuse(f"--certificate {certificate}: {error}")
+    keys = hl7_keys_of(frame.settings(context))
+    return lambda: keys.verifier(rule)
+
+
+def _receiver(context: typer.Context, to: str, tls: bool) -> tuple[str, int]:
     given = frame.settings(context).hl7
     if not to:
+        if tls and not given.tls.port:
+            frame.refuse(
+                "--tls: we listen on no port over TLS (hl7.tls.port): write --to HOST:PORT"
+            )
         # What listens on every address is reached on this machine's own.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(given.host, given.host)  # noqa: S104
-        return host, given.port
+        return host, given.tls.port if tls else given.port
     host, colon, port = to.rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
         frame.refuse(f"--to {to}: write HOST:PORT, as in 127.0.0.1:2575")

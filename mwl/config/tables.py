@@ -33,6 +33,9 @@ from mwl.config.values import (
     Uid,
 )
 
+Certificate = Annotated[str, StringConstraints(max_length=256), AfterValidator(values.certificate)]
+Acknowledge = Literal["as_asked", "original"]
+
 
 class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,6 +108,8 @@ class Destination(Table):
     facility: Annotated[str, StringConstraints(max_length=180)] = ""
     charset: Annotated[str, StringConstraints(max_length=40)] = "UNICODE UTF-8"
     ack_timeout_s: Time = Field(default=30, gt=0, le=600)
+    tls: bool = False  # with the files of [hl7.tls]
+    certificate: Certificate = ""
 
     @model_validator(mode="after")
     def _message_is_of_its_version(self) -> Self:
@@ -117,7 +122,7 @@ class Destination(Table):
 class Listener(Table):
     """A further port that messages come in on; `profile` reads them, "" that of [hl7].
 
-    `tls`: over TLS alone, with the files of [hl7.tls].
+    `tls`: over TLS alone, with the files of [hl7.tls]. `acknowledge` as in [hl7].
     """
 
     name: Name
@@ -125,6 +130,7 @@ class Listener(Table):
     host: Host = "127.0.0.1"
     profile: NameOrNone = ""
     tls: bool = False
+    acknowledge: Acknowledge | Literal[""] = ""
 
 
 class Source(Table):
@@ -140,13 +146,33 @@ class Hl7(Table):
     port: ListenPort = 2575
     profile: Name = "default"
     tls: Tls = Tls()
+    acknowledge: Acknowledge = "as_asked"
     max_connections: Count = Field(default=256, ge=1, le=10_000)
+    max_connections_per_address: Count = Field(default=64, ge=1, le=10_000)
     max_message_bytes: Count = Field(default=10 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     idle_timeout_s: Time = Field(default=3600, gt=0, le=604_800)
+    message_timeout_s: Time = Field(default=30, gt=0, le=3600)
     ack_timeout_s: Time = Field(default=20, gt=0, le=600)
     listener: tuple[Listener, ...] = Field(default=(), max_length=100)
     source: tuple[Source, ...] = Field(default=(), max_length=1000)
     destination: tuple[Destination, ...] = Field(default=(), max_length=100)
+
+    @model_validator(mode="after")
+    def _listeners_over_tls_have_a_certificate(self) -> Self:
+        over_tls = [each.name for each in self.listener if each.tls]
+        if over_tls and not self.tls.certificate:
+            raise ValueError(
+                f"tls.certificate: is missing: the listener {over_tls[0]!r} speaks TLS "
+                "and has to show one"
+            )
+        return self
+
+
+class Journal(Table):
+    """How long messages are kept, and how much they may take; 0: as long, as much as they do."""
+
+    keep_days: Time = Field(default=90, ge=0, le=36_500)
+    max_bytes: Annotated[Count, Field(ge=0)] = 20 * 1024 * 1024 * 1024
 
 
 class Web(Table):
@@ -215,9 +241,7 @@ class DeviceTable(Table):
     mpps: bool = True
     commit_report: Literal["new", "same"] = "new"
     tls: bool = False
-    certificate: Annotated[
-        str, StringConstraints(max_length=256), AfterValidator(values.certificate)
-    ] = ""
+    certificate: Certificate = ""
 
 
 class Settings(Table):
@@ -227,6 +251,7 @@ class Settings(Table):
     database: Database = Database()
     dicom: Dicom = Dicom()
     hl7: Hl7 = Hl7()
+    journal: Journal = Journal()
     web: Web = Web()
     site: Site = Site()
     archive: Archive = Archive()

@@ -13,7 +13,7 @@ From the wire upwards, each module knowing only those before it:
 - `ending`, `releasing`: the last words on a connection, whoever says them (states 7 to 13).
 - `errands`: what waits to be done on an association between the peer's messages.
 - `association`: one peer, from the first message to release or abort; both sides' (state 6).
-- `requestor`: an association that we ask for (state 5). `dialing`: connecting for it.
+- `requestor`: an association that we ask for (state 5).
 - `service`, `serving`: a peer's requests, each handed to the service of its context.
 - `acceptor`: a connection, from its first byte to an association or a refusal.
 - `server`: the listening sockets, the threads, the table of live associations.
