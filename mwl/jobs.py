@@ -19,9 +19,9 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from mwl import accounts, archive, closing, procedures
+from mwl import accounts, archive, closing, journal, procedures
 from mwl.accounts import Bounds
-from mwl.config import Close
+from mwl.config import Close, Journal
 from mwl.db import Database, optimize
 from mwl.errors import Outage
 from mwl.procedures import Effects
@@ -34,9 +34,11 @@ _LINK_EVERY_S = 5.0  # what came before its order
 _FOLLOW_EVERY_S = 2.0  # orders that may have ended
 _CLOSE_EVERY_S = 60.0  # quiet studies, and what expires
 _END_EVERY_S = 3600.0  # sessions that are good no more already
+_CLEAR_EVERY_S = 30.0  # messages that are old, or more than there is room for
 _LONG_S = 30.0  # a run that takes longer is told of
 _REMIND_S = 600.0  # of a sweep that goes on failing
 _BOUNDS = Bounds()
+_KEEP = Journal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,15 @@ class Sweep:
 
 
 def sweeps(
-    database: Database, close: Close, effects: Effects, bounds: Bounds = _BOUNDS
+    database: Database,
+    close: Close,
+    effects: Effects,
+    bounds: Bounds = _BOUNDS,
+    keep: Journal = _KEEP,
 ) -> list[Sweep]:
     """List the services' sweeps; `effects` is what follows from the work that they find.
 
-    `bounds` says when sessions of the web pages have ended.
+    `bounds` says when sessions of the web pages have ended, `keep` how long messages stay.
 
     What links comes before what closes: it finds what an order has waited for.
     """
@@ -78,6 +84,7 @@ def sweeps(
             _END_EVERY_S,
             lambda now: database.write(lambda session: accounts.ended(session, bounds, now=now)),
         ),
+        Sweep("clear the journal", _CLEAR_EVERY_S, lambda now: journal.clear(database, keep, now)),
     ]
 
 

@@ -54,6 +54,7 @@ def test_sweeps_begin_at_once_and_are_never_skipped(sqlite_database, running):
     planned = jobs.sweeps(sqlite_database, Close(), Effects())
     scheduler = running(sqlite_database, planned, paused=True)
     names = {"link studies", "link procedures", "follow orders", "close orders", "end sessions"}
+    names.add("clear the journal")
     assert names == {each.name for each in planned}
     for sweep in planned:
         plan = job(scheduler, sweep.name)

@@ -1,14 +1,20 @@
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from shutil import copy
 
 import pytest
 from sqlalchemy import select
 
 from mwl import journal
+from mwl.db import Database
 from mwl.errors import Rejected
 from mwl.journal import REUSED, Received, Settled, State, keeping
 from mwl.journal.search import _TABLE, _ordered, _ways
 from tests.worklist_rows import insert_items, item
+
+search_ = sys.modules[_ways.__module__]  # the package's `search` is a function
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 ACCEPTED = Settled(State.APPLIED, "AA", b"MSA|AA")
@@ -267,11 +273,86 @@ def plans(database, criteria):
         conn = session.connection()
         found = []
         for way in list(_ways(conn, journal.Wanted(**criteria))):
-            statement = _ordered(select(_TABLE.c.id, _TABLE.c.peer).where(*way), None, None)
+            statement = _ordered(select(_TABLE.c.id, _TABLE.c.peer), way, None, None)
             sql = statement.limit(51).compile(conn, compile_kwargs={"literal_binds": True})
             rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}".replace("%", "%%"))
             found.append("; ".join(row[3] for row in rows))
         return found
+
+
+NOTHING = {
+    "source": "NOBODY^",
+    "type": "ADT^A99",
+    "state": "failed",
+    "error": "nothing like it",
+    "flagged": True,
+}
+
+
+@pytest.fixture(scope="module")
+def long_feed(sqlite_template, tmp_path_factory):
+    """Give a journal of 8,000 messages: of one sender, of one type, refused and flagged."""
+    folder = tmp_path_factory.mktemp("feed")
+    copy(sqlite_template, folder / "mwl.db")
+    database = Database("sqlite:///mwl.db", data_dir=folder)
+    refused = replace(REFUSED, flags=["odd"])
+    row = keeping.row_of(received(), refused) | {"flags": ["odd"], "repeats": 0}
+    rows = [row | {"received_at": NOW + timedelta(seconds=number)} for number in range(8_000)]
+    database.write(lambda session: session.connection().execute(_TABLE.insert(), rows))
+    yield database
+    database.close()
+
+
+@pytest.mark.parametrize("names", [names for n in range(6) for names in combinations(NOTHING, n)])
+@pytest.mark.parametrize("there", [True, False], ids=["there", "nowhere"])
+def test_no_filters_together_look_through_all_of_the_journal(long_feed, monkeypatch, names, there):
+    monkeypatch.setattr(search_, "LOOKED_THROUGH", 100)
+    here = {"source": "RIS^H", "type": "ORM^O01", "state": "rejected", "error": "no IDENT"}
+    # All but the last narrow nothing, and that leaves nothing.
+    criteria = {name: here.get(name, True) for name in names}
+    if names and not there:
+        criteria[names[-1]] = NOTHING[names[-1]]
+    for key in ({}, {"after": (NOW + timedelta(seconds=6_000), 1)}, {"before": (NOW, 1)}):
+        steps = []
+        with long_feed.read() as session:
+            raw = session.connection().connection.driver_connection
+            raw.set_progress_handler(lambda steps=steps: steps.append(1), 100)
+            try:
+                journal.search(session, journal.Wanted(**criteria), limit=5, **key)
+            finally:
+                raw.set_progress_handler(None, 0)
+        # Twenty steps a row, and once more for where to end; all rows would be 80,000 at least.
+        assert len(steps) * 100 < 15_000, (criteria, key)
+
+
+def test_what_lies_further_back_than_is_looked_through_is_found_by_its_day(database, monkeypatch):
+    monkeypatch.setattr(search_, "LOOKED_THROUGH", 3)
+    for minute in range(8):
+        kind = "ADT^A08" if minute == 1 else "ORM^O01"
+        message = received(b"%d" % minute, f"T{minute}", minute=minute)
+        record(database, replace(message, type=kind), ACCEPTED)
+    wanted = {"source": "RIS^H", "type": "ADT^A08"}
+    assert journal.is_bounded(journal.Wanted(**wanted))
+    assert found(database, **wanted) == []
+    assert found(database, **wanted, until=NOW + timedelta(minutes=5)) == ["T1"]
+    assert found(database, **wanted, after=(NOW + timedelta(minutes=5), 99)) == []
+    assert found(database, **wanted, after=(NOW + timedelta(minutes=4), 99)) == ["T1"]
+    assert found(database, **wanted, before=(NOW, 0)) == ["T1"]
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        {},
+        *({name: value} for name, value in NOTHING.items() if name != "error"),
+        {"source": "RIS^H", "state": "rejected"},
+        {"text": "T1", "type": "ORM^O01", "source": "RIS^H", "flagged": True},
+        {"patient": "P1", "error": "x"},
+        {"type": "ORM^O01", "since": NOW},
+    ],
+)
+def test_whatever_an_index_serves_is_looked_through_as_a_whole(criteria):
+    assert not journal.is_bounded(journal.Wanted(**criteria))
 
 
 def test_a_reused_control_id_is_looked_for_by_the_control_id(sqlite_database):

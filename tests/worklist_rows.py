@@ -100,7 +100,8 @@ def item(
 def _whole(table: str, row: Row) -> Row:
     columns = {c.name for c in SQLModel.metadata.tables[table].c} - {"id", _TABLES[table]}
     assert row.keys() <= columns, f"{table} has no {row.keys() - columns}"
-    return {name: row.get(name, _BLANKS.get(name, "")) for name in columns}
+    empties = {c.name: None if c.nullable else "" for c in SQLModel.metadata.tables[table].c}
+    return {name: row.get(name, _BLANKS.get(name, empties[name])) for name in columns}
 
 
 def insert_items(session: Session, items: Iterable[Item]) -> list[int]:

@@ -6,10 +6,15 @@ MSH-10 from the same sender are a repeat and get the kept answer again; the data
 unique index decides, whichever connections they come on. What got AE or AR is no repeat:
 it is processed again, for the mapping may have been mended.
 
+The journal makes room by itself, after so many days and beyond so many bytes (`clearing`),
+and knows how large it is without looking (`counting`).
+
 A person may have a message applied once more: a replay is a row of its own that names the
 message it repeats (`replaying`).
 """
 
+from mwl.journal.clearing import Cleared, clear
+from mwl.journal.counting import Size, size
 from mwl.journal.keeping import (
     ACCEPTED,
     REUSED,
@@ -22,12 +27,25 @@ from mwl.journal.keeping import (
     repeat,
 )
 from mwl.journal.replaying import Overrides, Replayed, accepted, record_replay
-from mwl.journal.search import About, Kept, Key, Wanted, about, kept, search, types
+from mwl.journal.search import (
+    LOOKED_THROUGH,
+    About,
+    Kept,
+    Key,
+    Wanted,
+    about,
+    is_bounded,
+    kept,
+    search,
+    types,
+)
 
 __all__ = [
     "ACCEPTED",
+    "LOOKED_THROUGH",
     "REUSED",
     "About",
+    "Cleared",
     "Kept",
     "Key",
     "Overrides",
@@ -35,15 +53,19 @@ __all__ = [
     "Repeated",
     "Replayed",
     "Settled",
+    "Size",
     "State",
     "Wanted",
     "about",
     "accepted",
+    "clear",
     "digest",
+    "is_bounded",
     "kept",
     "record",
     "record_replay",
     "repeat",
     "search",
+    "size",
     "types",
 ]

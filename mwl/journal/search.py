@@ -4,13 +4,17 @@ A list is ordered by when its messages came, the newest first, and has a page by
 both directions. Whatever narrows it goes by an index. What can be looked up in several
 places, a patient by rows and by what refused messages name, is asked for place by place, in
 as many small statements, since neither database sorts an OR by an index.
+
+No index serves some filters together with others. Messages are then read as the best index has
+them, and at most so many (LOOKED_THROUGH), the nearest to where the page begins: one that
+is before these isn't found, and a day is to be given.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, text
 from sqlmodel import Session
@@ -25,6 +29,9 @@ _PATIENT = Patient.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 
+LOOKED_THROUGH: Final = 50_000
+
+_REFUSED: Final = (State.REJECTED, State.FAILED)
 _MOST_TYPES = 100
 _MOST_ROWS = 500  # patients of one identifier, orders of one accession number
 _MOST_BYTES = 256 * 1024  # of a message that is looked at
@@ -70,7 +77,8 @@ class Wanted:
 class Kept:
     """A message with what it is about. `raw` is its beginning, of `size` bytes.
 
-    `orders` and `person` are what it was applied to; `replays` were made of it.
+    `orders` and `person` are what it was applied to; `replays` were made of it. Of one that is
+    too old for its text to be kept there are no bytes (`clearing`).
     """
 
     row: Any
@@ -107,10 +115,9 @@ def search(
     conn = session.connection()
     found: dict[int, Any] = {}
     for way in _ways(conn, wanted):
-        statement = _ordered(
-            select(*(_TABLE.c[name] for name in _SHOWN)).where(*way), after, before
-        )
-        found |= {row.id: row for row in conn.execute(statement.limit(limit))}
+        statement = _ordered(select(*(_TABLE.c[name] for name in _SHOWN)), way, after, before)
+        edge = _edge(conn, way, after, before)
+        found |= {row.id: row for row in conn.execute(statement.where(*edge).limit(limit))}
     newest_first = sorted(found.values(), key=lambda row: (row.received_at, row.id), reverse=True)
     return newest_first[-limit:] if before is not None else newest_first[:limit]
 
@@ -167,7 +174,7 @@ def kept(session: Session, row: int, most_bytes: int = _MOST_BYTES) -> Kept:
     )
     return Kept(
         found,
-        bytes(found.beginning),
+        bytes(found.beginning or b""),  # SQLite has nothing at the beginning of nothing
         found.size,
         _orders(conn, found),
         conn.execute(select(_PATIENT).where(_PATIENT.c.id == found.patient)).first(),
@@ -183,8 +190,16 @@ def _orders(conn: Connection, message: Any) -> Sequence[Any]:
     return conn.execute(statement.order_by(_ORDER.c.id).limit(_MOST_ROWS)).all()
 
 
-def _ordered(statement: Select[Any], after: Key | None, before: Key | None) -> Select[Any]:
+def is_bounded(wanted: Wanted) -> bool:
+    """Tell whether not more than LOOKED_THROUGH messages are looked through for these filters."""
+    return bool(not _names(wanted) and {*_unserved(wanted)} & {*_given(wanted)})
+
+
+def _ordered(
+    statement: Select[Any], way: "_Way", after: Key | None, before: Key | None
+) -> Select[Any]:
     at, id_ = _TABLE.c.received_at, _TABLE.c.id
+    statement = statement.where(*way.served, *way.unserved)
     if before is not None:
         newer = or_(at > before[0], id_ > before[1])
         return statement.where(at >= before[0], newer).order_by(at, id_)
@@ -193,61 +208,100 @@ def _ordered(statement: Select[Any], after: Key | None, before: Key | None) -> S
     return statement.order_by(at.desc(), id_.desc())
 
 
-def _ways(conn: Connection, wanted: Wanted) -> Iterator[list[Condition]]:
+def _edge(conn: Connection, way: "_Way", after: Key | None, before: Key | None) -> list[Condition]:
+    """Give what bounds the messages that are looked through, where an index doesn't."""
+    if not way.unserved:
+        return []
+    at = _TABLE.c.received_at
+    walked = _ordered(select(at), _Way(way.served, []), after, before)
+    edge = conn.scalar(walked.offset(LOOKED_THROUGH).limit(1))
+    if edge is None:
+        return []
+    return [at <= edge if before is not None else at >= edge]
+
+
+class _Way(NamedTuple):
+    """Conditions: those that an index serves, in the list's order, and those of each row."""
+
+    served: list[Condition]
+    unserved: list[Condition]
+
+
+def _ways(conn: Connection, wanted: Wanted) -> Iterator[_Way]:
     """Give the statements' conditions: one of each filter's alternatives in every one."""
-    filters: list[list[Condition]] = [[each] for each in _plain(wanted)]
-    if wanted.patient:
-        filters.append(_by_patient(conn, wanted.patient))
-    if wanted.accession:
-        filters.append(_by_accession(conn, wanted.accession))
-    if wanted.text:
-        filters.append(
-            [
-                _TABLE.c.control_id == wanted.text,
-                *_by_patient(conn, wanted.text),
-                *_by_accession(conn, wanted.text),
-            ]
-        )
-    if wanted.error:
-        filters.append([_TABLE.c.state == each for each in (State.REJECTED, State.FAILED)])
-    elif wanted.source and not wanted.state:
+    filters = [*_looked_up(conn, wanted)]
+    # Few have what is looked up: whatever else is asked of them is asked of each.
+    served: list[Condition] = []
+    unserved: list[Condition] = []
+    for name, condition in _plain(wanted):
+        (unserved if not filters and name in _unserved(wanted) else served).append(condition)
+    if wanted.error and wanted.flagged:
+        unserved.append(_TABLE.c.state.concat("").in_([*_REFUSED]))
+    elif wanted.error and not wanted.state:
+        filters.append([_TABLE.c.state == each for each in _REFUSED])
+    elif wanted.source and not wanted.state and not wanted.flagged:
         # The index of a feed is by state first, then by time.
         filters.append([_TABLE.c.state == each for each in State])
     for way in product(*filters):
-        yield [*way]
+        yield _Way([*served, *way], unserved)
 
 
-def _plain(wanted: Wanted) -> Iterator[Condition]:
-    """Give the conditions that are looked up in one place."""
+def _names(wanted: Wanted) -> bool:
+    """Tell whether something is named that few messages have."""
+    return any((wanted.text, wanted.control_id, wanted.patient, wanted.accession))
+
+
+def _looked_up(conn: Connection, wanted: Wanted) -> Iterator[list[Condition]]:
+    """Give, for what few messages have, the places in which it is looked up."""
     if wanted.control_id:
-        yield _TABLE.c.control_id == wanted.control_id
-    if wanted.source:
-        yield _TABLE.c.source == wanted.source
-    if wanted.type:
-        # Of a type are so many that what else narrows the list is to be looked up first: a
-        # type with something behind it is in no index.
-        column = _TABLE.c.type.concat("") if _is_narrow(wanted) else _TABLE.c.type
-        yield column == wanted.type
-    if wanted.state:
-        state = _state(wanted.state)
-        yield _TABLE.c.state == state
-    if wanted.error or (wanted.state and state is not State.APPLIED):
-        yield _IS_UNAPPLIED
-    if wanted.error:
-        yield _TABLE.c.error.icontains(wanted.error, autoescape=True)
+        yield [_TABLE.c.control_id == wanted.control_id]
+    if wanted.patient:
+        yield _by_patient(conn, wanted.patient)
+    if wanted.accession:
+        yield _by_accession(conn, wanted.accession)
+    if wanted.text:
+        yield [
+            _TABLE.c.control_id == wanted.text,
+            *_by_patient(conn, wanted.text),
+            *_by_accession(conn, wanted.text),
+        ]
+
+
+def _given(wanted: Wanted) -> list[str]:
+    return [name for name in ("source", "type", "state", "error") if getattr(wanted, name)]
+
+
+def _unserved(wanted: Wanted) -> tuple[str, ...]:
+    """Name the filters of which each message is asked that an index on the others finds."""
     if wanted.flagged:
-        yield _IS_FLAGGED
+        return ("source", "type", "state", "error")
+    if wanted.source or wanted.error or _is_unapplied(wanted):
+        return ("type", "error")
+    return ("state",) if wanted.type else ()
+
+
+def _is_unapplied(wanted: Wanted) -> bool:
+    return bool(wanted.state) and _state(wanted.state) is not State.APPLIED
+
+
+def _plain(wanted: Wanted) -> Iterator[tuple[str, Condition]]:
+    """Give the conditions that are asked of a message's own row."""
+    unserved = _given(wanted) if _names(wanted) else _unserved(wanted)
+    for name in ("source", "type", "state"):
+        if value := getattr(wanted, name):
+            # A text with something behind it is in no index.
+            column = _TABLE.c[name].concat("") if name in unserved else _TABLE.c[name]
+            yield name, column == (_state(value) if name == "state" else value)
+    if (wanted.error or _is_unapplied(wanted)) and "state" not in unserved:
+        yield "state", _IS_UNAPPLIED
+    if wanted.error:
+        yield "error", _TABLE.c.error.icontains(wanted.error, autoescape=True)
+    if wanted.flagged:
+        yield "flagged", _IS_FLAGGED
     if wanted.since is not None:
-        yield _TABLE.c.received_at >= wanted.since
+        yield "day", _TABLE.c.received_at >= wanted.since
     if wanted.until is not None:
-        yield _TABLE.c.received_at < wanted.until
-
-
-def _is_narrow(wanted: Wanted) -> bool:
-    """Tell whether something but the type and the day leaves few messages."""
-    named = (wanted.text, wanted.control_id, wanted.patient, wanted.accession, wanted.error)
-    is_unapplied = wanted.state and wanted.state.lower() != State.APPLIED
-    return any(named) or wanted.flagged or bool(is_unapplied)
+        yield "day", _TABLE.c.received_at < wanted.until
 
 
 def _by_patient(conn: Connection, patient_id: str) -> list[Condition]:
