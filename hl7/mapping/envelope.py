@@ -60,11 +60,25 @@ def check(message: Message, sent: Envelope, profile: Profile, report: Report) ->
         report.fault(Reason.TOO_LONG, "MSH-10", f"more than {LONGEST_CONTROL_ID} characters")
     if first(msh, 11) not in profile.message.processing_ids:
         report.fault(Reason.UNSUPPORTED_PROCESSING, "MSH-11", "no production data: not taken here")
-    event = profile.events.get(sent.type)
+    event = profile.events.get(sent.type) or _by_type_alone(message, sent, profile)
     if event is None:
         _unsupported(sent.type, profile.events, report)
         return ""
     return event
+
+
+def _by_type_alone(message: Message, sent: Envelope, profile: Profile) -> str | None:
+    """Give the event of a message that names no trigger in MSH-9, as v2.1 allows: EVN-1 does.
+
+    Where there is none either, all triggers of the type must come to the same.
+    """
+    if "^" in sent.type:
+        return None
+    trigger = message.text("EVN-1")
+    if trigger:
+        return profile.events.get(f"{sent.type}^{trigger}")
+    of_type = {e for kind, e in profile.events.items() if kind.partition("^")[0] == sent.type}
+    return of_type.pop() if len(of_type) == 1 else None
 
 
 def _unsupported(kind: str, events: Mapping[str, str], report: Report) -> None:
