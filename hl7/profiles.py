@@ -29,6 +29,7 @@ class Reader:
     def __init__(self, name: str, profile: Profile, site_zone: ZoneInfo) -> None:
         self.name = name
         self.profile = profile
+        self.zone = site_zone
         self.mapper = Mapper(profile, site_zone)
         self.default_charset = profile.message.charset or None
         # By what a refused message is found.
@@ -75,6 +76,15 @@ class Profiles:
     def reader(self, name: str) -> Reader | None:
         """Give the profile of that name, if it is in use."""
         return self._readers.get(name)
+
+    def why(self, listener: str, source: str) -> str:
+        """Say for a person by what the profile of a message is chosen."""
+        for number, rule in enumerate(self._rules, 1):
+            if rule.listener in {"", listener} and fnmatchcase(source, rule.source):
+                return f"[[hl7.source]] {number}: {rule.source}"
+        if listener in self._listeners:
+            return f"[[hl7.listener]] {listener}"
+        return "hl7.profile: of all that nothing else speaks of"
 
     def _choose(self, listener: str, source: str) -> Reader:
         for rule in self._rules:

@@ -7,7 +7,7 @@ setting is wrong. An expected error never shows a traceback.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from getpass import getuser
 from pathlib import Path
@@ -69,6 +69,17 @@ def database(given: "Settings") -> Iterator["Database"]:
         yield opened
     finally:
         opened.close()
+
+
+@contextmanager
+def database_if_there(given: "Settings") -> Iterator["Database | None"]:
+    """Open the database as `database` does; None where there is none to read yet."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(database(given))
+        except Outage:
+            opened = None
+        yield opened
 
 
 def now() -> datetime:

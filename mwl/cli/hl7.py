@@ -1,6 +1,7 @@
 """`mwl hl7 …`: talk HL7 to ourselves or to another receiver."""
 
-import re
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +12,14 @@ from mwl.cli import frame
 if TYPE_CHECKING:
     from hl7 import client
 
-app = frame.app("Send HL7 messages over MLLP.")
+app = frame.app("Send HL7 messages over MLLP, and explain what they would do.")
 
-_MOST_BYTES = 256 * 1024 * 1024
+_STDIN = "-"
 
 
 @app.callback()
 def _group() -> None:
-    """Send HL7 messages over MLLP."""
+    """Send HL7 messages over MLLP, and explain what they would do."""
 
 
 @app.command()
@@ -69,6 +70,56 @@ def send(
         raise typer.Exit(frame.FAILED)
 
 
+@app.command()
+def explain(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A file of HL7 v2 messages; - for standard input."),
+    ],
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE",
+            help="The mapping profile, by name or file; without it, the one of the sender.",
+        ),
+    ] = "",
+    listener: Annotated[
+        str, typer.Option(metavar="NAME", help="As if it came in on this [[hl7.listener]].")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message.")] = False,
+) -> None:
+    """Explain each message: what its fields become, what is missing, what would change.
+
+    It changes nothing, and answers nobody. Before there is a database it tells all but what
+    would change. A file is what `mwl hl7 send` takes. The exit code is 1 unless every answer
+    would be AA.
+    """
+    from mwl.cli import explaining
+    from mwl.roles.explaining import explainer
+
+    given = frame.settings(context)
+    known = {each.name for each in given.hl7.listener}
+    if listener and listener not in known:
+        frame.refuse(f"--listener {listener}: there is no such [[hl7.listener]]")
+    messages = _read(file)
+    refused = 0
+    with frame.database_if_there(given) as database:
+        tell = explainer(given, database, profile)
+        for number, raw in enumerate(messages, 1):
+            told = tell(raw, frame.now(), listener)
+            refused += told.ack_code != "AA"
+            if as_json:
+                typer.echo(json.dumps(told.as_dict(), ensure_ascii=False, default=str))
+                continue
+            if number > 1:
+                typer.echo("")
+            for line in explaining.lines(told, number, len(messages)):
+                typer.echo(line)
+    if refused:
+        raise typer.Exit(frame.FAILED)
+
+
 def _faults(ack: "client.Ack") -> list[str]:
     """Say what each ERR says: the place as the receiver writes it, and the text for a person."""
     found = [(str(err.whole(2) or ""), str(err.whole(8) or "")) for err in ack.message.all("ERR")]
@@ -104,27 +155,16 @@ def _receiver(context: typer.Context, to: str, tls: bool) -> tuple[str, int]:
 
 
 def _read(file: Path) -> list[bytes]:
-    from hl7 import mllp
+    from hl7 import explain, mllp
 
     try:
-        content = file.read_bytes()
+        content = sys.stdin.buffer.read() if str(file) == _STDIN else file.read_bytes()
     except OSError as error:
         frame.refuse(f"{file}: can't be read: {error.strerror}")
     try:
-        messages = _split(content)
+        messages = explain.split(content)
     except mllp.FrameError as error:
         frame.refuse(f"{file}: {error}")
     if not messages:
         frame.refuse(f"{file}: holds no HL7 message (one starts with MSH)")
     return messages
-
-
-def _split(content: bytes) -> list[bytes]:
-    """Cut a file into messages: by their frames, else where a line begins with MSH."""
-    from hl7 import mllp
-
-    if b"\x0b" in content:
-        framer = mllp.Framer(_MOST_BYTES)
-        return framer.feed(content) + framer.close()
-    parts = re.split(rb"(?:^|(?<=[\r\n]))(?=MSH)", content.removeprefix(b"\xef\xbb\xbf"))
-    return [part for part in parts if part.startswith(b"MSH")]

@@ -19,7 +19,7 @@ _LONGEST = 256  # characters of a value: what is longer is in the message
 DERIVED = frozenset(
     {
         *("id", "created_at", "updated_at", "state_at", "applied_at", "start_at", "check_at"),
-        *("closed_at", "expired_at", "revived_at"),
+        *("closed_at", "expired_at", "revived_at", "visits", "visit_at", "stated_patient"),
         *("flags", "name_key", "issuer_key", "performing_physician_key"),
         *("name_words", "performing_physician_words"),
     }

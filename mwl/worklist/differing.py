@@ -190,7 +190,7 @@ def _shown(column: str, value: Any) -> Any:
 
 
 def _rows(conn: Connection, table: Table, column: str, values: Iterable[int | str]) -> _Table:
-    wanted: Sequence[Any] = sorted(values)  # type: ignore[type-var]
+    wanted: Sequence[Any] = sorted(values)
     found: _Table = {}
     for start in range(0, len(wanted), _AT_ONCE):
         some = table.c[column].in_(wanted[start : start + _AT_ONCE])

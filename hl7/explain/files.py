@@ -1,0 +1,28 @@
+"""Messages in a file, however it was made: framed or not, one or several, a batch."""
+
+import re
+
+from hl7 import mllp
+
+MOST_BYTES = 256 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+_BEGINS = re.compile(rb"(?:^|(?<=[\r\n]))(?=MSH)")
+_BATCH = re.compile(rb"(?:^|(?<=[\r\n]))(?:FHS|BHS|BTS|FTS)[^\r\n]*[\r\n]*")  # 2.10.3
+
+
+def split(content: bytes) -> list[bytes]:
+    """Cut a file into messages: by their frames, else where a line begins with MSH.
+
+    What envelops a batch is left out. Raises mllp.FrameError.
+    """
+    if mllp.VT in content:
+        framer = mllp.Framer(MOST_BYTES)
+        frames = framer.feed(content) + framer.close()
+    else:
+        frames = [content]
+    return [message for frame in frames for message in _messages(frame)]
+
+
+def _messages(frame: bytes) -> list[bytes]:
+    parts = _BEGINS.split(_BATCH.sub(b"", frame.removeprefix(_BOM)))
+    return [part for part in parts if part.startswith(b"MSH")]
