@@ -47,6 +47,8 @@ class Action(StrEnum):
     TEST = "test"
     REMOVE = "remove"
     ABORT = "abort"
+    MERGE = "merge"
+    UNMERGE = "unmerge"
 
 
 @dataclass(frozen=True, slots=True)

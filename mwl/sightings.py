@@ -19,12 +19,13 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from mwl.db import Database, Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, Sighting
+from mwl.orders import FINAL
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,25 @@ def _statement() -> Select[Any]:
 
 _OF_STEP = Prepared(_statement().where(_SIGHTING.c.step == bindparam("row")))
 _OF_ORDER = Prepared(_statement().where(_PROCEDURE.c.imaging_order == bindparam("row")))
+
+
+_MOST_TITLES = 10
+_IS_LEFT = text(f"scheduled_step.state NOT IN ({', '.join(repr(str(each)) for each in FINAL)})")
+_SHOWN_TO = Prepared(
+    select(_SIGHTING.c.ae_title)
+    .join(_STEP, _STEP.c.id == _SIGHTING.c.step)
+    .join(_PROCEDURE, _PROCEDURE.c.id == _STEP.c.procedure)
+    .join(_ORDER, _ORDER.c.id == _PROCEDURE.c.imaging_order)
+    .where(_ORDER.c.patient == bindparam("patient"), _IS_LEFT)
+    .distinct()
+    .order_by(_SIGHTING.c.ae_title)
+    .limit(_MOST_TITLES)
+)
+
+
+def shown_to(conn: Connection, patient: int) -> list[str]:
+    """List scanners, by AE title, that were shown work for a patient that is not yet over."""
+    return [row.ae_title for row in _SHOWN_TO.all(conn, {"patient": patient})]
 
 
 def of_step(session: Session, step: int) -> list[Seen]:

@@ -17,7 +17,7 @@ from mwl.db.migrate import upgrade
 from mwl.db.tables import Instance, Series, StoredObject, Study
 from mwl.errors import Outage, Rejected
 from mwl.patients import Identifier, PatientChange, PatientMerge
-from mwl.worklist.demographics import merge_patients
+from mwl.worklist import merge_patients
 from tests import postgres
 from tests.archive_rows import (
     JPEG_LS,

@@ -5,7 +5,8 @@ scanner; `listing` and `manual` serve people.
 """
 
 from mwl.worklist.apply import apply
-from mwl.worklist.demographics import merge_patients, update_patient
+from mwl.worklist.demographics import update_patient
+from mwl.worklist.merging import merge_patients
 from mwl.worklist.outcome import Applied, Outcome
 
 __all__ = ["Applied", "Outcome", "apply", "merge_patients", "update_patient"]

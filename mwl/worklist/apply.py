@@ -6,6 +6,7 @@ procedures and steps, and derive the order's state from them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -17,7 +18,7 @@ from mwl.db import Insertion, Prepared, Reply, rewriting
 from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import Action, OrderChange, OrderState, derive
-from mwl.worklist import demographics, numbers, standing
+from mwl.worklist import demographics, numbers, standing, visits
 from mwl.worklist.changed import note, note_new
 from mwl.worklist.demographics import Resolved
 from mwl.worklist.locks import order_key, patient_key, take
@@ -82,6 +83,7 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
                 "this order belongs to another patient; merge the patients first",
             )
         )
+    change = _with_flags(change, patient)
     held = standing.hold(conn, order["id"])
     procedures = Procedures.load(conn, order["id"], asked.devices, now, zone)
     applied = _next(conn, held.first()._asdict(), procedures, change, now)
@@ -116,6 +118,7 @@ def _first(
     conn: Connection, asked: _Asked, change: OrderChange, now: datetime, zone: ZoneInfo
 ) -> Applied:
     patient = _resolve(conn, asked, change, now)
+    change = _with_flags(change, patient)
     if change.action in _ENDS:
         return _tombstone(conn, change, patient, now)
     if change.action not in _CREATES:
@@ -128,10 +131,13 @@ def _first(
     flags = list(change.flags)
     if change.action is not Action.CREATE:
         flags.append("a change came before its order: created")
-    row = _insert(conn, change, patient.row, now)
+    row = _insert(conn, change, patient, now)
     procedures = Procedures(conn, row, asked.devices, now, zone)
     procedures.state(change)
     procedures.act(change)
+    if patient.visits:
+        stated = _stated(change)
+        procedures.arrive(visits.came_since(patient.visits, stated, change.at, zone))
     flags += procedures.flags
     status = derive(procedures.states())
     if flags or status is not OrderState.SCHEDULED:
@@ -145,7 +151,7 @@ def _first(
 def _tombstone(conn: Connection, change: OrderChange, patient: Resolved, now: datetime) -> Applied:
     # Kept without procedures, so that the older NW, arriving later, does not schedule.
     flags = [*change.flags, f"{change.action} of an unknown order"]
-    row = _insert(conn, change, patient.row, now, _ENDS[change.action], flags)
+    row = _insert(conn, change, patient, now, _ENDS[change.action], flags)
     note_new(patient.changes, "order", row)
     return Applied(Outcome.NOTED, row, patient.row, flags, changes=patient.changes)
 
@@ -168,7 +174,7 @@ def _next(
     flags += procedures.flags
     values = {
         **order,
-        **(_stated(change) if change.action in _STATES else {}),
+        **(_stated_since(change, order) if change.action in _STATES else {}),
         **numbers.adopted(order, change),
         # Without procedures it is a tombstone still: what was cancelled stays so.
         **(standing.columns(order, procedures.states(), now) if procedures.rows else {}),
@@ -192,15 +198,19 @@ def _ended(before: str, after: str, action: Action) -> tuple[OrderState, OrderSt
 def _insert(  # noqa: PLR0913 - a row and where it comes from
     conn: Connection,
     change: OrderChange,
-    patient: int,
+    patient: Resolved,
     now: datetime,
     status: OrderState = OrderState.SCHEDULED,
     flags: Sequence[str] = (),
 ) -> int:
+    stated = _stated(change)
     values = {
-        **_stated(change),
+        **stated,
+        "visit_at": change.at,
+        **visits.since(patient.visits, stated, change.at),
         **numbers.identity(change),
-        "patient": patient,
+        "patient": patient.row,
+        "stated_patient": patient.stated,
         "status": status,
         "applied_at": change.at,
         "flags": list(flags),
@@ -208,6 +218,21 @@ def _insert(  # noqa: PLR0913 - a row and where it comes from
         "updated_at": now,
     }
     return _INSERT.send(conn, values)
+
+
+def _with_flags(change: OrderChange, patient: Resolved) -> OrderChange:
+    return replace(change, flags=[*change.flags, *patient.flags]) if patient.flags else change
+
+
+def _stated_since(change: OrderChange, order: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is said of the visit if something newer was (ADT^A02 and its like)."""
+    stated = _stated(change)
+    told_at = order["visit_at"]
+    if change.at is None or not any(name in stated for name in visits.COLUMNS):
+        return stated
+    if told_at is not None and change.at < told_at:
+        return {name: value for name, value in stated.items() if name not in visits.COLUMNS}
+    return {**stated, "visit_at": change.at}
 
 
 def _stated(change: OrderChange) -> dict[str, Any]:

@@ -1,60 +1,66 @@
-"""Patients as rows: found by identifier and issuer, updated, merged.
+"""Patients as rows: found by identifier and issuer, created, updated.
 
-A merged patient's row stays as an alias that points to its survivor (REFERENCE in
-`mwl.patients`). Every function here expects `locks.take` to have been called for the
-patient, so that two connections never create the same one.
+A merged patient's row stays as an alias that points to its survivor (the rules are in
+`mwl.patients`). What still names it is the survivor's, but tells of nobody but the alias: so
+the alias is as it would be without the merge, should that be undone.
+
+Every function here expects `locks.take` to have been called for the patient, so that two
+connections never create the same one.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, case, select
 from sqlmodel import Session
 
+from mwl import sightings
 from mwl.archive import following
 from mwl.db import Insertion, Prepared, Reply, rewriting
-from mwl.db.tables import ImagingOrder, Patient
+from mwl.db.tables import Patient, PatientMerge
 from mwl.errors import Fault, Reason, Rejected
 from mwl.names import words_key
 from mwl.patients import (
     Identifier,
     PatientChange,
-    PatientMerge,
     PatientUpdate,
+    is_placeholder,
     is_someone_else,
     name_key,
 )
-from mwl.worklist.changed import CREATED, Changes, note, note_new
-from mwl.worklist.locks import patient_key, take, take_merges
+from mwl.worklist import visits
+from mwl.worklist.changed import Changes, join, note, note_new
+from mwl.worklist.locks import patient_key, take
 from mwl.worklist.outcome import Applied, Outcome
 
 Row = dict[str, Any]
 
 _TABLE = Patient.__table__  # type: ignore[attr-defined]
-_ORDERS = ImagingOrder.__table__  # type: ignore[attr-defined]
+_MERGE = PatientMerge.__table__  # type: ignore[attr-defined]
+_MOST_ISSUERS = 20  # who gave somebody the same number
 _BY_ID = Prepared(
-    select(_TABLE).where(
-        _TABLE.c.patient_id == bindparam("patient_id"),
-        _TABLE.c.issuer_key == bindparam("issuer_key"),
-    )
+    select(_TABLE)
+    .where(_TABLE.c.patient_id == bindparam("patient_id"))
+    .order_by(case((_TABLE.c.issuer_key == bindparam("issuer_key"), 0), else_=1), _TABLE.c.id)
+    .limit(_MOST_ISSUERS)
 )
 _BY_ROW = Prepared(select(_TABLE).where(_TABLE.c.id == bindparam("row")))
 _INSERT = Insertion(_TABLE, other_ids=[], former_names=[], visits={})
 # A merge is no demographics: nothing but a merge writes `merged_into`.
 _UPDATE = rewriting(_TABLE, "created_at", "merged_into")
-_MERGE = Prepared(
-    update(_TABLE)
-    .where(_TABLE.c.id == bindparam("loser"))
-    .values(merged_into=bindparam("survivor"), updated_at=bindparam("now"))
-)
-_MOVE_ORDERS = Prepared(
-    update(_ORDERS)
-    .where(_ORDERS.c.patient == bindparam("loser"))
-    .values(patient=bindparam("survivor"), updated_at=bindparam("now"))
+_MERGED_AT = Prepared(
+    select(_MERGE.c.stated_at)
+    .where(
+        _MERGE.c.loser == bindparam("loser"),
+        _MERGE.c.source == bindparam("source"),
+        _MERGE.c.ended_at.is_(None),
+    )
+    .limit(1)
 )
 
-_DESCRIBED = (
+DESCRIBED = (
     *("patient_name", "name_key", "name_words", "birth_date", "sex", "mother_name", "address"),
     *("phone", "language", "medical_alerts", "allergies", "comments"),
 )
@@ -66,24 +72,42 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The patient whom an identifier leads to, `alias` if by way of a merge; what is new."""
+    """The patient whom an identifier leads to, and what is new.
+
+    `stated` is the row of the identifier itself: another one where a merge led on from it.
+    `visits` are the patient's (`mwl.worklist.visits`).
+    """
 
     row: int
-    alias: bool = False
+    stated: int
     stale: bool = False
     changes: Changes = field(default_factory=dict)
+    flags: Sequence[str] = ()
+    visits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alias(self) -> bool:
+        """Whether a merge led to the patient."""
+        return self.row != self.stated
 
 
 def issuer_text(identifier: Identifier) -> str:
     """Write an issuer as `namespace^universal ID^type`, trailing carets cut."""
-    parts = (identifier.namespace, identifier.universal_id, identifier.universal_type)
-    return "^".join(parts).rstrip("^")
+    _, namespace, universal_id, universal_type = identifier
+    if not universal_id and not universal_type:
+        return namespace.rstrip("^")
+    return f"{namespace}^{universal_id}^{universal_type}".rstrip("^")
 
 
 def ask(conn: Connection, identifier: Identifier) -> Reply:
     """Ask for the patient of an identifier, without waiting for the answer."""
     key = {"patient_id": identifier.id, "issuer_key": identifier.issuer_key}
     return _BY_ID.send(conn, key)
+
+
+def find(conn: Connection, identifier: Identifier) -> Row | None:
+    """Find the patient of an identifier, or the alias that it is."""
+    return _chosen(ask(conn, identifier), identifier)
 
 
 def resolve(  # noqa: PLR0913 - what was asked, what is stated, and when
@@ -99,36 +123,58 @@ def resolve(  # noqa: PLR0913 - what was asked, what is stated, and when
     `asked` is `ask()` for the identifier of `change`. Raises Rejected (OTHER_PATIENT) where
     the record says that this is somebody else.
     """
-    row = _read(asked)
+    row = _chosen(asked, change.id)
     changes: Changes = {}
     if row is None:
-        created = _create(conn, source, change, at, now)
+        created = create(conn, source, change, at, now)
         note_new(changes, "patient", created)
-        return Resolved(created, changes=changes)
+        return Resolved(created, created, changes=changes)
     if row["merged_into"] is not None:
-        # Never overwrite the survivor's demographics with an alias's.
-        return Resolved(_survivor(conn, row)["id"], alias=True)
-    stated = _stated(change)
-    _refuse_someone_else(row, stated, change.where)
-    last = row["applied_at"].get(source)
-    if at is not None and last is not None and _micros(at) < last:
-        return Resolved(row["id"], stale=True)
-    _save(conn, row, {**stated, "applied_at": _heard(row["applied_at"], source, at)}, now)
+        return _through_alias(conn, row, source, change, at, now)
+    stated = stated_of(change)
+    stale = _is_older(row, source, at)
+    flags = _judge(conn, row, stated, change, stale=stale)
+    if stale:
+        return Resolved(row["id"], row["id"], stale=True, visits=row["visits"])
+    stated |= _fuller_issuer(row, change.id)
+    save(conn, row, {**stated, "applied_at": heard(row["applied_at"], source, at)}, now)
     note(changes, "patient", row, stated)
-    return Resolved(row["id"], changes=changes)
+    return Resolved(row["id"], row["id"], False, changes, flags, row["visits"])
 
 
-def update_patient(session: Session, change: PatientUpdate, *, now: datetime) -> Applied:
-    """Apply new demographics (ADT^A08); an unknown patient is kept for the orders to come.
+def _through_alias(  # noqa: PLR0913 - as resolve
+    conn: Connection,
+    row: Row,
+    source: str,
+    change: PatientChange,
+    at: datetime | None,
+    now: datetime,
+) -> Resolved:
+    """Lead to the survivor, whose demographics stay; what is said, is said of the alias."""
+    survivor = follow(conn, row)
+    stated = stated_of(change)
+    if not _contradicts(row, stated):
+        if not _is_older(row, source, at):
+            save(conn, row, {**stated, "applied_at": heard(row["applied_at"], source, at)}, now)
+    elif _contradicts(survivor, stated) and not change.confirmed:
+        raise _someone_else(change.where)
+    return Resolved(survivor["id"], row["id"], visits=survivor["visits"])
 
-    Raises Rejected: UNKNOWN_KEY for an identifier that was merged away, OTHER_PATIENT.
+
+def update_patient(
+    session: Session, change: PatientUpdate, *, now: datetime, zone: tzinfo = UTC
+) -> Applied:
+    """Apply new demographics (ADT^A08), and what is said of a visit; `zone` is the site's.
+
+    An unknown patient is kept for the orders to come. Raises Rejected: UNKNOWN_KEY for an
+    identifier that was merged away, OTHER_PATIENT.
     """
     conn = session.connection()
     key = patient_key(change.patient.id)
     take(conn, key)
     asked = ask(conn, change.patient.id)
     found = resolve(conn, asked, change.source, change.patient, change.at, now)
-    if found.alias:
+    if found.alias and not _is_before_merge(conn, found.stated, change):
         raise Rejected(
             Fault(
                 Reason.UNKNOWN_KEY,
@@ -136,106 +182,88 @@ def update_patient(session: Session, change: PatientUpdate, *, now: datetime) ->
                 "this identifier was merged into another patient; update the survivor",
             )
         )
-    if found.stale:
-        flags = [*change.flags, "older than the patient's last message: not applied"]
+    flags = [*change.flags, *found.flags]
+    visited = visits.Visited()
+    if change.visit is not None:
+        visited = visits.state(conn, found.row, change.visit, change.at, now, zone)
+        join(found.changes, visited.changes)
+    if found.alias:
+        flags.append("older than the merge of this identifier: kept with the merged one")
+    elif found.stale:
+        flags.append("older than the patient's last message: not applied")
+    if (found.stale or found.alias) and not visited.changes:
         return Applied(Outcome.STALE, patient=found.row, flags=flags)
-    return Applied(Outcome.APPLIED, patient=found.row, flags=change.flags, changes=found.changes)
+    return Applied(Outcome.APPLIED, patient=found.row, flags=flags, changes=found.changes)
 
 
-def merge_patients(session: Session, merge: PatientMerge, *, now: datetime) -> Applied:
-    """Make `merge.prior` an alias of `merge.patient`, who gets its orders and its studies.
-
-    A survivor who was not known is the same patient under a new number (ADT^A47).
-
-    Both sides follow their alias trails first, so chains, repeats and inverse merges end at
-    one survivor. Raises Rejected where MRG-1 and PID-3 name the same patient.
-    """
-    if _same(merge.prior, merge.patient.id):
-        raise Rejected(Fault(Reason.MALFORMED, "MRG-1", "names the same patient as PID-3"))
-    conn = session.connection()
-    take_merges(conn)
-    asked = ask(conn, merge.patient.id)
-    found = resolve(conn, asked, merge.source, merge.patient, merge.at, now)
-    survivor, changes = found.row, found.changes
-    prior = _read(ask(conn, merge.prior))
-    if prior is None:
-        # Unknown until now; kept, so that what still names it finds the survivor.
-        unknown = PatientChange(merge.prior)
-        alias = _create(conn, merge.source, unknown, merge.at, now, merged_into=survivor)
-        changes |= _merged(alias, survivor)
-        flags = [*merge.flags, "the prior patient was not known here"]
-        return Applied(Outcome.APPLIED, patient=survivor, flags=flags, changes=changes)
-    loser = _survivor(conn, prior)
-    if loser["id"] == survivor:
-        return Applied(
-            Outcome.NOTED,
-            patient=survivor,
-            flags=[*merge.flags, "these were merged before"],
-            changes=changes,
-        )
-    moved = {"loser": loser["id"], "survivor": survivor, "now": now}
-    _MERGE.send(conn, moved)
-    _MOVE_ORDERS.send(conn, moved)
-    if changes.get(f"patient:{survivor}") == CREATED:
-        _inherit(conn, loser, survivor, merge.patient, now)
-    following.follow_merge(conn, loser["id"], survivor)
-    changes |= _merged(loser["id"], survivor)
-    return Applied(Outcome.APPLIED, patient=survivor, flags=merge.flags, changes=changes)
+def _is_before_merge(conn: Connection, alias: int, change: PatientUpdate) -> bool:
+    merged_at = _MERGED_AT.scalar(conn, {"loser": alias, "source": change.source})
+    return merged_at is not None and change.at is not None and change.at < merged_at
 
 
-def _inherit(
-    conn: Connection, loser: Row, survivor: int, stated: PatientChange, now: datetime
-) -> None:
-    """Keep what is known of a patient whose number is a new one (ADT^A47), if not restated."""
-    row = _BY_ROW.first(conn, {"row": survivor})._asdict()
-    known = {
-        name: loser[name]
-        for name in (*_DESCRIBED, "other_ids")
-        if name not in _stated(stated) and not row[name]
-    }
-    _save(conn, row, known, now)
+def _chosen(asked: Reply, identifier: Identifier) -> Row | None:
+    """Choose the row of an identifier: under its issuer's name, else under another one."""
+    rows = asked.all()
+    if not rows:
+        return None
+    if rows[0].issuer_key != identifier.issuer_key:
+        rows = [row for row in rows if identifier.authority & authority(row.issuer)]
+    return rows[0]._asdict() if rows else None
 
 
-def _merged(loser: int, survivor: int) -> Changes:
-    return {f"patient:{loser}": {"merged_into": [None, survivor]}}
+def authority(issuer: str) -> frozenset[str]:
+    """Tell the names of an issuer, as `issuer_text` writes it."""
+    return frozenset(filter(None, issuer.split("^")[:2]))
 
 
-def _read(asked: Reply) -> Row | None:
-    row = asked.first()
-    return None if row is None else row._asdict()
+def _fuller_issuer(row: Row, identifier: Identifier) -> Row:
+    """Learn an issuer's other name."""
+    known = authority(row["issuer"])
+    if identifier.authority <= known:
+        return {}
+    namespace, universal_id, kind = [*row["issuer"].split("^"), "", "", ""][:3]
+    both = Identifier(
+        "",
+        identifier.namespace or namespace,
+        identifier.universal_id or universal_id,
+        identifier.universal_type or kind,
+    )
+    return {"issuer": issuer_text(both), "issuer_key": both.issuer_key}
 
 
-def _survivor(conn: Connection, row: Row) -> Row:
+def one(conn: Connection, row: int) -> Row:
+    """Read a patient's row."""
+    found: Row = _BY_ROW.first(conn, {"row": row})._asdict()
+    return found
+
+
+def follow(conn: Connection, row: Row) -> Row:
+    """Follow the trail of aliases to the survivor."""
     for _ in range(_LONGEST_TRAIL):
         if row["merged_into"] is None:
             return row
-        row = _BY_ROW.first(conn, {"row": row["merged_into"]})._asdict()
+        row = one(conn, row["merged_into"])
     raise Rejected(Fault(Reason.INTERNAL, "PID-3", "the merges of this patient form a loop"))
 
 
-def _create(  # noqa: PLR0913 - one row, and where it came from
-    conn: Connection,
-    source: str,
-    change: PatientChange,
-    at: datetime | None,
-    now: datetime,
-    *,
-    merged_into: int | None = None,
+def create(
+    conn: Connection, source: str, change: PatientChange, at: datetime | None, now: datetime
 ) -> int:
+    """Make a patient's row."""
     values = {
-        **_stated(change),
+        **stated_of(change),
         "patient_id": change.id.id,
         "issuer_key": change.id.issuer_key,
         "issuer": issuer_text(change.id),
-        "merged_into": merged_into,
-        "applied_at": _heard({}, source, at),
+        "applied_at": heard({}, source, at),
         "created_at": now,
         "updated_at": now,
     }
     return _INSERT.send(conn, values)
 
 
-def _save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
+def save(conn: Connection, row: Row, stated: Row, now: datetime) -> None:
+    """Write what is new of a patient; studies follow."""
     if all(row[name] == value for name, value in stated.items()):
         return
     former = {"former_names": _former_names(row, stated)}
@@ -252,7 +280,8 @@ def _former_names(row: Row, stated: Row) -> list[str]:
     return [*(each for each in known if each != old), old][-_MOST_NAMES:]
 
 
-def _stated(change: PatientChange) -> dict[str, Any]:
+def stated_of(change: PatientChange) -> dict[str, Any]:
+    """Give the columns that a message states."""
     stated: dict[str, Any] = {name: value or "" for name, value in change.fields.items()}
     if "patient_name" in stated:
         stated["name_key"] = name_key(stated["patient_name"])
@@ -262,27 +291,68 @@ def _stated(change: PatientChange) -> dict[str, Any]:
     return stated
 
 
-def _refuse_someone_else(row: Row, stated: Row, where: str) -> None:
+def _contradicts(row: Row, stated: Row) -> bool:
     name, birth_date = stated.get("patient_name", ""), stated.get("birth_date", "")
-    if is_someone_else(row["patient_name"], row["birth_date"], name, birth_date):
-        raise Rejected(
-            Fault(
-                Reason.OTHER_PATIENT,
-                where,
-                "this identifier is known with another name and birth date; "
-                "merge or correct the patient first",
-            )
+    return is_someone_else(row["patient_name"], row["birth_date"], name, birth_date)
+
+
+def _judge(
+    conn: Connection, row: Row, stated: Row, change: PatientChange, *, stale: bool
+) -> list[str]:
+    """Tell what a person should know of another name and birth date; refuse somebody else's.
+
+    What is `stale`, and not applied, may be from before the patient had the present name.
+    """
+    if not _contradicts(row, stated):
+        return []
+    if stale and (
+        is_placeholder(stated["patient_name"], change.unknown_names)
+        or stated["name_key"] in row["former_names"]
+    ):
+        return []
+    if change.confirmed:
+        found = "another name and birth date: taken, as a person confirmed"
+    elif is_placeholder(row["patient_name"], change.unknown_names) and not is_placeholder(
+        stated["patient_name"], change.unknown_names
+    ):
+        found = "a patient who was unknown is identified"
+    else:
+        raise _someone_else(change.where)
+    if stale:
+        return []
+    shown = ", ".join(sightings.shown_to(conn, row["id"]))
+    return [found, *([f"shown the former name: {shown}"] if shown else [])]
+
+
+def _someone_else(where: str) -> Rejected:
+    return Rejected(
+        Fault(
+            Reason.OTHER_PATIENT,
+            where,
+            "this identifier is known with another name and birth date; "
+            "merge or correct the patient first",
         )
+    )
 
 
-def _same(one: Identifier, other: Identifier) -> bool:
-    return one.id == other.id and one.issuer_key == other.issuer_key
+def _is_older(row: Row, source: str, at: datetime | None) -> bool:
+    last = row["applied_at"].get(source)
+    return at is not None and last is not None and micros(at) < last
 
 
-def _heard(applied: dict[str, int], source: str, at: datetime | None) -> dict[str, int]:
+def same(first: Identifier, other: Identifier) -> bool:
+    """Tell whether two identifiers are one: of one issuer, by whichever of its names."""
+    if first.id != other.id:
+        return False
+    return first.issuer_key == other.issuer_key or bool(first.authority & other.authority)
+
+
+def heard(applied: dict[str, int], source: str, at: datetime | None) -> dict[str, int]:
+    """Move the mark of a source."""
     # Equal or missing times go by arrival; a missing one doesn't move the mark.
-    return dict(applied) if at is None else {**applied, source: _micros(at)}
+    return dict(applied) if at is None else {**applied, source: micros(at)}
 
 
-def _micros(at: datetime) -> int:
+def micros(at: datetime) -> int:
+    """Write an instant as whole microseconds since 1970."""
     return (at - _EPOCH) // timedelta(microseconds=1)

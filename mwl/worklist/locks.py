@@ -52,8 +52,8 @@ def order_key(source: str, number: Identifier | None) -> str:
 
 
 def patient_key(identifier: Identifier) -> str:
-    """Name the lock of a patient."""
-    return f"patient\0{identifier.id}\0{identifier.issuer_key}"
+    """Name the lock of a patient; whatever the issuer, which may have two names."""
+    return f"patient\0{identifier.id}"
 
 
 def _number(key: str) -> int:

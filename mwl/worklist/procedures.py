@@ -8,6 +8,8 @@ of them; no step, every step of its procedure.
 import base64
 import secrets
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
 from zoneinfo import ZoneInfo
@@ -28,6 +30,7 @@ from mwl.orders import (
     StepChange,
     StepState,
     StudyUidPolicy,
+    arrival,
     transition,
 )
 from mwl.patients import name_key
@@ -71,6 +74,7 @@ class Procedures:
         self.steps: list[Row] = []
         self.flags: list[str] = []
         self.changes: Changes = {}
+        self._is_appointment = False
 
     @classmethod
     def load(
@@ -97,11 +101,15 @@ class Procedures:
 
     def state(self, change: OrderChange) -> None:
         """Create or update the procedures and steps that `change` names."""
+        self._is_appointment = change.is_appointment
         for stated in change.procedures or [ProcedureChange(key="")]:
             known = self._match(stated)
             if known:
                 for procedure in known:
                     self._update_procedure(procedure, stated)
+            elif stated.is_only and len(self.rows) == 1:
+                (procedure,) = self.rows
+                self._update_procedure(procedure, _deferring(stated, procedure))
             else:
                 self._create_procedure(stated, change)
 
@@ -221,7 +229,13 @@ class Procedures:
             if step["station_ae_titles"] != "\\".join(titles):
                 stated["station_ae_titles"] = "\\".join(titles)
                 stations.assign(self._conn, step["id"], titles, again=True)
+        if self._is_appointment and (start := stated.get("start_local", "")):
+            self._tell_if_moved(step["start_local"], start)
         self._save_step(step, stated)
+
+    def _tell_if_moved(self, old: str, new: str) -> None:
+        if old != new:
+            self.flags.append(f"the appointment was moved from {_clock_text(old)}")
 
     def _stated(self, change: StepChange) -> Row:
         stated: Row = {name: value or "" for name, value in change.fields.items()}
@@ -251,13 +265,29 @@ class Procedures:
     def act(self, change: OrderChange) -> None:
         """Move the steps that `change` speaks of to where its action leads."""
         if change.action in (Action.CREATE, Action.UPDATE, Action.NOTE):
+            if change.is_appointment and change.action is not Action.NOTE:
+                self._release_held()
             return
         if not change.procedures:
             for step in self.steps:
                 self._move(step, change.action)
+        self._is_appointment = change.is_appointment
         for stated in change.procedures:
             for step in self._spoken_of(stated):
                 self._move(step, change.action)
+
+    def arrive(self, days: Sequence[str] | None) -> None:
+        """Note that the patient came on one of `days`, YYYYMMDD; None: for all steps."""
+        for step in self.steps:
+            after = arrival(StepState(step["state"]))
+            if after is not None and (days is None or step["start_local"][:8] in days):
+                self._save_step(step, {"state": after, "state_at": self._now})
+
+    def _release_held(self) -> None:
+        for step in self.steps:
+            if step["state"] == StepState.HELD:
+                self._move(step, Action.RELEASE)
+                self.flags.append("a step that was held is released by its new appointment")
 
     def _spoken_of(self, stated: ProcedureChange) -> list[Row]:
         """Find the steps that a message means which only names them.
@@ -276,6 +306,7 @@ class Procedures:
             named = steps
         if not named:
             where, what = ("OBR-20", "step") if rows else ("OBR-4", "procedure")
+            where = "AIS-3" if self._is_appointment else where
             text = f"the order has no such {what}: nothing was done"
             raise Rejected(Fault(Reason.UNKNOWN_KEY, where, text))
         return named
@@ -295,6 +326,32 @@ class Procedures:
             self.flags.append(moved.flag)
         if moved.state != step["state"]:
             self._save_step(step, {"state": moved.state, "state_at": self._now})
+
+
+# What an appointment calls its service, which says nothing new of an order that is known.
+_DESCRIBE = frozenset(
+    {
+        *("description", "protocol_value", "protocol_scheme", "protocol_meaning"),
+        *("modality", "comments"),
+    }
+)
+
+
+def _deferring(stated: ProcedureChange, row: Row) -> ProcedureChange:
+    """Leave of what an appointment states what its order doesn't say already, if it defers."""
+    if not stated.defers:
+        return stated
+    fields = {name: value for name, value in stated.fields.items() if not row[name]}
+    steps = [
+        replace(step, fields={k: v for k, v in step.fields.items() if k not in _DESCRIBE})
+        for step in stated.steps
+    ]
+    return replace(stated, fields=fields, steps=steps)
+
+
+def _clock_text(local: str) -> str:
+    """Write YYYYMMDDHHMMSS to the minute."""
+    return f"{local[:4]}-{local[4:6]}-{local[6:8]} {local[8:10]}:{local[10:12]}"
 
 
 def _collision() -> Rejected:
