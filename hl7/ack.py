@@ -27,11 +27,14 @@ from mwl.errors import Fault, Reason
 
 
 class Code(StrEnum):
-    """MSA-1, table 0008, original mode."""
+    """MSA-1, table 0008: the application's, and those of safe storage (enhanced mode)."""
 
     AA = "AA"
     AE = "AE"
     AR = "AR"
+    CA = "CA"
+    CE = "CE"
+    CR = "CR"
 
 
 # Table 0357: message error condition codes.
@@ -62,6 +65,7 @@ _REJECTIONS = frozenset(
         Reason.INTERNAL,
     }
 )
+_ACCEPTING = frozenset({Code.AA, Code.CA})
 _DEFAULT_VERSION = "2.5.1"  # for a sender that names none
 MAX_ECHO = 250  # characters of any field that we give back
 MAX_TEXT = 250  # ERR-8, v2.5.1
@@ -77,13 +81,14 @@ def code_for(faults: Sequence[Fault]) -> Code:
     return Code.AR if any(fault.reason in _REJECTIONS for fault in faults) else Code.AE
 
 
-def acknowledge(
+def acknowledge(  # noqa: PLR0913 - what an answer is made of
     request: er7.Message | None,
     code: Code,
     faults: Sequence[Fault] = (),
     *,
     now: datetime,
     control_id: str,
+    is_enhanced: bool = False,
 ) -> bytes:
     """Write the ACK of a message, unframed.
 
@@ -91,22 +96,23 @@ def acknowledge(
     be read: such an answer has an empty MSA-2 and names no receiver. `control_id` is the
     answer's own MSH-10. Faults that come with an AA are warnings, which no version before
     v2.5 can tell from errors: there they are left out. The first error's text is MSA-3 too:
-    v2.5 deprecated it, but it is what most engines show.
+    v2.5 deprecated it, but it is what most engines show. `is_enhanced`: an application
+    acknowledgement of that mode, which says that it wants none itself (2.9.3.2).
     """
     msh = request.header if request else _NOBODY
     fields = tuple([_echo(msh, number) for number in _CONVERSATION])
-    head = _head(msh.delimiters, msh.encoding, fields)
+    head = _head(msh.delimiters, msh.encoding, fields, is_enhanced)
     writer = head.writer
-    if code == Code.AA and head.old:
+    if code in _ACCEPTING and head.old:
         faults = ()
-    note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults and code != Code.AA else ""
+    note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults and code not in _ACCEPTING else ""
     at = _time(int(now.timestamp()), now.tzinfo)
     segments = [
         f"{head.to_time}{at}{head.type}{control_id}{head.rest}",
         writer.join("MSA", code, _echo(msh, 10), note),
     ]
     if faults:
-        severity = "W" if code == Code.AA else "E"
+        severity = "W" if code in _ACCEPTING else "E"
         segments += _eld(writer, faults) if head.old else _err(writer, faults, severity)
     segments.append("")
     return "\r".join(segments).encode(msh.encoding, "replace")
@@ -153,7 +159,9 @@ class _Head(NamedTuple):
 
 # Asked for with each message; it holds nothing of a patient's.
 @lru_cache(maxsize=256)
-def _head(delimiters: er7.Delimiters, encoding: str, conversation: Sequence[str]) -> _Head:
+def _head(
+    delimiters: er7.Delimiters, encoding: str, conversation: Sequence[str], is_enhanced: bool
+) -> _Head:
     application, facility, to_application, to_facility, kind, processing, version, charset = (
         conversation
     )
@@ -164,12 +172,15 @@ def _head(delimiters: er7.Delimiters, encoding: str, conversation: Sequence[str]
     receiver = (to_application, to_facility, application, facility)
     said = er7.Segment(["", kind, version], delimiters, encoding).get
     release = _release(said(2))
+    wants = ("NE", "NE") if is_enhanced else ("", "")  # MSH-15, MSH-16
     return _Head(
         writer,
         release < (2, 5),
         separator.join(("MSH", delimiters.msh_2, *receiver, "")),
         separator.join(("", "", _message_type(writer, kind, said(1, 1, 2), release), "")),
-        writer.join("", processing or "P", version or _DEFAULT_VERSION, *([""] * 5), charset),
+        writer.join(
+            "", processing or "P", version or _DEFAULT_VERSION, "", "", *wants, "", charset
+        ),
     )
 
 

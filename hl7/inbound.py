@@ -1,4 +1,4 @@
-"""Take a message: decode, read, journal and apply it, answer.
+"""Take a message, or a batch of them: decode, read, journal and apply each, answer.
 
 One transaction holds the raw bytes, what they change, and the answer's bytes; the answer
 leaves after the commit. What becomes of a message:
@@ -6,23 +6,28 @@ leaves after the commit. What becomes of a message:
 - taken: AA, also where there was nothing to change or something newer came before;
 - a repeat of what got AA: the same answer again, nothing applied;
 - at fault: AE or AR naming every fault; nothing of it is applied, all of it is kept;
-- not readable as HL7, or a batch: the same; what begins like neither is not kept;
+- not readable as HL7: the same; what begins like neither message nor batch is not kept;
 - we are out (no database): tried again until `ack_timeout_s`, then no answer at all, so
   that the sender asks again, where it would move on after an AE or AR;
 - a defect of ours: kept as FAILED and answered AE with ERR-3 207. Not silence: the message
   would come again for ever and hold up all that wait behind it. Not AR, after which some
   senders repeat as well (MC#2049).
+
+The answers are those that the message asks for (`hl7.modes`): in enhanced mode there may be
+two, or none. Each message of a batch (`hl7.batches`) is taken on its own, as if it had come
+alone. When we are out before the last of them is taken, none is answered: the batch comes
+again, and what was taken of it is a repeat.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from sqlmodel import Session
 
-from hl7 import ack
+from hl7 import ack, batches
 from hl7.intake import NOBODY, Incoming, Intake, where
 from hl7.mapping import Change
 from hl7.profiles import Profiles
@@ -42,11 +47,18 @@ _TOO_LONG = Fault(
 )
 
 
+class _Came(NamedTuple):
+    """From whom, and on which listener."""
+
+    peer: str
+    listener: str
+
+
 class Inbound:
     """The way in, for all listeners. Threads share it.
 
     `told` are the systems that hear when a message leaves nothing to be done of an order
-    that scanners have worked on.
+    that scanners have worked on. The listeners of `original_mode` answer in that alone.
     """
 
     def __init__(  # noqa: PLR0913 - wired once, in app.py
@@ -56,19 +68,51 @@ class Inbound:
         *,
         told: Destinations = NOBODY,
         ack_timeout_s: float = 20.0,
+        original_mode: Collection[str] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
-        self._intake = Intake(profiles, told=told)
+        self._intake = Intake(profiles, told=told, original_mode=original_mode)
         self._ack_timeout_s = ack_timeout_s
         self._clock = clock
         self._pause = pause
 
     def receive(self, raw: bytes, peer: object, listener: str = "") -> bytes | None:
-        """Take one message, unframed; give the answer's bytes, or None for no answer."""
+        """Take what came in one frame; give the answer's bytes, or None for no answer.
+
+        The answer is b"" where none was asked for, and may be several messages (`mllp.join`).
+        """
+        came = _Came(str(peer)[:_LONGEST_PEER], listener)
+        try:
+            batch = batches.split(raw)
+        except Rejected as error:
+            return self._refuse(raw, came, error)
+        return self._take(raw, came) if batch is None else self._take_batch(batch, came)
+
+    def refuse(self, beginning: bytes, peer: object, listener: str = "") -> bytes | None:
+        """Answer a message that is too long to be read on, and keep its beginning."""
+        came = _Came(str(peer)[:_LONGEST_PEER], listener)
+        return self._refuse(beginning, came, Rejected(_TOO_LONG))
+
+    def _take_batch(self, file: batches.File, came: _Came) -> bytes | None:
+        answers = []
+        for batch in file.batches:
+            said = []
+            for each in batch.messages:
+                one = self._take(each, came, [*batch.flags, *file.flags])
+                if one is None:
+                    return None
+                said.append(one)
+            answers.append(said)
+        control_id = self._intake.control_id()
+        return batches.answer(file, answers, now=self._clock(), control_id=control_id)
+
+    def _take(self, raw: bytes, came: _Came, flags: Sequence[str] = ()) -> bytes | None:
         deadline = time.monotonic() + self._ack_timeout_s
-        incoming = self._intake.open(raw, str(peer)[:_LONGEST_PEER], self._clock(), listener)
+        incoming = self._intake.open(raw, came.peer, self._clock(), came.listener)
+        if flags:
+            incoming = incoming._replace(flags=[*incoming.flags, *flags])
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as error:
@@ -81,12 +125,11 @@ class Inbound:
         except Outage as error:
             return _silence(incoming, error)
 
-    def refuse(self, beginning: bytes, peer: object, listener: str = "") -> bytes | None:
-        """Answer a message that is too long to be read on, and keep its beginning."""
+    def _refuse(self, raw: bytes, came: _Came, error: Rejected) -> bytes | None:
+        """Keep and answer as one what is not looked into."""
         deadline = time.monotonic() + self._ack_timeout_s
-        error = Rejected(_TOO_LONG)
-        came = (beginning, str(peer)[:_LONGEST_PEER], self._clock())
-        incoming = self._intake.unreadable(*came, error, listener)
+        given = (raw, came.peer, self._clock(), error, came.listener)
+        incoming = self._intake.unreadable(*given)
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as out:

@@ -6,23 +6,24 @@
 import itertools
 import secrets
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqlmodel import Session
 
-from hl7 import ack, er7, strictness
+from hl7 import ack, embedded, er7, mllp, modes, strictness
 from hl7.mapping import Change, Envelope, envelope
 from hl7.profile import Chain
 from hl7.profiles import Profiles, Reader
-from mwl import charsets, journal, procedures, worklist
+from mwl import charsets, journal, procedures, reports, worklist
 from mwl.errors import Fault, Reason, Rejected
 from mwl.journal import Received, Settled, State
 from mwl.orders import OrderChange
 from mwl.outbox import Destinations
 from mwl.patients import PatientUpdate
+from mwl.reports import ReportChange
 from mwl.worklist import Applied, Outcome, changed
 from mwl.worklist.changed import Changes
 
@@ -36,7 +37,10 @@ _UNNAMED = Envelope()
 NOBODY: Final = Destinations()
 _BATCH_HEADERS = (b"FHS", b"BHS")  # 2.10.3
 _NO_HEADER = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
-_BATCH = Fault(Reason.SEQUENCE, "MSH", "a batch: not taken here; send its messages one by one")
+_BATCH = Fault(
+    Reason.SEQUENCE, "", "a batch, which is no message: its messages are taken one by one"
+)
+_UNTOLD = "its sender asked for no answer (MSH-15, MSH-16) and was not told"
 _DEFECT = Fault(Reason.INTERNAL, "", "could not be processed here; it is kept, tell the operator")
 _LONGEST_NAMED = 64  # characters of an identifier that a refused message is found by
 
@@ -51,6 +55,7 @@ class Incoming(NamedTuple):
     flags: Sequence[str] = ()
     faults: Sequence[Fault] = ()
     checked: Sequence[Fault] = ()  # what it is by the standard, where its profile asks for that
+    asked: modes.Asked | None = modes.ORIGINAL  # which answers
 
     @property
     def is_kept(self) -> bool:
@@ -66,8 +71,16 @@ class Intake:
     that scanners have worked on.
     """
 
-    def __init__(self, profiles: Profiles, *, told: Destinations = NOBODY) -> None:
+    def __init__(
+        self,
+        profiles: Profiles,
+        *,
+        told: Destinations = NOBODY,
+        original_mode: Collection[str] = (),
+    ) -> None:
+        """Read by `profiles`; the listeners of `original_mode` answer in that alone."""
         self._profiles = profiles
+        self._original_mode = frozenset(original_mode)
         self._zone = profiles.zone
         self._told = told
         # MSH-10 of our answers: not a call of the system's random source for each.
@@ -79,8 +92,10 @@ class Intake:
         try:
             declared = er7.character_sets(raw)
             default = None if any(declared) else self._profiles.charset_of(raw, listener)
-            read = charsets.decode(raw, declared, default)
+            rest, documents = embedded.lift(raw)
+            read = charsets.decode(rest, declared, default)
             message = er7.Message.parse(read.text, read.encoding)
+            message.embedded = documents
         except (Rejected, er7.ParseError) as error:
             return self.unreadable(raw, peer, at, error, listener)
         sent = envelope(message)
@@ -88,7 +103,9 @@ class Intake:
         digest = journal.digest(raw)
         came = Received(at, peer, raw, digest, *sent, read.encoding, listener, reader.name)
         checked, flags = strictness.check(message, reader.profile.message.strictness)
-        return Incoming(came, message, reader, sent, [*read.flags, *flags], checked=checked)
+        told = [*read.flags, *flags]
+        asked = self._asked(message, listener)
+        return Incoming(came, message, reader, sent, told, checked=checked, asked=asked)
 
     def unreadable(
         self, raw: bytes, peer: str, at: datetime, error: Rejected | er7.ParseError, listener: str
@@ -99,9 +116,12 @@ class Intake:
         reader = self._profiles.choose(listener, sent.source)
         came = Received(at, peer, raw, journal.digest(raw), *sent, "", listener, reader.name)
         if header is None:
-            fault = _BATCH if _begins_with(raw, *_BATCH_HEADERS) else _NO_HEADER
-            return Incoming(came, None, reader, faults=[fault])
-        return Incoming(came, header, reader, sent, faults=faults(error))
+            return Incoming(came, None, reader, faults=_without_header(raw, error))
+        asked = self._asked(header, listener)
+        return Incoming(came, header, reader, sent, faults=faults(error), asked=asked)
+
+    def _asked(self, message: er7.Message, listener: str) -> modes.Asked | None:
+        return modes.ORIGINAL if listener in self._original_mode else modes.asked(message.header)
 
     def read(self, incoming: Incoming) -> list[Change]:
         """Give what a message asks for. Raises Rejected with every fault of it."""
@@ -139,26 +159,40 @@ class Intake:
     def _refuse(
         self, incoming: Incoming, state: State, code: ack.Code, found: Sequence[Fault]
     ) -> Settled:
+        answer = self.acknowledge(incoming, code, found)
         # Whom and which order it names, since it leads to no row.
         return Settled(
             state,
             code,
-            self.acknowledge(incoming, code, found),
+            answer,
             "; ".join(map(str, found)),
-            incoming.flags,
+            incoming.flags if answer else [*incoming.flags, _UNTOLD],
             patient_id=_first(incoming.message, incoming.reader.patient_ids),
             accession_number=_first(incoming.message, incoming.reader.accession_numbers),
         )
 
     def acknowledge(self, incoming: Incoming, code: ack.Code, found: Sequence[Fault] = ()) -> bytes:
-        """Write the answer; what was found in a message that is taken is a warning."""
-        return ack.acknowledge(
-            incoming.message,
-            code,
-            found or incoming.checked,
-            now=incoming.received.received_at,
-            control_id=f"{self._run}{next(self._numbers):X}",
+        """Write the answers, as they go out (`mllp.join`): one in most cases, b"" for none.
+
+        `code` is the application's. What was found in a message that is taken is a warning.
+        """
+        codes = modes.answers(incoming.asked, code, found)
+        told = found or incoming.checked
+        return mllp.join(
+            ack.acknowledge(
+                incoming.message,
+                each,
+                told if each == codes[-1] else (),
+                now=incoming.received.received_at,
+                control_id=self.control_id(),
+                is_enhanced=incoming.asked is not None and each == code,
+            )
+            for each in codes
         )
+
+    def control_id(self) -> str:
+        """Give the MSH-10 of an answer, never used before."""
+        return f"{self._run}{next(self._numbers):X}"
 
     def _change(self, session: Session, change: Change, incoming: Incoming) -> Applied:
         now = incoming.received.received_at
@@ -167,6 +201,9 @@ class Intake:
             if applied.ended and applied.order is not None:
                 procedures.tell_end(session, applied.order, applied.ended, self._told, now)
             return applied
+        if isinstance(change, ReportChange):
+            change.content_hash = incoming.received.content_hash
+            return reports.receive(session, change, self._told, now=now)
         if isinstance(change, PatientUpdate):
             return worklist.update_patient(session, change, now=now)
         return worklist.merge_patients(session, change, now=now)
@@ -177,6 +214,12 @@ def faults(error: Rejected | er7.ParseError) -> Sequence[Fault]:
     if isinstance(error, Rejected):
         return error.faults
     return [Fault(Reason.MALFORMED, error.where, error.text)]
+
+
+def _without_header(raw: bytes, error: Rejected | er7.ParseError) -> Sequence[Fault]:
+    if isinstance(error, Rejected):
+        return error.faults
+    return [_BATCH if _begins_with(raw, *_BATCH_HEADERS) else _NO_HEADER]
 
 
 def where(error: BaseException) -> dict[str, str]:
