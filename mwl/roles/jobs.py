@@ -10,7 +10,7 @@ from mwl.db import Database
 from mwl.listeners import Listeners
 from mwl.objects import open_store
 from mwl.roles.following import effects
-from mwl.roles.secured import keys_of, renew
+from mwl.roles.secured import hl7_keys_of, keys_of, renew
 from mwl.scp.storage.syntaxes import STORAGE_CLASSES
 from mwl.scu import CommitmentReporter
 from mwl.supervisor import DRAIN_S, Board, Child
@@ -20,12 +20,14 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     """Work until SIGTERM."""
     listeners.close()
     database = Database(settings.database.url, data_dir=settings.data_dir)
-    bounds, keys = Bounds.of(settings.web), keys_of(settings)
-    scheduler = jobs.scheduler(
-        database, jobs.sweeps(database, settings.close, effects(settings), bounds)
-    )
+    bounds, keys, hl7_keys = Bounds.of(settings.web), keys_of(settings), hl7_keys_of(settings)
+    sweeps = jobs.sweeps(database, settings.close, effects(settings), bounds, settings.journal)
+    scheduler = jobs.scheduler(database, sweeps)
     statuses = OrderStatus(
-        settings.hl7.destination, settings.site.zone_info, application=settings.dicom.ae_title
+        settings.hl7.destination,
+        settings.site.zone_info,
+        application=settings.dicom.ae_title,
+        keys=hl7_keys,
     )
     courier = outbox.Courier(
         database,
@@ -41,7 +43,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     courier.start()
     commitments.start()
     child.ready()
-    child.wait(partial(renew, keys))
+    child.wait(partial(renew, keys, hl7_keys))
     commitments.stop(DRAIN_S)
     courier.stop(DRAIN_S)
     statuses.close()
