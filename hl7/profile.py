@@ -26,6 +26,7 @@ from hl7.strictness import Strictness
 from mwl.errors import ConfigError
 from mwl.orders import Action, StudyUidPolicy
 from mwl.patients import Identifier
+from mwl.reports import Status as ReportStatus
 
 ANY = "*"  # any other ORC-5, any other value of a table
 EMPTY = "-"  # an empty ORC-5
@@ -229,7 +230,44 @@ class RuleTable(_Table):
         return self
 
 
-EventName = Literal["order", "update_patient", "merge_patient"]
+class AppointmentTable(_Table):
+    """Where SIU messages have what orders have; the general tables are asked after these."""
+
+    control: dict[str, Annotated[dict[str, Action], BeforeValidator(_control)]]
+    status: _Chain = ()
+    filler: _Chain = ()
+    placer: _Chain = ()
+    filler_appointment: _Chain = ()
+    placer_appointment: _Chain = ()
+    order: dict[str, _Chain] = Field(default_factory=dict)
+    procedure: IpcProcedureTable
+    step: StepTable
+
+    @model_validator(mode="after")
+    def _order_columns(self) -> Self:
+        if unknown := set(self.order) - set(columns.ORDER):
+            raise ValueError(f"order.{min(unknown)}: no such column")
+        return self
+
+
+class ReportTable(_Table):
+    """Where ORU messages say what a report is."""
+
+    completes_order: bool = False
+    title: _Chain = ()
+    code: _Chain = ()
+    status: _Chain = ()
+    issued_at: _Chain = ()
+    interpreter: _Chain = ()
+    others: _Chain = ()
+    study_uid_codes: _Texts = ()
+    study_uid_texts: _Texts = ()
+    states: Annotated[
+        dict[str, Annotated[ReportStatus, Field(strict=False)]], BeforeValidator(_upper)
+    ]
+
+
+EventName = Literal["order", "update_patient", "merge_patient", "appointment", "report"]
 
 
 class Profile(_Table):
@@ -248,6 +286,8 @@ class Profile(_Table):
     values: dict[str, _Values]
     modalities: ModalitiesTable
     observations: dict[Literal["patient_weight", "patient_size"], ObservationTable]
+    appointment: AppointmentTable | None = None
+    report: ReportTable | None = None
     rules: Annotated[
         tuple[RuleTable, ...], Field(alias="rule", max_length=_MOST_RULES, strict=False)
     ] = ()
@@ -260,10 +300,25 @@ class Profile(_Table):
             raise ValueError(f"[values.{min(missing)}] is missing")
         if unknown := set(self.values) - tables:
             raise ValueError(f"[values.{min(unknown)}] belongs to no column")
+        self._have_their_tables()
         for rule in self.rules:
             if rule.modality and rule.modality not in self.modalities.known:
                 raise ValueError(f"a [[rule]] gives the unknown modality {rule.modality!r}")
         return self
+
+    def _have_their_tables(self) -> None:
+        """Refuse events whose tables are missing."""
+        named = set(self.events.values())
+        if "report" in named and self.report is None:
+            raise ValueError("[report] is missing")
+        if "appointment" not in named:
+            return
+        if self.appointment is None:
+            raise ValueError("[appointment] is missing")
+        for kind, event in self.events.items():
+            trigger = kind.partition("^")[2]
+            if event == "appointment" and trigger not in self.appointment.control:
+                raise ValueError(f"[appointment.control] {trigger} is missing")
 
 
 def load(file: FilePath) -> Profile:

@@ -185,12 +185,18 @@ class ProcedureChange:
     `key` is its identity within the order: OBR-19, else the code of OBR-4. `study_uid` is
     None where the message gives none; then `study_uid_policy` decides at creation. A
     `snapshot` states all steps of the procedure: those it leaves out are cancelled.
+
+    `key` may be what an appointment calls its only service: `is_only` lets it mean the only
+    procedure of a known order, whatever that is called. If the message `defers` to what the
+    order says, it tells only when and where, and what isn't known yet.
     """
 
     key: str
     requested_procedure_id: str | None = None
     study_uid: str | None = None
     snapshot: bool = False
+    is_only: bool = False
+    defers: bool = False
     fields: Fields = field(default_factory=dict)  # columns of requested_procedure
     steps: list[StepChange] = field(default_factory=list)
 
@@ -210,7 +216,8 @@ class OrderChange:
     `number` identifies the order within `source` (the sender): the filler order number,
     else the placer's. `at` is when the sender made the message, None if it doesn't say.
     `where` names the field that holds the number, for errors. No `procedures`: the message
-    speaks of all procedures of its order.
+    speaks of all procedures of its order. An appointment (`is_appointment`) also releases
+    what is held, and a step that it moves is flagged.
     """
 
     source: str
@@ -226,3 +233,4 @@ class OrderChange:
     procedures: list[ProcedureChange] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     study_uid_policy: StudyUidPolicy = StudyUidPolicy.GENERATE
+    is_appointment: bool = False

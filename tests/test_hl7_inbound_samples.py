@@ -17,10 +17,10 @@ ANSWERS = {
     "OMG_O19-GeneralClinicalOrder-Eyecare.hl7": ("AE", [("OBR-20", "104")]),
     "OMI_O23-ImagingOrder.hl7": ("AE", [("IPC-4", "104"), ("IPC-9", "104")]),
     "ORM_O01-GeneralOrder.hl7": ("AE", [("OBR-20", "104")]),
-    "ORU_R01-CDA.hl7": ("AR", [("MSH-9", "200")]),
-    "ORU_R01-PDF.hl7": ("AR", [("MSH-9", "200")]),
-    "ORU_R01-SR.hl7": ("AR", [("MSH-9", "200")]),
-    "SIU_S12-NewAppointmentBooking.hl7": ("AR", [("MSH-9", "200")]),
+    "ORU_R01-CDA.hl7": ("AA", []),
+    "ORU_R01-PDF.hl7": ("AA", []),
+    "ORU_R01-SR.hl7": ("AA", []),
+    "SIU_S12-NewAppointmentBooking.hl7": ("AA", []),
 }
 ORDERS = [name for name, (answer, _) in ANSWERS.items() if answer == "AE"]
 

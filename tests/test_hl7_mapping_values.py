@@ -391,7 +391,7 @@ def test_a_rule_on_the_station_gives_its_modality():
         ({"OBR_20": "x" * 17}, ("too long", "OBR-20")),
         ({"ZDS_1": "1.2.x"}, ("malformed", "ZDS-1.1")),
         ({"ORC_7": "^^^20301301"}, ("malformed", "ORC-7.4")),
-        ({"MSH_9": "ORU^R01"}, ("unsupported type", "MSH-9.1")),
+        ({"MSH_9": "MDM^T02"}, ("unsupported type", "MSH-9.1")),
         ({"MSH_9": "ADT^A18"}, ("unsupported event", "MSH-9.2")),
         ({"MSH_9": "ORM^O02"}, ("unsupported event", "MSH-9.2")),
         ({"MSH_9": None}, ("unsupported type", "MSH-9.1")),

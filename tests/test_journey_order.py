@@ -166,10 +166,10 @@ ANSWERS = {
     "OMG_O19-GeneralClinicalOrder-Eyecare.hl7": "AE",
     "OMI_O23-ImagingOrder.hl7": "AE",
     "ORM_O01-GeneralOrder.hl7": "AE",
-    "ORU_R01-CDA.hl7": "AR",
-    "ORU_R01-PDF.hl7": "AR",
-    "ORU_R01-SR.hl7": "AR",
-    "SIU_S12-NewAppointmentBooking.hl7": "AR",
+    "ORU_R01-CDA.hl7": "AA",
+    "ORU_R01-PDF.hl7": "AA",
+    "ORU_R01-SR.hl7": "AA",
+    "SIU_S12-NewAppointmentBooking.hl7": "AA",
 }
 
 

@@ -1,26 +1,29 @@
 """Read a message as changes to orders and patients, by a profile.
 
-`Mapper.read` is the whole of it: segments in, `OrderChange`, `PatientUpdate` and
-`PatientMerge` out, or Rejected with every fault of the message. It knows no database.
+`Mapper.read` is the whole of it: segments in, `OrderChange`, `PatientUpdate`,
+`PatientMerge` and `ReportChange` out, or Rejected with every fault of the message. It knows no database.
 """
 
 from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from hl7.er7 import Message, Segment
+from hl7.mapping.appointments import AppointmentReader
 from hl7.mapping.envelope import Envelope, check, envelope, sent_at
 from hl7.mapping.grid import Grid
 from hl7.mapping.groups import Named, split, with_notes
 from hl7.mapping.orders import Context, OrderReader
 from hl7.mapping.patient import PatientReader
 from hl7.mapping.report import Report
+from hl7.mapping.reports import ReportReader
 from hl7.mapping.times import offset_of
 from hl7.profile import Profile
 from mwl.errors import Reason
 from mwl.orders import OrderChange
 from mwl.patients import PatientMerge, PatientUpdate
+from mwl.reports import ReportChange
 
-Change = OrderChange | PatientUpdate | PatientMerge
+Change = OrderChange | PatientUpdate | PatientMerge | ReportChange
 
 _MOST_MERGES = 100
 
@@ -34,6 +37,8 @@ class Mapper:
         self._grid = Grid()
         self._patient = PatientReader(profile, self._grid)
         self._orders = OrderReader(profile, self._grid)
+        self._appointments = AppointmentReader(profile, self._patient, self._grid)
+        self._reports = ReportReader(profile, self._patient, self._grid)
 
     def read(self, message: Message, sent: Envelope, now: datetime) -> list[Change]:
         """Give what a message that arrived at `now` asks for, in its order.
@@ -50,6 +55,10 @@ class Mapper:
             changes = [*self._read_orders(message, sent, at, zone, report)]
         elif event == "merge_patient":
             changes = [*self._read_merges(message, sent, at, report)]
+        elif event == "appointment":
+            changes = [*self._appointments.read(message, sent, at, zone, report)]
+        elif event == "report":
+            changes = [*self._reports.read(message, sent, at, zone, report)]
         else:
             changes = [self._read_update(message, sent, at, report)]
         report.reject()
