@@ -2,6 +2,16 @@
 
 from typing import Final, NamedTuple
 
+from hl7 import columns
+
+# The columns that a profile can fill, by what they are about.
+COLUMNS: Final = {
+    "patient": columns.PATIENT,
+    "order": columns.ORDER,
+    "procedure": columns.PROCEDURE,
+    "step": columns.STEP,
+}
+
 
 class Attribute(NamedTuple):
     """An attribute: its tag as it is written, and its name (PS3.6)."""

@@ -1,13 +1,14 @@
 """Explain one message: field by field, value by value, against the database if there is one."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from hl7 import ack, columns, er7
+from hl7 import ack, er7
 from hl7.explain import model
 from hl7.explain.asked import Asked, asked
+from hl7.explain.attributes import COLUMNS
 from hl7.explain.missing import missing
 from hl7.explain.model import Explanation, Use, Value
 from hl7.explain.ruling import ruled
@@ -26,12 +27,7 @@ LONGEST: Final = 512  # characters of a field that are told
 _MOST_MENDED: Final = 20
 _TABLES: Final = {
     (kind, each.name): f"[values.{each.table}]"
-    for kind, table in (
-        ("patient", columns.PATIENT),
-        ("order", columns.ORDER),
-        ("procedure", columns.PROCEDURE),
-        ("step", columns.STEP),
-    )
+    for kind, table in COLUMNS.items()
     for each in table.values()
     if each.table
 }
@@ -209,11 +205,11 @@ def _values(read: _Read, traced: Sequence[Traced]) -> dict[str, Value]:
     assert read.trial is not None
     assert read.message is not None
     places: dict[str, list[str]] = {}
-    texts: dict[str, str] = {}
+    said: dict[str, set[str]] = {}
     for each in traced:
         for at, place in each.values.items():
             places.setdefault(at, []).append(place)
-            texts.setdefault(at, each.segment.fields[each.number])
+            said.setdefault(at, set()).update(_leaves(each))
     rules = ruled(read.reader, read.message, read.incoming, read.trial.reading.values)
     several = _several(read.trial.reading.values)
     return {
@@ -225,7 +221,7 @@ def _values(read: _Read, traced: Sequence[Traced]) -> dict[str, Value]:
             target.attribute.name,
             target.attribute.tag,
             ", ".join(places.get(at, ())),
-            rules.get(at) or _by(target, texts.get(at, "")),
+            rules.get(at) or _by(target, said.get(at, ())),
         )
         for at, target in read.trial.reading.values.items()
     }
@@ -246,9 +242,17 @@ def _of(at: str) -> str:
     )
 
 
-def _by(target: Target, text: str) -> str:
+def _leaves(traced: Traced) -> list[str]:
+    marks = traced.segment.delimiters
+    text = traced.segment.fields[traced.number]
+    for mark in (marks.repetition, marks.subcomponent):
+        text = text.replace(mark, marks.component)
+    return [each.strip() for each in text.split(marks.component)]
+
+
+def _by(target: Target, said: Container[str]) -> str:
     """Name the table that translated a value, where it says something else than its field."""
-    if target.value is None or target.value in text:
+    if target.value is None or target.value in said:
         return ""
     if target.column == "modality":
         return "[modalities]"

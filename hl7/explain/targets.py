@@ -15,7 +15,10 @@ _MOST = 5_000  # values
 _KINDS = {"PatientMerge": "merge"}
 # What only the program needs: keys of its own, what is told elsewhere.
 _INNER = frozenset(
-    {"flags", "where", "key", "snapshot", "study_uid_policy", "source", "control", "number"}
+    {
+        *("flags", "where", "key", "snapshot", "study_uid_policy", "source", "control", "number"),
+        *("is_only", "is_appointment", "control_id", "content_hash"),
+    }
 )
 _NAMES = {
     ("patient", "id"): "patient_id",
@@ -75,7 +78,7 @@ def _value(at: str, kind: str, name: str, value: Any) -> Iterator[Target]:
     elif isinstance(value, list) and value and is_dataclass(value[0]):
         for number, each in enumerate(value):
             yield from _of(f"{at}[{number}]", _kind(each), each)
-    elif value not in (None, "", [], ()):
+    elif value is not False and value not in (None, "", [], ()):
         yield Target(at, kind, _NAMES.get((kind, name), name), text_of(value))
 
 

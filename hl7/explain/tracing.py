@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 from hl7 import er7
 from hl7.explain.asked import Asked
+from hl7.explain.attributes import COLUMNS
 from hl7.explain.model import Use
 from hl7.explain.targets import Target
 from hl7.explain.trying import Effect, Trial
 
 # Where a value stands in a profile, if not under its own name.
 _KEYS = {
-    "action": ("control",),
+    "action": ("control", "events"),
     "patient_id": ("patient_identifier.sources",),
     "other_ids": ("patient_identifier.others", "patient_identifier.sources"),
     "prior": ("patient_identifier.prior",),
@@ -20,6 +21,13 @@ _KEYS = {
     "patient_weight": ("observations",),
     "patient_size": ("observations",),
     "at": ("when it was sent",),
+}
+# What a column's field fills beside it: the issuer of an identifier, a code's meaning.
+_BESIDE = {
+    f"{kind}.{also}": f"{kind}.{each.name}"
+    for kind, table in COLUMNS.items()
+    for each in table.values()
+    for also in each.also
 }
 
 
@@ -97,10 +105,12 @@ def _attribute(
 
 def _by_chain(found: Sequence[Traced], target: Target, asked: Sequence[Asked]) -> Traced | None:
     """Find the first place under a value's key that says something."""
-    keys = _KEYS.get(target.column) or (f"{target.kind}.{target.column}",)
+    name = f"{target.kind}.{target.column}"
+    keys = _KEYS.get(target.column) or (_BESIDE.get(name, name),)
     said = {(each.segment.name, each.number): each for each in reversed(found)}
-    for each in asked:
-        is_its = any(each.key == key or each.key.endswith(f".{key}") for key in keys)
-        if is_its and (traced := said.get((each.place.segment, each.place.field))):
-            return traced
+    for key in keys:
+        for each in asked:
+            is_its = each.key == key or each.key.endswith(f".{key}")
+            if is_its and (traced := said.get((each.place.segment, each.place.field))):
+                return traced
     return None
