@@ -31,8 +31,8 @@ _MARK = rb"[!-/:-@\[-`{-~]"
 _END = rb"[\r\n]|\Z"
 _START = re.compile(
     rb"[\r\n](?:"
-    rb"(?P<head>FHS|BHS|MSH)(?P<of>%(mark)s)%(mark)s{1,5}(?:(?P=of)|%(end)s)"
-    rb"|(?P<tail>BTS|FTS)(?:(?P<by>%(mark)s)[0-9]{0,9}(?:(?P=by)|%(end)s)|%(end)s)"
+    rb"(?P<head>FHS|BHS|MSH)(?P<of>%(mark)s)%(mark)s{1,5}(?=(?P=of)|%(end)s)"
+    rb"|(?P<tail>BTS|FTS)(?=(?P<by>%(mark)s)[0-9]{0,9}(?:(?P=by)|%(end)s)|%(end)s)"
     rb")" % {b"mark": _MARK, b"end": _END}
 )
 _COUNT = re.compile(rb"[BF]TS[^0-9]([0-9]{1,9})(?![0-9])")
