@@ -5,10 +5,12 @@ its sender had sent it again: what is older than what was applied last is not ap
 what was accepted before isn't either, unless the person says so (`journal.Overrides`). In
 one transaction it is applied, journaled as a replay, and audited. Nobody is answered; what
 its sender would be answered is told to the person.
+
+`hl7.ranges` replays many, one after another.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -16,18 +18,50 @@ from sqlmodel import Session
 
 from hl7 import ack
 from hl7.intake import Incoming, Intake, where
+from hl7.rehearsal import Rehearsed, concerned, differences
 from mwl import audit, journal
 from mwl.audit import Action, Actor, Event
-from mwl.db import Database
+from mwl.db import Database, Savepoint
 from mwl.errors import Fault, Outage, Reason, Rejected
-from mwl.journal import Overrides, Replayed, Settled
+from mwl.journal import Overrides, Replayed, Settled, Text
 
 log = structlog.get_logger(__name__)
 
-_WHOLE = 1 << 30  # bytes: no message is longer
 _PEER = "replay"
 
 Apply = Callable[[Session], Settled]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A message that is to be replayed: read already, and not applied yet.
+
+    `apply` raises Rejected for what only the rows show; what is at fault by itself is
+    `refused`.
+    """
+
+    message: int
+    incoming: Incoming
+    who: Actor
+    overrides: Overrides
+    apply: Apply
+    refused: Settled | None = None
+
+    def perform(self, session: Session) -> tuple[Replayed, Settled]:
+        """Apply it, journal it, and audit that. Raises Rejected, Repeated."""
+        settled = self.apply(session)
+        return self.keep(session, settled), settled
+
+    def keep(self, session: Session, settled: Settled) -> Replayed:
+        """Journal what became of it, and audit that. Raises Repeated."""
+        kept, received = settled, self.incoming.received
+        if self.overrides.accepted and journal.accepted(session, received) is not None:
+            kept = replace(settled, ack_code="", ack=b"")  # the AA that there is answers
+        row = journal.record_replay(session, self.message, received, kept)
+        replayed = Replayed(row, settled.state, settled.ack_code, settled.error, settled.flags)
+        event = Event(Action.REPLAY, f"message:{self.message}", _detail(replayed, self.overrides))
+        audit.record(session, self.who, event, now=received.received_at)
+        return replayed
 
 
 class Replay:
@@ -46,34 +80,81 @@ class Replay:
         again. Raises Rejected where it can't be replayed: UNKNOWN_KEY, or FINAL for what was
         accepted before. Raises Outage.
         """
-        with self._database.read() as session:
-            kept = journal.kept(session, message, _WHOLE)
-            incoming = self._open(kept, who, now)
-            earlier = journal.accepted(session, incoming.received)
-        if earlier is not None and not overrides.accepted:
-            raise _accepted(message)
+        attempt = self._attempt(message, who, overrides, now)
 
-        def keep(apply: Apply) -> Replayed:
-            return self._keep(apply, message, who, overrides, incoming)
+        def keep(settled: Settled) -> Replayed:
+            return self._database.write(lambda session: attempt.keep(session, settled))
 
+        if attempt.refused is not None:
+            return keep(attempt.refused)
         try:
-            return keep(self._applying(incoming, overrides))
+            return self._database.write(attempt.perform)[0]
         except Rejected as error:
-            settled = self._intake.reject(incoming, error.faults)
+            return keep(self._intake.reject(attempt.incoming, error.faults))
         except journal.Repeated:
             raise _accepted(message) from None
         except Outage:
             raise
         except Exception as error:
-            # Not its text, which may quote the message.
-            log.error("hl7.defect", peer=_PEER, message=message, **where(error))  # noqa: TRY400
-            settled = self._intake.fail(incoming)
-        return keep(lambda _session: settled)
+            return keep(self.defect(attempt, error))
 
-    def _open(self, kept: journal.Kept, who: Actor, now: datetime) -> Incoming:
-        incoming = self._intake.open(kept.raw, _PEER, now, kept.row.listener)
-        flag = f"replay of message {kept.row.id} by {who.name}"
-        return incoming._replace(flags=[flag, *incoming.flags])
+    def rehearse(
+        self, message: int, who: Actor, overrides: Overrides, *, now: datetime
+    ) -> Rehearsed:
+        """Tell what replaying it would do, and do nothing. Raises as replaying does."""
+        attempt = self._attempt(message, who, overrides, now)
+        if attempt.refused is not None:
+            return Rehearsed(attempt.refused, [], [])
+
+        def work(session: Session) -> Rehearsed:
+            start = Savepoint(session, "rehearsal")
+            _, settled = attempt.perform(session)
+            start.settle()
+            return Rehearsed(settled, [], differences(session, start, concerned(settled)))
+
+        try:
+            return self._database.rehearse(work)
+        except Rejected as error:
+            refused = self._intake.reject(attempt.incoming, error.faults)
+            return Rehearsed(refused, error.faults, [])
+        except Outage:
+            raise
+        except Exception as error:
+            return Rehearsed(self.defect(attempt, error), [], [])
+
+    def prepare(self, text: Text, who: Actor, overrides: Overrides, now: datetime) -> Attempt:
+        """Read a message. Raises Rejected (FINAL) where its text is kept no longer."""
+        if not text.raw:
+            raise _final(text.id, "its text is kept no longer")
+        incoming = self._intake.open(text.raw, _PEER, now, text.listener)
+        flag = f"replay of message {text.id} by {who.name}"
+        incoming = incoming._replace(flags=[flag, *incoming.flags])
+        refused = None
+        apply: Apply = _nothing
+        try:
+            apply = self._applying(incoming, overrides)
+        except Rejected as error:
+            refused = self._intake.reject(incoming, error.faults)
+        return Attempt(text.id, incoming, who, overrides, apply, refused)
+
+    def reject(self, attempt: Attempt, error: Rejected) -> Settled:
+        """Say what is wrong with it."""
+        return self._intake.reject(attempt.incoming, error.faults)
+
+    def defect(self, attempt: Attempt, error: Exception) -> Settled:
+        """Say that it met a defect of ours."""
+        # Not its text, which may quote the message.
+        log.error("hl7.defect", peer=_PEER, message=attempt.message, **where(error))
+        return self._intake.fail(attempt.incoming)
+
+    def _attempt(self, message: int, who: Actor, overrides: Overrides, now: datetime) -> Attempt:
+        with self._database.read() as session:
+            (text,) = journal.texts(session, [message])
+            attempt = self.prepare(text, who, overrides, now)
+            earlier = journal.accepted(session, attempt.incoming.received)
+        if earlier is not None and not overrides.accepted:
+            raise _accepted(message)
+        return attempt
 
     def _applying(self, incoming: Incoming, overrides: Overrides) -> Apply:
         """Read it; give what applies it. Raises Rejected."""
@@ -84,20 +165,9 @@ class Replay:
         answer = self._intake.acknowledge(incoming, ack.Code.AA)
         return lambda session: self._intake.apply(session, incoming, changes, answer)
 
-    def _keep(
-        self, apply: Apply, message: int, who: Actor, overrides: Overrides, incoming: Incoming
-    ) -> Replayed:
-        def work(session: Session) -> Replayed:
-            settled = kept = apply(session)
-            if overrides.accepted and journal.accepted(session, incoming.received) is not None:
-                kept = replace(settled, ack_code="", ack=b"")  # the AA that there is answers
-            row = journal.record_replay(session, message, incoming.received, kept)
-            replayed = Replayed(row, settled.state, settled.ack_code, settled.error, settled.flags)
-            event = Event(Action.REPLAY, f"message:{message}", _detail(replayed, overrides))
-            audit.record(session, who, event, now=incoming.received.received_at)
-            return replayed
 
-        return self._database.write(work)
+def _nothing(_session: Session) -> Settled:
+    raise AssertionError("what was refused is not applied")
 
 
 def _detail(replayed: Replayed, overrides: Overrides) -> dict[str, object]:
@@ -110,10 +180,10 @@ def _detail(replayed: Replayed, overrides: Overrides) -> dict[str, object]:
 
 
 def _accepted(message: int) -> Rejected:
-    return Rejected(
-        Fault(
-            Reason.FINAL,
-            f"message {message}",
-            "it was accepted before: say that it is to be applied once more all the same",
-        )
+    return _final(
+        message, "it was accepted before: say that it is to be applied once more all the same"
     )
+
+
+def _final(message: int, text: str) -> Rejected:
+    return Rejected(Fault(Reason.FINAL, f"message {message}", text))

@@ -47,6 +47,8 @@ def test_server_that_runs_is_found_to_serve(tmp_path: Path) -> None:
         for role, port in server.ports.items():
             assert found[f"{role}.port"] == ("ok", f"127.0.0.1:{port} is served by mwl")
         assert found["database"] == ("ok", f"sqlite:///mwl.db, revision {REVISION}")
+        assert found["journal"][0] == "ok"
+        assert found["journal"][1].startswith("No message is kept.")
         assert server.stop() == 0
 
 

@@ -86,3 +86,24 @@ def test_list_finds_by_patient_and_accession(tmp_path: Path, where: dict[str, st
     for criterion in (("--patient", "PID1"), ("--accession", "ACC1")):
         found = mwl(tmp_path, "messages", "list", "--json", *criterion, **where).stdout
         assert [json.loads(line)["id"] for line in found.splitlines()] == [3]
+
+
+def test_size_tells_what_goes_when(tmp_path: Path, where: dict[str, str]) -> None:
+    said = mwl(tmp_path, "messages", "size", **where).stdout.splitlines()
+    assert said[0].startswith("2 messages since 2026-03-01, 1.")
+    assert said[1] == "Each is kept for 90 days; the next go on 2026-05-31 (UTC)."
+    done = mwl(tmp_path, "messages", "size", "--json", MWL_JOURNAL__KEEP_DAYS="30", **where)
+    told = json.loads(done.stdout)
+    assert (told["messages"], told["keep_days"], told["held"]) == (2, 30, 0)
+    assert told["first"] == "2026-03-01T08:00:00+00:00"
+
+
+def test_a_message_whose_text_is_gone_is_shown_with_what_stays(
+    tmp_path: Path, where: dict[str, str], sqlite_database: Database
+) -> None:
+    empty = "UPDATE message SET raw = x'' WHERE id = 1"
+    sqlite_database.write(lambda session: session.connection().exec_driver_sql(empty))
+    said = mwl(tmp_path, "messages", "show", "1", **where).stdout.splitlines()
+    assert said[1:] == ["applied AA", "Its text is kept no longer."]
+    done = mwl(tmp_path, "messages", "replay", "1", "--although-accepted", **where)
+    assert (done.returncode, done.stderr) == (1, "mwl: message 1: its text is kept no longer\n")

@@ -1,12 +1,14 @@
 """The journal's pages: found by what people know, shown whole, replayed by administrators."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from mwl import audit
+from mwl import audit, journal
 from mwl.accounts import Role
 from mwl.audit import Wanted
+from mwl.config import Journal
 from mwl.db import Database
 from tests.builders import adt_a08, orm
 from tests.feeding import MESSAGE, Feed
@@ -229,3 +231,42 @@ def test_markup_in_every_field_stays_text(app, feed):
         page = person.get("/messages", query_string={name: evil}).text
         assert "<img" not in page
         assert "&lt;img src=x" in page
+
+
+def test_the_list_tells_how_large_the_journal_is_and_what_goes(app, feed):
+    feed.send(orm())
+    page = app.signed_in().get("/messages").text
+    assert "1 message since 2030-01-02" in page
+    assert "Each is kept for 90 days; the next go on 2030-04-03 (UTC)." in page
+
+
+def test_where_no_index_serves_the_filters_the_list_says_so(app, feed):
+    feed.send(orm())
+    person = app.signed_in()
+    assert "were looked through" in person.get("/messages?type=ADT^A08&source=RIS^H").text
+    assert "were looked through" not in person.get("/messages?type=ADT^A08").text
+
+
+def test_a_message_that_is_too_old_for_its_text_shows_what_stays(app, feed):
+    row = feed.send(orm())
+    day = timedelta(days=1)
+    app.database.write(
+        lambda session: session.connection().execute(
+            MESSAGE.update().values(received_at=app.now - 100 * day)
+        )
+    )
+    feed.send(orm(ORC_2="PO2", ORC_3="FO2"))
+    sql = "UPDATE imaging_order SET status = 'CANCELED'"
+    app.database.write(lambda session: session.connection().exec_driver_sql(sql))
+    for minutes in (0, 2):
+        journal.clear(app.database, Journal(), app.now + timedelta(minutes=minutes))
+    admin = app.signed_in(Role.ADMIN)
+    page = admin.get(f"/messages/{row}").text
+    assert "Its text is kept no longer" in page
+    assert "MSA|AA" in page
+    assert "Replay it" not in page
+    assert admin.get(f"/messages/{row}/raw").status_code == 404
+    assert admin.post(f"/messages/{row}/replay", data={"accepted": "1"}).status_code == 409
+    story = admin.get("/orders/1").text
+    assert f'href="/messages/{row}"' in story
+    assert admin.get("/audit?subject=journal").text.count("texts removed") == 1

@@ -6,6 +6,7 @@ from typing import Any
 from flask import Flask, g, request
 
 from mwl.accounts import Role
+from mwl.sizes import in_words
 from web.wiring import wired
 
 # Bootstrap's colours, by state of whatever; what is not here is plain.
@@ -113,9 +114,4 @@ def colour(state: str) -> str:
 
 def size(count: int | None) -> str:
     """Write a number of bytes: 512 KB."""
-    left = float(count or 0)
-    for unit in ("B", "KB", "MB", "GB"):
-        if left < 1000:
-            return f"{left:.0f} {unit}" if unit == "B" or left >= 10 else f"{left:.1f} {unit}"
-        left /= 1000
-    return f"{left:.1f} TB"
+    return in_words(count)

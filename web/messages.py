@@ -51,6 +51,7 @@ def messages() -> str | AnyResponse:
         page = lists.page(fetch, lambda row: keys(row.received_at, row.id), given)
         about = journal.about(session, page.rows)
         types = journal.types(session)
+        size = journal.size(session, now=wired().clock())
     viewed("messages", **{name: value for name, value in given.items() if value})
     return render_template(
         "messages.html",
@@ -59,6 +60,8 @@ def messages() -> str | AnyResponse:
         given=given,
         types=types,
         states=list(journal.State),
+        outlook=" ".join(journal.outlook(size, wired().settings.journal)),
+        looked_through=journal.LOOKED_THROUGH if journal.is_bounded(wanted) else 0,
         has_more=any(given[name] for name in _FILTERS[5:]),
     )
 
@@ -77,6 +80,8 @@ def show(message: int) -> str:
 def raw(message: int) -> Response:
     """Give a message's bytes as they came."""
     kept = _kept(message, _WHOLE)
+    if not kept.size:
+        abort(404)
     viewed(f"message:{message}", raw=True)
     answer = Response(kept.raw, mimetype="application/octet-stream")
     answer.headers["Content-Disposition"] = f'attachment; filename="message-{message}.hl7"'

@@ -13,9 +13,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Literal
 
-from mwl import devices, packages
+from mwl import devices, journal, packages
 from mwl.config import Archive, Settings, Tls, is_loopback
-from mwl.db import Database
+from mwl.db import Database, reusable_bytes
 from mwl.db.migrate import REVISION, revision_matches
 from mwl.errors import ConfigError, MwlError, Outage
 from mwl.listeners import Listeners, Place, doubled, needed, places
@@ -175,6 +175,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
             with database.read() as session:
                 known = devices.listing(session)
                 bound = [each.ae_title for each in known if each.certificate and each.may]
+                size = journal.size(session, now=datetime.now(UTC))
+            text = " ".join(journal.outlook(size, settings.journal))
+            if free := reusable_bytes(database):
+                text += f" The file has {free / 2**20:,.0f} MiB free for what comes."
+            yield Finding("ok", "journal", text)
     except (Outage, ConfigError) as error:
         yield Finding("fail", "database", f"{shown}: {error}")
         return

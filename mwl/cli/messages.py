@@ -102,6 +102,37 @@ def list_(
 
 
 @app.command()
+def size(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Tell how large the journal is, and what will be removed when.
+
+    It knows this without looking at the messages, of which there may be millions.
+    """
+    from mwl import journal
+
+    given = frame.settings(context)
+    with frame.database(given) as database, database.read() as session:
+        found = journal.size(session, now=frame.now())
+    if not as_json:
+        for sentence in journal.outlook(found, given.journal):
+            typer.echo(sentence)
+        return
+    told = {
+        "messages": found.messages,
+        "bytes": found.bytes,
+        "daily_bytes": found.daily_bytes,
+        "first": frame.instant(found.first) or None,
+        "oldest": frame.instant(found.oldest) or None,
+        "held": found.held,
+        "keep_days": given.journal.keep_days,
+        "max_bytes": given.journal.max_bytes,
+    }
+    typer.echo(json.dumps(told))
+
+
+@app.command()
 def show(context: typer.Context, message: _Id) -> None:
     """Show a message: as it came, field by field, what became of it, and the answer."""
     from hl7.outline import outline
@@ -118,6 +149,8 @@ def show(context: typer.Context, message: _Id) -> None:
     typer.echo(f"{row.state} {row.ack_code}".rstrip())
     for text in filter(None, (row.error, *row.flags)):
         typer.echo(f"  {text}")
+    if not kept.size:
+        typer.echo("Its text is kept no longer.")
     for heading, raw in (("As it came", kept.raw), ("Answer", row.ack)):
         if raw:
             _print(heading, outline(raw, charset))

@@ -6,8 +6,17 @@ pipeline.py how PostgreSQL is.
 
 from mwl.db.database import Database
 from mwl.db.insertion import Insertion
-from mwl.db.maintenance import optimize
+from mwl.db.maintenance import optimize, reusable_bytes
 from mwl.db.prepared import Prepared, Reply, rewriting
 from mwl.db.savepoint import Savepoint
 
-__all__ = ["Database", "Insertion", "Prepared", "Reply", "Savepoint", "optimize", "rewriting"]
+__all__ = [
+    "Database",
+    "Insertion",
+    "Prepared",
+    "Reply",
+    "Savepoint",
+    "optimize",
+    "reusable_bytes",
+    "rewriting",
+]

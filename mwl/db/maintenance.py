@@ -42,3 +42,16 @@ def _analyze(session: Session) -> None:
     # matter are asked by others. The limit, rows of an index, keeps it at a few milliseconds.
     session.connection().exec_driver_sql("PRAGMA analysis_limit = 400")
     session.connection().exec_driver_sql("ANALYZE")
+
+
+def reusable_bytes(database: Database) -> int | None:
+    """Tell how much of an SQLite file is free for new rows; None for PostgreSQL.
+
+    A file never shrinks by itself: what was removed makes room in it. Raises Outage.
+    """
+    if database.path is None:
+        return None
+    with database.read() as session:
+        connection = session.connection()
+        pages = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+        return int(pages * connection.exec_driver_sql("PRAGMA page_size").scalar_one())

@@ -26,7 +26,8 @@ from mwl.journal.keeping import (
     record,
     repeat,
 )
-from mwl.journal.replaying import Overrides, Replayed, accepted, record_replay
+from mwl.journal.outlook import outlook
+from mwl.journal.replaying import Overrides, Replayed, Text, accepted, record_replay, texts
 from mwl.journal.search import (
     LOOKED_THROUGH,
     About,
@@ -55,6 +56,7 @@ __all__ = [
     "Settled",
     "Size",
     "State",
+    "Text",
     "Wanted",
     "about",
     "accepted",
@@ -62,10 +64,12 @@ __all__ = [
     "digest",
     "is_bounded",
     "kept",
+    "outlook",
     "record",
     "record_replay",
     "repeat",
     "search",
     "size",
+    "texts",
     "types",
 ]

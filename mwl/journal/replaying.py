@@ -17,10 +17,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from mwl.db.tables import Message, MessageOrder
+from mwl.errors import Fault, Reason, Rejected
 from mwl.journal.keeping import ACCEPTED, Received, Repeated, Settled, State, row_of
 
 _TABLE = Message.__table__  # type: ignore[attr-defined]
 _FURTHER = MessageOrder.__table__  # type: ignore[attr-defined]
+_OF_TEXT = ("id", "raw", "listener", "state", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,30 @@ class Replayed:
     ack_code: str
     error: str = ""
     flags: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A message of the journal with what a replay needs of it; `raw` b"": kept no longer."""
+
+    id: int
+    raw: bytes
+    listener: str
+    state: str
+    error: str
+
+
+def texts(session: Session, rows: Sequence[int]) -> list[Text]:
+    """Give messages with their bytes, in the order asked for. Raises Rejected for none."""
+    wanted = select(*(_TABLE.c[each] for each in _OF_TEXT)).where(_TABLE.c.id.in_(rows))
+    found = {row.id: row for row in session.connection().execute(wanted)}
+    for row in rows:
+        if row not in found:
+            raise Rejected(Fault(Reason.UNKNOWN_KEY, f"message {row}", "there is none"))
+    return [
+        Text(each.id, bytes(each.raw or b""), each.listener, each.state, each.error)
+        for each in map(found.__getitem__, rows)
+    ]
 
 
 def accepted(session: Session, received: Received) -> int | None:
