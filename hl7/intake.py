@@ -22,7 +22,7 @@ from mwl.errors import Fault, Reason, Rejected
 from mwl.journal import Received, Settled, State
 from mwl.orders import OrderChange
 from mwl.outbox import Destinations
-from mwl.patients import PatientUpdate
+from mwl.patients import PatientLink, PatientUpdate
 from mwl.reports import ReportChange
 from mwl.worklist import Applied, Outcome, changed
 from mwl.worklist.changed import Changes
@@ -205,7 +205,9 @@ class Intake:
             change.content_hash = incoming.received.content_hash
             return reports.receive(session, change, self._told, now=now)
         if isinstance(change, PatientUpdate):
-            return worklist.update_patient(session, change, now=now)
+            return worklist.update_patient(session, change, now=now, zone=self._zone)
+        if isinstance(change, PatientLink):
+            return worklist.link_patients(session, change, now=now)
         return worklist.merge_patients(session, change, now=now)
 
 

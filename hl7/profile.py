@@ -33,6 +33,8 @@ EMPTY = "-"  # an empty ORC-5
 
 _MOST_RULES = 1_000
 _MOST_PLACES = 32
+_MOST_ISSUERS = 1_000
+_MOST_UNKNOWN = 100
 
 Chain = tuple[tuple[Path, ...], ...]
 """Alternatives in order; each is one place, or several that are joined by a blank."""
@@ -84,6 +86,7 @@ def _upper(value: Any) -> Any:
 _Chain = Annotated[Chain, BeforeValidator(_chain)]
 _Columns = dict[str, _Chain]
 _Values = Annotated[dict[str, str], BeforeValidator(_upper)]
+_Issuer = Annotated[Identifier, BeforeValidator(_issuer)]
 # TOML knows lists, not sets or tuples.
 _Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -117,10 +120,17 @@ class PatientIdentifierTable(_Table):
     sources: Annotated[_Chain, Field(alias="from", min_length=1)]
     others: _Chain
     prior: Annotated[Path, BeforeValidator(_place)]
+    prior_visit: _Chain = ()
+    visit: _Chain = ()
     authorities: _Texts
     types: _Texts
     never: _Texts
     default_issuer: Annotated[Identifier, BeforeValidator(_issuer)]
+    issuers: Annotated[tuple[_Issuer, ...], Field(strict=False, max_length=_MOST_ISSUERS)] = ()
+    unknown_names: Annotated[
+        tuple[Annotated[str, Field(min_length=2, max_length=64)], ...],
+        Field(strict=False, max_length=_MOST_UNKNOWN),
+    ] = ()
 
 
 class PatientTable(_Table):
@@ -267,7 +277,11 @@ class ReportTable(_Table):
     ]
 
 
-EventName = Literal["order", "update_patient", "merge_patient", "appointment", "report"]
+EventName = Literal[
+    *("order", "appointment", "report"),
+    *("update_patient", "arrive_patient", "merge_patient", "merge_patient_and_visit"),
+    *("link_patients", "unlink_patients"),
+]
 
 
 class Profile(_Table):

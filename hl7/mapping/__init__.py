@@ -1,17 +1,19 @@
 """Read a message as changes to orders and patients, by a profile.
 
-`Mapper.read` is the whole of it: segments in, `OrderChange`, `PatientUpdate`,
-`PatientMerge` and `ReportChange` out, or Rejected with every fault of the message. It knows no database.
+`Mapper.read` is the whole of it: segments in, `OrderChange`, `PatientUpdate`, `PatientMerge`,
+`PatientLink` and `ReportChange` out, or Rejected with every fault of the message. It knows no
+database.
 """
 
 from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
-from hl7.er7 import Message, Segment
+from hl7.er7 import Message
+from hl7.mapping.admissions import AdmissionReader
 from hl7.mapping.appointments import AppointmentReader
 from hl7.mapping.envelope import Envelope, check, envelope, sent_at
 from hl7.mapping.grid import Grid
-from hl7.mapping.groups import Named, split, with_notes
+from hl7.mapping.groups import split, with_notes
 from hl7.mapping.orders import Context, OrderReader
 from hl7.mapping.patient import PatientReader
 from hl7.mapping.report import Report
@@ -20,12 +22,10 @@ from hl7.mapping.times import offset_of
 from hl7.profile import Profile
 from mwl.errors import Reason
 from mwl.orders import OrderChange
-from mwl.patients import PatientMerge, PatientUpdate
+from mwl.patients import PatientLink, PatientMerge, PatientUpdate
 from mwl.reports import ReportChange
 
-Change = OrderChange | PatientUpdate | PatientMerge | ReportChange
-
-_MOST_MERGES = 100
+Change = OrderChange | PatientUpdate | PatientMerge | PatientLink | ReportChange
 
 
 class Mapper:
@@ -37,6 +37,7 @@ class Mapper:
         self._grid = Grid()
         self._patient = PatientReader(profile, self._grid)
         self._orders = OrderReader(profile, self._grid)
+        self._admissions = AdmissionReader(profile, self._patient, self._grid)
         self._appointments = AppointmentReader(profile, self._patient, self._grid)
         self._reports = ReportReader(profile, self._patient, self._grid)
 
@@ -53,14 +54,12 @@ class Mapper:
         changes: list[Change]
         if event == "order":
             changes = [*self._read_orders(message, sent, at, zone, report)]
-        elif event == "merge_patient":
-            changes = [*self._read_merges(message, sent, at, report)]
         elif event == "appointment":
             changes = [*self._appointments.read(message, sent, at, zone, report)]
         elif event == "report":
             changes = [*self._reports.read(message, sent, at, zone, report)]
         else:
-            changes = [self._read_update(message, sent, at, report)]
+            changes = [*self._admissions.read(event, message, sent, at, report)]
         report.reject()
         changes[-1].flags += report.take_flags()
         return changes
@@ -87,42 +86,6 @@ class Mapper:
             return []
         patient = self._patient.read(with_notes(groups[0].rows[0], head), report)
         return self._orders.read(groups, Context(sent.source, at, zone, patient), report)
-
-    def _read_update(
-        self, message: Message, sent: Envelope, at: datetime | None, report: Report
-    ) -> PatientUpdate:
-        row = self._grid.lay_out(_named(message.segments))
-        patient = self._patient.read(row, report)
-        return PatientUpdate(sent.source, patient, at, report.take_flags())
-
-    def _read_merges(
-        self, message: Message, sent: Envelope, at: datetime | None, report: Report
-    ) -> list[PatientMerge]:
-        """Read ADT_A39, which repeats PID with its MRG."""
-        common: Named = {}
-        pairs: list[Named] = []
-        for segment in message.segments:
-            if segment.name == "PID":
-                pairs.append({"PID": [segment]})
-            else:
-                (pairs[-1] if pairs else common).setdefault(segment.name, []).append(segment)
-        if not 0 < len(pairs) <= _MOST_MERGES:
-            report.fault(Reason.SEQUENCE, "PID", f"1 to {_MOST_MERGES} merges a message")
-            return []
-        merges = []
-        for pair in pairs:
-            row = self._grid.lay_out({**common, **pair})
-            patient = self._patient.read(row, report)
-            prior = self._patient.read_prior(row, patient.id, report)
-            merges.append(PatientMerge(sent.source, patient, prior, at, report.take_flags()))
-        return merges
-
-
-def _named(segments: list[Segment]) -> Named:
-    named: Named = {}
-    for segment in segments:
-        named.setdefault(segment.name, []).append(segment)
-    return named
 
 
 __all__ = ["Change", "Envelope", "Mapper", "envelope"]
