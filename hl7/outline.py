@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
-from hl7 import er7, names
+from hl7 import er7, mllp, names
 from hl7.escapes import STANDARD, UNDECLARED, Delimiters, unescape
 from mwl import charsets
 from mwl.errors import Rejected
@@ -28,6 +28,7 @@ MOST_NODES: Final = 4_000
 LONGEST_VALUE: Final = 1_000
 
 _MOST_BYTES_OF_A_CHARACTER = 4
+_FRAMES = mllp.join([b"", b""]).decode()
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _CONTROLS = (
@@ -220,6 +221,8 @@ def _read(raw: bytes, declared: list[str], default_charset: str | None) -> chars
 
 def _segments(text: str, encoding: str) -> tuple[Sequence[er7.Segment], str]:
     """Split a text, and say what is wrong with it."""
+    if _FRAMES in text:  # two answers of ours, as they were framed
+        return _by_line(text, encoding), ""
     try:
         return er7.Message.parse(text, encoding).segments, ""
     except er7.ParseError as error:

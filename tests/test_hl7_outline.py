@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hl7 import names
+from hl7 import mllp, names
 from hl7.outline import LONGEST_VALUE, MOST_LINES, MOST_NODES, Node, Outline, outline
 from tests.builders import omi, orm
 
@@ -166,3 +166,14 @@ def test_it_reads_whatever_is_made_of_hl7(raw):
     read = outline(raw)
     assert len(nodes(read)) <= MOST_NODES + 1
     assert read.segments or not raw.strip(b"\r\n \0")
+
+
+def test_two_answers_that_went_out_together_are_no_fault() -> None:
+    answers = [
+        b"MSH|^~\\&|||||||ACK|%d|P|2.5\rMSA|%s|7\r" % each for each in ((1, b"CA"), (2, b"AA"))
+    ]
+    shown = outline(mllp.join(answers))
+    assert shown.fault == ""
+    places = [segment.place for segment in shown.segments]
+    assert places == ["MSH", "MSA", "MSH(2)", "MSA(2)"]
+    assert outline(b"".join(answers)).fault
