@@ -278,9 +278,15 @@ class ReportTable(_Table):
 
 
 EventName = Literal[
-    *("order", "appointment", "report"),
-    *("update_patient", "arrive_patient", "merge_patient", "merge_patient_and_visit"),
-    *("link_patients", "unlink_patients"),
+    "order",
+    "appointment",
+    "report",
+    "update_patient",
+    "arrive_patient",
+    "merge_patient",
+    "merge_patient_and_visit",
+    "link_patients",
+    "unlink_patients",
 ]
 
 
