@@ -40,12 +40,16 @@ class Attempt:
     `refused`.
     """
 
-    message: int
+    text: Text
     incoming: Incoming
     who: Actor
     overrides: Overrides
     apply: Apply
     refused: Settled | None = None
+
+    @property
+    def message(self) -> int:
+        return self.text.id
 
     def perform(self, session: Session) -> tuple[Replayed, Settled]:
         """Apply it, journal it, and audit that. Raises Rejected, Repeated."""
@@ -135,7 +139,7 @@ class Replay:
             apply = self._applying(incoming, overrides)
         except Rejected as error:
             refused = self._intake.reject(incoming, error.faults)
-        return Attempt(text.id, incoming, who, overrides, apply, refused)
+        return Attempt(text, incoming, who, overrides, apply, refused)
 
     def reject(self, attempt: Attempt, error: Rejected) -> Settled:
         """Say what is wrong with it."""

@@ -46,24 +46,31 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A message of the journal with what a replay needs of it; `raw` b"": kept no longer."""
+    """A message of the journal with what a replay needs of it; `raw` b"": kept no longer.
+
+    `known` is what became of it and of its replays, each with its error.
+    """
 
     id: int
     raw: bytes
     listener: str
-    state: str
-    error: str
+    known: frozenset[tuple[str, str]]
 
 
 def texts(session: Session, rows: Sequence[int]) -> list[Text]:
     """Give messages with their bytes, in the order asked for. Raises Rejected for none."""
+    conn = session.connection()
     wanted = select(*(_TABLE.c[each] for each in _OF_TEXT)).where(_TABLE.c.id.in_(rows))
-    found = {row.id: row for row in session.connection().execute(wanted)}
+    found = {row.id: row for row in conn.execute(wanted)}
     for row in rows:
         if row not in found:
             raise Rejected(Fault(Reason.UNKNOWN_KEY, f"message {row}", "there is none"))
+    known = {row: {(each.state, each.error)} for row, each in found.items()}
+    replays = select(_TABLE.c.replay_of, _TABLE.c.state, _TABLE.c.error)
+    for each in conn.execute(replays.where(_TABLE.c.replay_of.in_(rows))):
+        known[each.replay_of].add((each.state, each.error))
     return [
-        Text(each.id, bytes(each.raw or b""), each.listener, each.state, each.error)
+        Text(each.id, bytes(each.raw or b""), each.listener, frozenset(known[each.id]))
         for each in map(found.__getitem__, rows)
     ]
 
