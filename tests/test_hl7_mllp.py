@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hl7.mllp import FrameError, Framer, frame
+from hl7.mllp import FrameError, Framer, frame, join
 
 A = b"MSH|^~\\&|A\rPID|||1\r"
 B = b"MSH|^~\\&|B\rPID|||2\r"
@@ -76,6 +76,18 @@ def test_a_message_is_given_at_fs_without_waiting_for_cr() -> None:
     assert framer.feed(b"\r") == []
     assert not framer.pending
     assert framer.skipped == 0
+
+
+def test_messages_that_were_joined_are_framed_each() -> None:
+    assert fed(frame(join([A, B, A]))) == ([A, B, A], [])
+    assert join([A]) == A
+    assert join([]) == b""
+
+
+def test_line_ends_and_marks_inside_a_frame_are_the_messages_own() -> None:
+    for odd in (A.replace(b"\r", b"\n"), A.replace(b"\r", b"\r\n"), b"\xef\xbb\xbf" + A, b"\n" + A):
+        assert fed(frame(odd), 1) == ([odd], [])
+        assert fed(frame(odd) + frame(B)) == ([odd, B], [])
 
 
 @pytest.mark.parametrize("begun", [b"\x0b", b"M", b"MS", b"MSH", b"x", b"\x0bM"])

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import resource
 import socket
@@ -289,6 +290,59 @@ def test_a_peer_that_reads_no_answer_is_given_up() -> None:
         threads[0].join(10)
         assert not threads[0].is_alive()
     assert "write timeout" in [line.get("reason") for line in logs]
+
+
+def test_an_answer_that_nobody_asked_for_is_not_sent_and_the_connection_stays() -> None:
+    def handle(raw: bytes, peer: Peer) -> bytes:
+        return b"" if b"quiet" in raw else echo(raw, peer)
+
+    with serving(handle) as server, connected(server) as sock:
+        sock.sendall(mllp.frame(MESSAGE + b"quiet") + mllp.frame(MESSAGE))
+        assert answers(sock, 1) == [b"MSH|ACK " + MESSAGE]
+
+
+def test_several_answers_to_a_message_are_framed_apart() -> None:
+    with (
+        serving(lambda _raw, _peer: mllp.join([b"MSH|CA", b"MSH|AA"])) as server,
+        connected(server) as sock,
+    ):
+        sock.sendall(mllp.frame(MESSAGE))
+        assert answers(sock, 2) == [b"MSH|CA", b"MSH|AA"]
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+@pytest.mark.parametrize("begun", [b"", b"\x0b", b"\x0b" + MESSAGE], ids=["silent", "VT", "half"])
+def test_a_hundred_that_send_no_message_keep_nobody_out(limit: str, begun: bytes) -> None:
+    with capture_logs() as logs, serving(**{limit: 20}) as server:
+        silent = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(100)]
+        for sock in silent:
+            with contextlib.suppress(ConnectionError):  # those that had to make way
+                sock.sendall(begun)
+        start = time.monotonic()
+        serves(server)
+        assert time.monotonic() - start < 2
+        assert ended(silent[0])
+        for sock in silent:
+            sock.close()
+    events = [line["event"] for line in logs]
+    assert events.count("mllp.made_way") == 81
+    assert "mllp.refused" not in events
+
+
+def test_a_silent_one_of_another_address_does_not_make_way() -> None:
+    with capture_logs() as logs, serving(max_connections_per_address=1) as server:
+        place = ("127.0.0.1", server.port)
+        with (
+            socket.create_connection(place, 10, ("127.0.0.2", 0)) as other,
+            connected(server) as first,
+        ):
+            with connected(server) as second:
+                assert ended(first)
+                second.sendall(mllp.frame(MESSAGE))
+                answers(second, 1)
+            other.sendall(mllp.frame(MESSAGE))
+            answers(other, 1)
+    assert [line["event"] for line in logs].count("mllp.made_way") == 1
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
