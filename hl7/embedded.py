@@ -26,6 +26,7 @@ PDF_BASE64: Final = "JVBERi0"  # "%PDF-"; there are senders that put it where a 
 # No sender can guess a mark, so none can have its document taken for another's.
 _MARK: Final = f"embedded.{secrets.token_hex(8)}."
 _FURTHEST_HEADER = 64  # bytes before MSH: framing, a byte order mark, blanks
+_LONGEST_TAIL = 64  # bytes in which what ends a message is looked for
 _SEGMENT_NAME = re.compile(rb"[A-Z][A-Z0-9]{2}\Z")
 # What is no part of the data: line breaks as 2.7 escapes them, blanks, repetition separators.
 _ESCAPED_BREAK = re.compile(rb"\\(?:\.br|X(?:0[dDaA])+)\\")
@@ -71,7 +72,8 @@ def _end(raw: bytes, start: int, field: bytes, component: bytes) -> int:
     """Tell where data end: at the next separator, or with their segment."""
     end = raw.find(field, start)
     if end < 0:
-        return len(raw[start:].rstrip(b"\r\n\x1c")) + start
+        tail = raw[max(start, len(raw) - _LONGEST_TAIL) :]
+        return len(raw) - len(tail) + len(tail.rstrip(b"\r\n\x1c"))
     if (below := raw.find(component, start, end)) >= 0:
         end = below
     line = max(raw.rfind(b"\r", start, end), raw.rfind(b"\n", start, end))

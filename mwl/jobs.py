@@ -19,7 +19,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from mwl import accounts, archive, closing, journal, procedures
+from mwl import accounts, archive, closing, journal, procedures, reports
 from mwl.accounts import Bounds
 from mwl.config import Close, Journal
 from mwl.db import Database, optimize
@@ -71,6 +71,7 @@ def sweeps(
             _LINK_EVERY_S,
             lambda now: procedures.link_unscheduled(database, now, effects=effects),
         ),
+        Sweep("link reports", _LINK_EVERY_S, lambda now: reports.link_late(database, told, now)),
         Sweep(
             "follow orders",
             _FOLLOW_EVERY_S,

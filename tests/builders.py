@@ -80,6 +80,54 @@ def adt_a40(without: Iterable[str] = (), after: Lines = (), **fields: Override) 
     return message("ADT^A40^ADT_A39", base, fields, without, after)
 
 
+def oru(without: Iterable[str] = (), after: Lines = (), **fields: Override) -> str:
+    """ORU^R01: the final report of the order of `orm`, one line of text."""
+    base = {
+        **_PATIENT,
+        "OBR_2": "PO1^RIS",
+        "OBR_3": "FO1^RIS",
+        "OBR_4": "CTHEAD^CT head^99RIS",
+        "OBR_18": "ACC1",
+        "OBR_22": "20300102110000",
+        "OBR_25": "F",
+        "OBR_32": "7&House&Gregory",
+        "OBX_2": "TX",
+        "OBX_3": "18748-4^Diagnostic Imaging Report^LN",
+        "OBX_5": "No bleeding.",
+        "OBX_11": "F",
+    }
+    return message("ORU^R01^ORU_R01", base, fields, without, after)
+
+
+def siu(
+    trigger: str = "S12", without: Iterable[str] = (), after: Lines = (), **fields: Override
+) -> str:
+    """SIU: an appointment of Jane Doe, one CT in room R1, known by its own numbers."""
+    base = {
+        "SCH_1": "PA1^RIS",
+        "SCH_2": "FA1^RIS",
+        "SCH_7": "FALL^After a fall^99RIS",
+        "SCH_25": "BOOKED",
+        **_PATIENT,
+        **_VISIT,
+        "RGS_1": "1",
+        "AIS_1": "1",
+        "AIS_2": "A",
+        "AIS_3": "CTHEAD^CT head^99RIS",
+        "AIS_4": "20300102093000",
+        "AIG_3": "CT1^CT one",
+        "AIL_3": "RAD^R1",
+        "AIP_3": "7^House^Gregory",
+    }
+    return message(f"SIU^{trigger}^SIU_S12", base, fields, without, after)
+
+
+def adt(event: str, without: Iterable[str] = (), after: Lines = (), **fields: Override) -> str:
+    """ADT of any event (A01, A10, …): Jane Doe, her visit V1 and where she lies."""
+    base = {"EVN_2": "20300101120000", **_PATIENT, **_VISIT, "PV1_3": "WARD2^12^B"}
+    return message(f"ADT^{event}", base, fields, without, after)
+
+
 def message(
     message_type: str,
     base: Mapping[str, str],

@@ -53,7 +53,14 @@ def test_upkeep_gives_the_planner_its_statistics(sqlite_database: Database, runn
 def test_sweeps_begin_at_once_and_are_never_skipped(sqlite_database, running):
     planned = jobs.sweeps(sqlite_database, Close(), Effects())
     scheduler = running(sqlite_database, planned, paused=True)
-    names = {"link studies", "link procedures", "follow orders", "close orders", "end sessions"}
+    names = {
+        "link studies",
+        "link procedures",
+        "link reports",
+        "follow orders",
+        "close orders",
+        "end sessions",
+    }
     names.add("clear the journal")
     assert names == {each.name for each in planned}
     for sweep in planned:

@@ -3,34 +3,26 @@
 Its filler or placer order number, its accession number or its Study Instance UID must name
 an order, and the order must be of the report's patient: one who is beyond doubt, by
 identifier, whatever merges there have been. An order of another patient is never taken. A
-report that names no order that is known waits; `link_late` looks again.
+report that names no order that is known waits; `late.py` looks again.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import structlog
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, update
-from sqlmodel import Session
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 
 from mwl.archive.patients import Patients
-from mwl.db import Database, Prepared
-from mwl.db.tables import ImagingOrder, Patient, Report, RequestedProcedure
+from mwl.db import Prepared
+from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure
 from mwl.reports.values import Link
 from mwl.studies import Likeness, Person
 
-log = structlog.get_logger(__name__)
-
-_REPORT = Report.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
 
 _MOST_CANDIDATES = 20  # orders that share a number; more than that are no answer
 _MOST_UIDS = 10
-# Of one run: the newest, and some of the older ones that may still get their order.
-_NEWEST, _LATEST = 200, timedelta(days=30)
 
 
 class About(NamedTuple):
@@ -80,24 +72,6 @@ _WAYS = (
     ),
     (Link.STUDY, _orders(_PROCEDURE.c.study_instance_uid == bindparam("value"), by_procedure=True)),
 )
-_UNLINKED = Prepared(
-    select(_REPORT)
-    .where(
-        _REPORT.c.imaging_order.is_(None),
-        _REPORT.c.received_at >= bindparam("since", type_=_REPORT.c.received_at.type),
-    )
-    .order_by(_REPORT.c.id.desc())
-    .limit(_NEWEST)
-)
-_LINK = Prepared(
-    update(_REPORT)
-    .where(_REPORT.c.id == bindparam("row"), _REPORT.c.imaging_order.is_(None))
-    .values(
-        imaging_order=bindparam("order_row"),
-        patient=bindparam("patient_row"),
-        linked_by=bindparam("by"),
-    )
-)
 
 
 def find(conn: Connection, about: About) -> Found:
@@ -121,41 +95,8 @@ def find(conn: Connection, about: About) -> Found:
     return Found(patient=patients.only_one(), flag=flag)
 
 
-def link_late(database: Database, now: datetime) -> int:
-    """Link reports whose order came after them; tell how many. Raises Outage."""
-    since = now - _LATEST
-    with database.read() as session:
-        conn = session.connection()
-        waiting = _UNLINKED.all(conn, {"since": since})
-        found = [(row, find(conn, _about(row))) for row in waiting]
-    linked = 0
-    for row, _ in [pair for pair in found if pair[1].order is not None]:
-        linked += database.write(lambda session, row=row: _link(session, row))  # type: ignore[misc]
-    return linked
-
-
-def _link(session: Session, row: Any) -> int:
-    conn = session.connection()
-    found = find(conn, _about(row))
-    if found.order is None:
-        return 0
-    named = {"row": row.id, "order_row": found.order, "patient_row": found.patient}
-    linked = _LINK.run(conn, {**named, "by": found.by})
-    if linked:
-        log.info("report.linked_later", report=row.id, order=found.order)
-    return linked
-
-
 def _values(about: About, by: Link) -> Sequence[str]:
     if by is Link.STUDY:
         return about.study_uids[:_MOST_UIDS]
     of = {Link.FILLER: about.filler, Link.PLACER: about.placer, Link.ACCESSION: about.accession}
     return [of[by]] if of[by] else []
-
-
-def _about(row: Any) -> About:
-    person = Person(row.patient_id, row.issuer_key, row.patient_name, row.birth_date)
-    uids = row.study_instance_uid.split("\\") if row.study_instance_uid else []
-    return About(
-        row.source, row.filler_number, row.placer_number, row.accession_number, uids, person
-    )

@@ -44,8 +44,8 @@ Key = tuple[datetime, int]  # no two reports share it
 class Wanted:
     """Which reports: those that meet all that is given, the latest versions alone.
 
-    `text` is a patient ID, an accession number or an order number. They came from `since`
-    on, before `until`. `unlinked`: no order is known for them.
+    `text` is a patient ID, an accession number or the number of a known order. They came
+    from `since` on, before `until`. `unlinked`: no order is known for them.
     """
 
     text: str = ""

@@ -130,6 +130,7 @@ def _insert(  # noqa: PLR0913 - a row and where it belongs
             "imaging_order": found.order,
             "patient": found.patient,
             "linked_by": found.by,
+            "completes": change.completes,
             "superseded_by": after,
             "flags": flags,
             "control_id": change.control_id,

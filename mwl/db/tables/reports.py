@@ -53,7 +53,8 @@ class Report(SQLModel, table=True):
     study_instance_uid: str = ""
     imaging_order: int | None = Field(default=None, foreign_key="imaging_order.id", index=True)
     patient: int | None = Field(default=None, foreign_key="patient.id", index=True)
-    linked_by: str = ""  # mwl.reports.Link
+    linked_by: str = ""  # mwl.reports.values.Link
+    completes: bool = False  # its order is done once it is final: so its profile says
     superseded_by: int | None = Field(default=None, foreign_key="report.id", index=True)
     flags: list[Any] = Field(default_factory=list, sa_type=Json)
     # Its message in the journal, which may be kept for a shorter time.

@@ -63,6 +63,7 @@ def _reports() -> None:
         sa.Column("imaging_order", sa.Integer(), nullable=True),
         sa.Column("patient", sa.Integer(), nullable=True),
         sa.Column("superseded_by", sa.Integer(), nullable=True),
+        sa.Column("completes", sa.Boolean(), nullable=False),
         sa.Column("flags", Json, nullable=False),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column("sent_at", UtcDateTime(), nullable=True),
