@@ -22,19 +22,19 @@ from typing import Any, Final
 
 from sqlmodel import Session
 
-from hl7.rehearsal import concerned, differences
+from hl7.rehearsal import Both, both, concerned
 from hl7.replay import Attempt, Replay
 from mwl import audit, journal
 from mwl.audit import Action, Actor, Event
 from mwl.db import Database, Savepoint
 from mwl.errors import Outage, Rejected
 from mwl.journal import Key, Overrides, Settled, State, Wanted
-from mwl.worklist import locks
+from mwl.worklist import differing, locks
 from mwl.worklist.differing import Concerned, Difference
 
 MOST: Final = 1_000
 MOST_BYTES: Final = 64 * 1024 * 1024
-LONGEST_HELD_S: Final = 0.5
+LONGEST_HELD_S: Final = 1.0
 _AT_ONCE: Final = 100  # messages that are looked up together
 _MOST_LEFT: Final = 10_000  # messages that are counted of those left
 _BEGINNING: Final = (datetime(1970, 1, 1, tzinfo=UTC), 0)
@@ -120,8 +120,8 @@ class Ranges:
         """Tell what replaying them would do, and do nothing. Raises Rejected, Outage."""
         rows = self._rows(wanted, after, MOST)
         attempts = [*self._attempts(rows, who, overrides, lambda: now)]
-        tried, found = self._database.rehearse(lambda session: self._try(session, attempts))
-        return self._course(wanted, tried, found)
+        tried, rows = self._database.rehearse(lambda session: self._try(session, attempts))
+        return self._course(wanted, tried, differing.compare(*rows))
 
     def apply(  # noqa: PLR0913 - what, by whom, how, how much of it, and who is told
         self,
@@ -188,7 +188,7 @@ class Ranges:
 
     def _try(
         self, session: Session, attempts: Sequence[tuple[Any, Attempt | Tried]]
-    ) -> tuple[list[Tried], Sequence[Difference]]:
+    ) -> tuple[list[Tried], Both]:
         # Everybody else who applies messages waits, instead of one for the other in a circle.
         locks.take_merges(session.connection())
         start = Savepoint(session, "rehearsal")
@@ -207,7 +207,7 @@ class Ranges:
                 about.orders |= found.orders
             if time.monotonic() > deadline:
                 break
-        return tried, differences(session, start, about)
+        return tried, both(session, start, about)
 
     def _try_one(
         self, session: Session, row: Any, attempt: Attempt

@@ -20,11 +20,14 @@ from mwl.db.tables import Message
 from mwl.errors import Fault, Outage, Rejected
 from mwl.journal import Settled
 from mwl.worklist import differing
-from mwl.worklist.differing import Concerned, Difference
+from mwl.worklist.differing import Concerned, Difference, Rows
 
 log = structlog.get_logger(__name__)
 
 _MESSAGE = Message.__table__  # type: ignore[attr-defined]
+
+Both = tuple[Rows, Rows]
+"""Rows before, and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,11 @@ class Rehearsal:
             repeat_of = journal.accepted(session, incoming.received)
         try:
             changes = self._intake.read(incoming)
-            return self._database.rehearse(
+            settled, rows = self._database.rehearse(
                 lambda session: self._apply(session, incoming, changes, repeat_of)
             )
+            # Compared when nobody waits any longer.
+            return Rehearsed(settled, [], differing.compare(*rows), repeat_of)
         except Rejected as error:
             refused = self._intake.reject(incoming, error.faults)
             return Rehearsed(refused, error.faults, [], repeat_of)
@@ -74,7 +79,7 @@ class Rehearsal:
         incoming: Incoming,
         changes: Sequence[Change],
         repeat_of: int | None,
-    ) -> Rehearsed:
+    ) -> tuple[Settled, Both]:
         start = Savepoint(session, "rehearsal")
         answer = self._intake.acknowledge(incoming, ack.Code.AA)
         settled = self._intake.apply(session, incoming, changes, answer)
@@ -83,7 +88,7 @@ class Rehearsal:
             journal.record(session, incoming.received, settled)
             start.settle()
             settled = _as_kept(session, incoming, settled)
-        return Rehearsed(settled, [], differences(session, start, concerned(settled)), repeat_of)
+        return settled, both(session, start, concerned(settled))
 
 
 def concerned(settled: Settled) -> Concerned:
@@ -94,13 +99,12 @@ def concerned(settled: Settled) -> Concerned:
     return found
 
 
-def differences(session: Session, start: Savepoint, about: Concerned) -> Sequence[Difference]:
-    """Undo what was done since `start`, and tell what it was."""
+def both(session: Session, start: Savepoint, about: Concerned) -> Both:
+    """Read rows as they are now, undo what was done since `start`, and read them again."""
     conn = session.connection()
     after = differing.read(conn, about)
     start.undo()
-    before = differing.read(conn, differing.of(after))
-    return differing.compare(before, after)
+    return differing.read(conn, differing.of(after)), after
 
 
 def _as_kept(session: Session, incoming: Incoming, settled: Settled) -> Settled:

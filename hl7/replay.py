@@ -18,12 +18,13 @@ from sqlmodel import Session
 
 from hl7 import ack
 from hl7.intake import Incoming, Intake, where
-from hl7.rehearsal import Rehearsed, concerned, differences
+from hl7.rehearsal import Both, Rehearsed, both, concerned
 from mwl import audit, journal
 from mwl.audit import Action, Actor, Event
 from mwl.db import Database, Savepoint
 from mwl.errors import Fault, Outage, Reason, Rejected
 from mwl.journal import Overrides, Replayed, Settled, Text
+from mwl.worklist import differing
 
 log = structlog.get_logger(__name__)
 
@@ -110,14 +111,15 @@ class Replay:
         if attempt.refused is not None:
             return Rehearsed(attempt.refused, [], [])
 
-        def work(session: Session) -> Rehearsed:
+        def work(session: Session) -> tuple[Settled, Both]:
             start = Savepoint(session, "rehearsal")
             _, settled = attempt.perform(session)
             start.settle()
-            return Rehearsed(settled, [], differences(session, start, concerned(settled)))
+            return settled, both(session, start, concerned(settled))
 
         try:
-            return self._database.rehearse(work)
+            settled, rows = self._database.rehearse(work)
+            return Rehearsed(settled, [], differing.compare(*rows))
         except Rejected as error:
             refused = self._intake.reject(attempt.incoming, error.faults)
             return Rehearsed(refused, error.faults, [])

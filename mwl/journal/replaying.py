@@ -12,16 +12,25 @@ sends it again. Where there is an AA already, that goes on answering, and the re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from mwl.db import Prepared
 from mwl.db.tables import Message, MessageOrder
 from mwl.errors import Fault, Reason, Rejected
-from mwl.journal.keeping import ACCEPTED, Received, Repeated, Settled, State, row_of
+from mwl.journal.keeping import Received, Repeated, Settled, State, row_of
 
 _TABLE = Message.__table__  # type: ignore[attr-defined]
 _FURTHER = MessageOrder.__table__  # type: ignore[attr-defined]
+_ACCEPTED = Prepared(
+    select(_TABLE.c.id).where(
+        _TABLE.c.source == bindparam("sender"),
+        _TABLE.c.control_id == bindparam("message"),
+        _TABLE.c.content_hash == bindparam("content"),
+        _TABLE.c.ack_code == text("'AA'"),
+    )
+)
 _OF_TEXT = ("id", "raw", "listener", "state", "error")
 
 
@@ -77,13 +86,13 @@ def texts(session: Session, rows: Sequence[int]) -> list[Text]:
 
 def accepted(session: Session, received: Received) -> int | None:
     """Find the message that was accepted with the content of this one."""
-    found: int | None = session.connection().scalar(
-        select(_TABLE.c.id).where(
-            _TABLE.c.source == received.source,
-            _TABLE.c.control_id == received.control_id,
-            _TABLE.c.content_hash == received.content_hash,
-            _TABLE.c.ack_code == ACCEPTED,
-        )
+    found: int | None = _ACCEPTED.scalar(
+        session.connection(),
+        {
+            "sender": received.source,
+            "message": received.control_id,
+            "content": received.content_hash,
+        },
     )
     return found
 
