@@ -32,7 +32,8 @@ class Column:
     """A target of a profile: its kind, and how many characters its attribute holds.
 
     `also` names the columns beside the first that the field fills: the issuer of an
-    identifier, scheme and meaning of a code. `table` is the profile's `[values.…]`.
+    identifier, scheme and meaning of a code. `table` is the profile's `[values.…]`. `common`:
+    a department has few values of it, which come again and again; never a patient's.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Column:
     length: int = LO
     also: tuple[str, ...] = ()
     table: str = ""
+    common: bool = False
 
 
 def _by_name(*columns: Column) -> dict[str, Column]:
@@ -49,11 +51,11 @@ def _by_name(*columns: Column) -> dict[str, Column]:
 PATIENT = _by_name(
     Column("patient_name", Kind.NAME, PN),  # (0010,0010)
     Column("birth_date", Kind.DATE),  # (0010,0030)
-    Column("sex", Kind.CODED, table="sex"),  # (0010,0040)
+    Column("sex", Kind.CODED, table="sex", common=True),  # (0010,0040)
     Column("mother_name", Kind.NAME, PN),  # (0010,1060)
     Column("address", Kind.TEXT),  # (0010,1040)
     Column("phone", Kind.TEXT, SH),  # (0010,2154)
-    Column("language", Kind.TEXT),  # (0010,0101)
+    Column("language", Kind.TEXT, common=True),  # (0010,0101)
     Column("medical_alerts", Kind.TEXTS),  # (0010,2000), 1-n
     Column("allergies", Kind.TEXTS),  # (0010,2110), 1-n
     Column("comments", Kind.NOTES, LT),  # (0010,4000)
@@ -61,14 +63,14 @@ PATIENT = _by_name(
 
 ORDER = _by_name(
     Column("admission_id", Kind.PATIENT_ENTITY, LO, also=("admission_issuer",)),  # (0038,0010)
-    Column("current_patient_location", Kind.TEXT),  # (0038,0300)
-    Column("route_of_admissions", Kind.TEXT),  # (0038,0016)
-    Column("referring_physician", Kind.PERSON, PN),  # (0008,0090)
-    Column("requesting_physician", Kind.PERSON, PN),  # (0032,1032)
-    Column("requesting_service", Kind.TEXT),  # (0032,1033)
-    Column("pregnancy_status", Kind.MARK, table="pregnancy_status"),  # (0010,21C0)
-    Column("patient_state", Kind.TEXT),  # (0038,0500)
-    Column("confidentiality", Kind.TEXT),  # (0040,3001)
+    Column("current_patient_location", Kind.TEXT, common=True),  # (0038,0300)
+    Column("route_of_admissions", Kind.TEXT, common=True),  # (0038,0016)
+    Column("referring_physician", Kind.PERSON, PN, common=True),  # (0008,0090)
+    Column("requesting_physician", Kind.PERSON, PN, common=True),  # (0032,1032)
+    Column("requesting_service", Kind.TEXT, common=True),  # (0032,1033)
+    Column("pregnancy_status", Kind.MARK, table="pregnancy_status", common=True),  # (0010,21C0)
+    Column("patient_state", Kind.TEXT, common=True),  # (0038,0500)
+    Column("confidentiality", Kind.TEXT, common=True),  # (0040,3001)
     Column("comments", Kind.NOTES, LT),  # (0040,2400)
 )
 
@@ -77,23 +79,25 @@ OBSERVATIONS = ("patient_weight", "patient_size")  # (0010,1030) kg, (0010,1020)
 
 PROCEDURE = _by_name(
     Column("accession_number", Kind.ENTITY, SH, also=("accession_issuer",)),  # (0008,0050)
-    Column("description", Kind.TEXT),  # (0032,1060)
-    Column("code_value", Kind.CODE, SH, also=("code_scheme", "code_meaning")),  # (0032,1064)
-    Column("priority", Kind.CODED, table="priority"),  # (0040,1003)
+    Column("description", Kind.TEXT, common=True),  # (0032,1060)
+    Column(
+        "code_value", Kind.CODE, SH, also=("code_scheme", "code_meaning"), common=True
+    ),  # (0032,1064)
+    Column("priority", Kind.CODED, table="priority", common=True),  # (0040,1003)
     Column("reason", Kind.TEXT),  # (0040,1002)
-    Column("transport", Kind.TEXT),  # (0040,1004)
+    Column("transport", Kind.TEXT, common=True),  # (0040,1004)
     Column("comments", Kind.NOTES, LT),  # (0040,1400)
 )
 
 STEP = _by_name(
-    Column("station_name", Kind.TEXT, SH),  # (0040,0010)
-    Column("location", Kind.TEXT, SH),  # (0040,0011)
-    Column("performing_physician", Kind.PERSON, PN),  # (0040,0006)
-    Column("description", Kind.TEXT),  # (0040,0007)
+    Column("station_name", Kind.TEXT, SH, common=True),  # (0040,0010)
+    Column("location", Kind.TEXT, SH, common=True),  # (0040,0011)
+    Column("performing_physician", Kind.PERSON, PN, common=True),  # (0040,0006)
+    Column("description", Kind.TEXT, common=True),  # (0040,0007)
     Column(  # (0040,0008)
-        "protocol_value", Kind.CODE, SH, also=("protocol_scheme", "protocol_meaning")
+        "protocol_value", Kind.CODE, SH, also=("protocol_scheme", "protocol_meaning"), common=True
     ),
-    Column("pre_medication", Kind.TEXT),  # (0040,0012)
-    Column("contrast_agent", Kind.TEXT),  # (0032,1070)
+    Column("pre_medication", Kind.TEXT, common=True),  # (0040,0012)
+    Column("contrast_agent", Kind.TEXT, common=True),  # (0032,1070)
     Column("comments", Kind.NOTES, LT),  # (0040,0400)
 )

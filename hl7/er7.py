@@ -20,7 +20,7 @@ could be lost without a word: no MSH at the start, a second MSH, ambiguous delim
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -52,6 +52,7 @@ MAX_HEADER = 4_096  # bytes in which `header` looks for the end of MSH
 # Letters, digits and `"` would make values unreadable; so would anything outside ASCII.
 _LEGAL = frozenset(string.punctuation) - {'"'}
 _NULL = '""'
+_QUOTE = '"'
 _LEADING = "\ufeff \t\r\n\x0b"
 
 
@@ -90,7 +91,8 @@ def _delimiters(beginning: str) -> Delimiters:
         raise ParseError("MSH-2", "one to five encoding characters are needed")
     if not _LEGAL.issuperset(found) or len(set(found)) != len(found):
         raise ParseError("MSH-2", "delimiters must be distinct ASCII punctuation")
-    return Delimiters(*found.ljust(6, UNDECLARED))
+    delimiters = Delimiters(*found.ljust(6, UNDECLARED))
+    return STANDARD if delimiters == STANDARD else delimiters
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Segment:
     """One segment: `fields[n]` is field n as received, `fields[0]` the name.
 
     `occurrence` counts the segments of this name in the message, from 1. `plain`: there is
-    nothing in it but fields and components.
+    nothing in it but fields and components, with the delimiters that the standard recommends.
     """
 
     __slots__ = ("delimiters", "encoding", "fields", "name", "occurrence", "plain")
@@ -262,14 +264,18 @@ def _nth(text: str, separator: str, number: int) -> str:
 
 
 class Message:
-    """A message: its segments in order, the first of them MSH."""
+    """A message: its segments in order, the first of them MSH.
 
-    __slots__ = ("_named", "delimiters", "encoding", "segments")
+    `embedded` are documents that were lifted out of it, by what stands in their place.
+    """
+
+    __slots__ = ("_named", "delimiters", "embedded", "encoding", "segments")
 
     def __init__(self, segments: list[Segment], named: dict[str, list[Segment]]) -> None:
         self.segments = segments
         self.delimiters = segments[0].delimiters
         self.encoding = segments[0].encoding
+        self.embedded: Mapping[str, memoryview] = {}
         self._named = named
 
     @classmethod
@@ -283,14 +289,17 @@ class Message:
         delimiters = _read_delimiters(text)
         separator, again = delimiters.field, delimiters.repetition
         mark, below = delimiters.escape, delimiters.subcomponent
+        usual = delimiters is STANDARD
         segments: list[Segment] = []
         named: dict[str, list[Segment]] = {}
         for line in _lines(text, separator):
             fields = line.split(separator, MAX_FIELDS)
             if len(fields) > MAX_FIELDS:
                 raise ParseError(fields[0][:3], f"more than {MAX_FIELDS} fields")
-            namesakes = named.setdefault(fields[0], [])
-            plain = not (again in line or mark in line or below in line or '"' in line)
+            namesakes = named.get(fields[0])
+            if namesakes is None:
+                namesakes = named[fields[0]] = []
+            plain = usual and not (again in line or mark in line or below in line or _QUOTE in line)
             segment = Segment(fields, delimiters, encoding, len(namesakes) + 1, plain)
             namesakes.append(segment)
             segments.append(segment)

@@ -2,21 +2,26 @@
 
 A profile asks for some hundred places, many of them in the same few fields. So the fields
 are numbered when the profile is compiled; a message's segments are laid out once as a list
-of cells, each a field split into components, and a place is then an index into it. What has
+of cells, and a place is then an index into it. Most cells are a field as it came; what has
 escapes, subcomponents or `""` in it is left to `hl7.er7`, which knows what they mean.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 from hl7.er7 import Path, Segment, Value
+from hl7.escapes import STANDARD, UNDECLARED, Delimiters
 from hl7.profile import Chain
 
 View = Mapping[str, Sequence[Segment]]
 
-
+_COMPONENT = STANDARD.component
 # A plain cell has no subcomponents but the first.
 _NOWHERE = 1 << 30
+_MOST_SHAPES = 256
 
 
 class Place(NamedTuple):
@@ -29,16 +34,35 @@ class Place(NamedTuple):
     path: Path
 
 
-Cell = tuple[Sequence[str], Segment, bool]
-"""One repetition of a field that is not empty: its components as received, its segment, and
-whether they are plain: no escapes, subcomponents or `""` in them."""
+class Odd:
+    """A field that repeats, or has escapes, subcomponents, `""` or delimiters of its own.
 
-Row = tuple[View, Sequence[Cell | None], int]
+    `parts` are its components as received; `text` is all of the field where that alone tells
+    what it means, whatever message it is in.
+    """
+
+    __slots__ = ("parts", "segment", "text")
+
+    def __init__(self, parts: Sequence[str], segment: Segment, text: str = "") -> None:
+        self.parts = parts
+        self.segment = segment
+        self.text = text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        """Be the same as a text that was known by it: what a memory of cells looks for."""
+        return other is self or (self.text != "" and self.text == other)
+
+
+Cell = str | Odd
+"""A field, "" where there is none. A text is plain: all of the field, and nothing in it but
+components, separated by `^`."""
+
+Row = tuple[View, Sequence[Cell], int]
 """What readers look at: segments by name, the fields that they asked for, and which of these
 say something, as bits: the shape of the message."""
-
-_Wanted = tuple[int, int, int, int]
-"""Field, repetition, the slot of its cell, and the bit of that."""
 
 Found = tuple[Value, Place, Cell]
 """A value, and where it stood."""
@@ -49,7 +73,7 @@ class Grid:
 
     def __init__(self) -> None:
         self._slots: dict[tuple[str, int, int, int], int] = {}
-        self._wanted: dict[tuple[str, int], list[_Wanted]] = {}
+        self._layout: _Layout | None = None
 
     def places(self, chain: Chain) -> tuple[Place, ...]:
         """Give the places of a chain, in order; joined ones as if they were alternatives."""
@@ -59,63 +83,116 @@ class Grid:
         """Reserve a cell for a field, if it has none yet."""
         key = (path.segment, path.occurrence - 1, path.field, path.repetition)
         if key not in self._slots:
-            slot = self._slots[key] = len(self._slots)
-            wanted = self._wanted.setdefault(key[:2], [])
-            wanted.append((path.field, path.repetition, slot, 1 << slot))
-            wanted.sort()
+            self._slots[key] = len(self._slots)
+            self._layout = None
         component = path.component or 1
         at = component - 1 if path.subcomponent < 2 else _NOWHERE
         return Place(self._slots[key], at, component, str(path), path)
 
     def lay_out(self, view: View) -> Row:
-        """Split the fields that were asked for."""
-        cells: list[Cell | None] = [None] * len(self._slots)
-        shape = 0
-        for (name, nth), wanted in self._wanted.items():
-            segments = view.get(name)
-            if segments is not None and nth < len(segments):
-                segment = segments[nth]
-                split = _split_plain if segment.plain else _split
-                shape |= split(segment, wanted, cells)
-        return view, cells, shape
+        """Pick the fields that were asked for."""
+        layout = self._layout
+        if layout is None:
+            layout = self._layout = _Layout(self._slots)
+        return layout.of(view)
 
 
-def _split_plain(segment: Segment, wanted: Sequence[_Wanted], cells: list[Cell | None]) -> int:
-    """Do what `_split` does for a segment of which it is known to be plain: most are."""
-    fields = segment.fields
-    count = len(fields)
-    component = segment.delimiters.component
-    shape = 0
-    for field, repetition, slot, bit in wanted:
-        if field >= count:
-            break
-        if repetition == 1 and (text := fields[field]):
-            cells[slot] = text.split(component), segment, True
-            shape |= bit
-    return shape
+class _Stretch(NamedTuple):
+    """What a row takes of one segment: fields up to the last that is asked for."""
+
+    name: str
+    nth: int
+    width: int
+    blank: list[Cell]
+    asked: Sequence[int]
+    repetitions: Sequence[tuple[int, int]]  # other than the first: field and which
 
 
-def _split(segment: Segment, wanted: Sequence[_Wanted], cells: list[Cell | None]) -> int:
-    """Fill the cells of a segment, and give their bits of the shape."""
-    fields = segment.fields
-    count = len(fields)
+class _Layout:
+    """A grid, compiled: segments side by side, then the asked fields picked, both at once."""
+
+    def __init__(self, slots: Mapping[tuple[str, int, int, int], int]) -> None:
+        by_segment: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for name, nth, field, repetition in slots:
+            by_segment.setdefault((name, nth), []).append((field, repetition))
+        self._stretches: list[_Stretch] = []
+        at: dict[tuple[str, int, int, int], int] = {}
+        for (name, nth), asked in by_segment.items():
+            base = sum(len(each.blank) for each in self._stretches)
+            self._stretches.append(_stretch(name, nth, asked))
+            width, repetitions = self._stretches[-1].width, self._stretches[-1].repetitions
+            at.update(((name, nth, field, 1), base + field) for field, n in asked if n == 1)
+            for number, each in enumerate(repetitions):
+                at[name, nth, *each] = base + width + number
+        # itemgetter of one index gives no tuple; a blank at the end doesn't matter.
+        end = sum(len(each.blank) for each in self._stretches)
+        self._pick = itemgetter(*(at[slot] for slot in slots), end)
+        self._shapes: dict[bytes, int] = {}
+
+    def of(self, view: View) -> Row:
+        """Lay out a row."""
+        wide: list[Cell] = []
+        for stretch in self._stretches:
+            segments = view.get(stretch[0])
+            if segments is None or stretch[1] >= len(segments):
+                wide += stretch[3]
+            else:
+                _append(wide, segments[stretch[1]], stretch)
+        wide.append("")
+        cells = self._pick(wide)
+        said = bytes(map(bool, cells))
+        shape = self._shapes.get(said)
+        return view, cells, self._shape(said) if shape is None else shape
+
+    def _shape(self, said: bytes) -> int:
+        if len(self._shapes) >= _MOST_SHAPES:
+            self._shapes.clear()
+        shape = self._shapes[said] = sum(1 << slot for slot, says in enumerate(said) if says)
+        return shape
+
+
+def _stretch(name: str, nth: int, asked: Sequence[tuple[int, int]]) -> _Stretch:
+    fields = sorted({field for field, repetition in asked if repetition == 1})
+    repetitions = [each for each in asked if each[1] > 1]
+    width = max(fields, default=0) + 1
+    return _Stretch(name, nth, width, [""] * (width + len(repetitions)), fields, repetitions)
+
+
+def _append(wide: list[Cell], segment: Segment, stretch: _Stretch) -> None:
+    """Append the cells of a segment."""
+    _, _, width, blank, asked, repetitions = stretch
+    base, fields = len(wide), segment.fields
+    wide += fields[:width]
+    if (short := base + len(blank) - len(wide)) > 0:
+        wide += blank[:short]
+    if segment.plain:
+        return
+    search = _odd(segment.delimiters)
+    for field in asked:
+        text = wide[base + field]
+        if isinstance(text, str) and search(text):
+            wide[base + field] = _odd_cell(segment, field, 1)
+    for number, (field, repetition) in enumerate(repetitions):
+        wide[base + width + number] = _odd_cell(segment, field, repetition)
+
+
+@lru_cache(maxsize=64)
+def _odd(delimiters: Delimiters) -> Callable[[str], object]:
+    """Give the search for what makes a field odd."""
+    if delimiters.component != _COMPONENT:
+        return bool
+    odd = {delimiters.repetition, delimiters.escape, delimiters.subcomponent, '"'}
+    return re.compile(f"[{re.escape(''.join(odd - {UNDECLARED}))}]").search
+
+
+def _odd_cell(segment: Segment, field: int, repetition: int) -> Cell:
     delimiters = segment.delimiters
-    component, again = delimiters.component, delimiters.repetition
-    below, escape = delimiters.subcomponent, delimiters.escape
-    shape = 0
-    for field, repetition, slot, bit in wanted:
-        if field >= count:
-            break
-        text = fields[field]
-        if not text:
-            continue
-        if repetition > 1 or again in text:
-            text = segment.raw(field, repetition)
-        if text:
-            plain = not (below in text or escape in text or '"' in text)
-            cells[slot] = text.split(component), segment, plain
-            shape |= bit
-    return shape
+    text = segment.raw(field, repetition)
+    if not text:
+        return ""
+    whole = delimiters is STANDARD and text == segment.fields[field]
+    known = text if whole and delimiters.escape not in text else ""
+    return Odd(text.split(delimiters.component), segment, known)
 
 
 def first(segment: Segment, field: int) -> Value:
@@ -134,32 +211,48 @@ def leaf(row: Row, chain: Sequence[Place]) -> Found | None:
     cells = row[1]
     for place in chain:
         cell = cells[place[0]]
-        if cell is None:
+        if not cell:
             continue
-        if cell[2]:  # plain; this and `leaf_of` are most of the work of reading
-            parts, at = cell[0], place[1]
-            if at < len(parts) and (part := parts[at]) and not part.isspace():
-                return part, place, cell
-        elif (value := leaf_of(cell, place)) is not None and not (
-            isinstance(value, str) and value.isspace()
-        ):
+        if isinstance(cell, str) and place[1] == 0:
+            value: Value = cell.partition(_COMPONENT)[0] or None
+        else:
+            value = leaf_of(cell, place)
+        if value is not None and not (isinstance(value, str) and value.isspace()):
             return value, place, cell
     return None
 
 
 def leaf_of(cell: Cell, place: Place) -> Value:
     """Read one leaf of a cell."""
-    parts, segment, plain = cell
-    if plain:
-        return (parts[place[1]] or None) if place[1] < len(parts) else None
+    if isinstance(cell, str):
+        return part(cell, place[1])
     path = place.path
-    return segment.get(path.field, path.repetition, place.component, path.subcomponent or 1)
+    return cell.segment.get(path.field, path.repetition, place.component, path.subcomponent or 1)
 
 
 def text_of(cell: Cell, place: Place) -> Value:
     """Read a text: the component or subcomponent that the place names, as a whole."""
-    parts, segment, plain = cell
-    if plain:
-        return (parts[place[1]] or None) if place[1] < len(parts) else None
+    if isinstance(cell, str):
+        return part(cell, place[1])
     path = place.path
-    return segment.whole(path.field, path.repetition, place.component, path.subcomponent)
+    return cell.segment.whole(path.field, path.repetition, place.component, path.subcomponent)
+
+
+def part(text: str, at: int) -> str | None:
+    """Give one component of a plain cell, None where it is empty or absent."""
+    if _COMPONENT not in text:
+        return (text or None) if at == 0 else None
+    parts = text.split(_COMPONENT, at + 1) if at < _NOWHERE else ()
+    return (parts[at] or None) if at < len(parts) else None
+
+
+def parts_of(cell: Cell) -> Sequence[str]:
+    """Give the components of a cell as received."""
+    return cell.split(_COMPONENT) if isinstance(cell, str) else cell.parts
+
+
+def occurrence(row: Row, place: Place) -> int:
+    """Tell which segment of its name in the message a place of this row stands in."""
+    segments = row[0].get(place.path.segment, ())
+    nth = place.path.occurrence - 1
+    return segments[nth].occurrence if nth < len(segments) else 1

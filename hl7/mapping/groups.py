@@ -54,21 +54,24 @@ def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Gro
             current[name].append(segment)
         else:
             current[name] = [segment]
-    details = [detail for group in groups for detail in group.details]
-    if sum(max(1, len(detail.get("IPC", ()))) for detail in details) > _MOST_STEPS:
+    if len(message.segments) > _MOST_STEPS and _steps(groups) > _MOST_STEPS:
         report.fault(Reason.SEQUENCE, "OBR", f"more than {_MOST_STEPS} steps in a message")
         return head, []
     for group in groups:
-        group.rows = [
-            with_notes(grid.lay_out({**head, **group.common, **detail}), detail)
-            for detail in group.details or [group.common]
-        ]
+        for detail in group.details or [group.common]:
+            row = grid.lay_out({**head, **group.common, **detail})
+            group.rows.append(with_notes(row, detail))
     return head, groups
+
+
+def _steps(groups: list[Group]) -> int:
+    details = [detail for group in groups for detail in group.details]
+    return sum(max(1, len(detail.get("IPC", ()))) for detail in details)
 
 
 def with_notes(row: Row, source: View) -> Row:
     """Let the NTE of a row be those of `source` alone: each place has its own."""
     view, cells, shape = row
-    if view.get("NTE") is source.get("NTE"):
+    if "NTE" not in view or view["NTE"] is source.get("NTE"):
         return row
     return {**view, "NTE": source.get("NTE", ())}, cells, shape

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from hl7.er7 import Segment
 from hl7.escapes import unescape
-from hl7.mapping.grid import Cell
+from hl7.mapping.grid import Cell, Odd, Place, parts_of
 from hl7.mapping.report import Report
 from hl7.mapping.values import ELLIPSIS, name_component
 
@@ -24,23 +24,33 @@ _MOST_REPETITIONS = 16
 # XPN-8, table 0465: alphabetic, ideographic, phonetic; absent it is alphabetic.
 _GROUPS = {"": 0, "A": 0, "I": 1, "P": 2}
 _SIMPLE = re.compile(r"[\w .,'-]*")
+_SIMPLE_NAME = re.compile(r"[\w .,'-]+(?:\^[\w .,'-]*){0,2}")
 
 
-def patient_name(cell: Cell, field: int, report: Report) -> str | None:
+def patient_name(cell: Cell, place: Place, report: Report) -> str | None:
     """Read XPN with its repetitions: each fills the group of its representation code.
 
     Of several alphabetic ones the first counts; the sender's order is its preference. None
     for a name that is deleted, "" where none is given.
     """
-    parts, segment, _ = cell
-    where = f"{segment.name}-{field}"
-    delimiters = segment.delimiters
-    if len(parts) < 8 and delimiters.repetition not in segment.fields[field]:
-        return _name(parts, segment, where, report)
+    if isinstance(cell, str):
+        # Family, given and middle name stand in the same places.
+        if len(cell) <= _GROUP and _SIMPLE_NAME.fullmatch(cell) and not _has_blank_edges(cell):
+            return cell.strip().rstrip("^")
+        return _groups([cell], None, _where(place), report)
+    segment, field = cell.segment, place.path.field
+    repetitions = segment.fields[field].split(segment.delimiters.repetition, _MOST_REPETITIONS)
+    return _groups(repetitions[:_MOST_REPETITIONS], segment, _where(place), report)
+
+
+def _groups(
+    repetitions: Sequence[str], segment: Segment | None, where: str, report: Report
+) -> str | None:
+    """Fill the three groups of a PN."""
+    component = segment.delimiters.component if segment else "^"
     groups = ["", "", ""]
-    repetitions = segment.fields[field].split(delimiters.repetition, _MOST_REPETITIONS)
-    for raw in repetitions[:_MOST_REPETITIONS]:
-        parts = raw.split(delimiters.component)
+    for raw in repetitions:
+        parts = raw.split(component)
         code = parts[7].strip().upper() if len(parts) > 7 else ""
         group = _GROUPS.get(code)
         if group is None:
@@ -53,19 +63,24 @@ def patient_name(cell: Cell, field: int, report: Report) -> str | None:
     return "=".join(groups).rstrip("=")
 
 
-def person(cell: Cell, field: int, report: Report) -> str | None:
+def person(cell: Cell, place: Place, report: Report) -> str | None:
     """Read one repetition of XCN, or of NDL, whose first component is a CNN."""
-    parts, segment, plain = cell
-    subcomponent = segment.delimiters.subcomponent
-    if parts[0] == _NULL and _deletes(parts):
-        return None
-    # XCN-1 is an identifier and has no subcomponents; NDL-1 is a name in subcomponents.
-    if not plain and subcomponent in parts[0]:
-        parts = parts[0].split(subcomponent)
-    return _name(parts[1:], segment, f"{segment.name}-{field}", report) or ""
+    parts, segment = parts_of(cell), None
+    if isinstance(cell, Odd):
+        segment = cell.segment
+        if parts[0] == _NULL and _deletes(parts):
+            return None
+        # XCN-1 is an identifier and has no subcomponents; NDL-1 is a name in subcomponents.
+        if segment.delimiters.subcomponent in parts[0]:
+            parts = parts[0].split(segment.delimiters.subcomponent)
+    return _name(parts[1:], segment, _where(place), report) or ""
 
 
-def _name(parts: Sequence[str], segment: Segment, where: str, report: Report) -> str | None:
+def _where(place: Place) -> str:
+    return f"{place.path.segment}-{place.path.field}"
+
+
+def _name(parts: Sequence[str], segment: Segment | None, where: str, report: Report) -> str | None:
     """Write `family, given, middle, suffix, prefix, degree` as one component group."""
     texts = list(parts[:6])
     if not _SIMPLE.fullmatch("".join(texts)):
@@ -77,6 +92,8 @@ def _name(parts: Sequence[str], segment: Segment, where: str, report: Report) ->
     else:
         family, given, middle, suffix, prefix, degree = [*texts, "", ""][:6]
         name = "^".join((family, given, middle, prefix, f"{suffix} {degree}".strip()))
+    if _has_blank_edges(name):
+        name = "^".join(map(str.strip, name.split("^")))
     name = name.strip().rstrip("^")
     if len(name) <= _GROUP:
         return name
@@ -84,12 +101,19 @@ def _name(parts: Sequence[str], segment: Segment, where: str, report: Report) ->
     return name[: _GROUP - len(ELLIPSIS)] + ELLIPSIS
 
 
+def _has_blank_edges(name: str) -> bool:
+    # A scanner that asks for DOE^JANE must find them.
+    return " ^" in name or "^ " in name
+
+
 def _deletes(parts: Sequence[str]) -> bool:
     """Tell whether all that is said is `""`, also as `""^""`."""
     return _NULL in parts and {*parts} <= {_NULL, ""}
 
 
-def _component(part: str, segment: Segment, where: str, report: Report) -> str:
+def _component(part: str, segment: Segment | None, where: str, report: Report) -> str:
+    if segment is None:
+        return name_component(part, where, report)
     delimiters = segment.delimiters
     if delimiters.subcomponent in part:
         # FN: surname, or own prefix and own surname where the whole is not given.

@@ -14,8 +14,9 @@ from hl7 import columns
 from hl7.er7 import Segment
 from hl7.mapping.grid import Grid, Place, Row, first, leaf
 from hl7.mapping.groups import Group, with_notes
+from hl7.mapping.identifiers import entity
 from hl7.mapping.observations import ObservationReader
-from hl7.mapping.readers import Readers, entity
+from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.mapping.steps import Step, StepReader
 from hl7.profile import ANY, EMPTY, Profile
@@ -25,9 +26,10 @@ from mwl.patients import Identifier, PatientChange
 
 _ORDER_NUMBER = 64  # (0040,2016) and (0040,2017) are LO
 _WITHOUT_ORC = Action.UPDATE
+_MOST_PAIRS = 256
 # Actions that may create an order, so that all of it must be right. The others only ask
 # which order they speak of.
-_WHOLE = frozenset({Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE})
+_WHOLE = (Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE)
 
 
 class Context(NamedTuple):
@@ -44,6 +46,8 @@ class OrderReader:
 
     def __init__(self, profile: Profile, grid: Grid) -> None:
         self._control = profile.control
+        # By ORC-1 and ORC-5 as they came, where nothing is to be said about them.
+        self._known_actions: dict[tuple[str, str] | None, tuple[Action, str]] = {}
         self._filler = grid.places(profile.order.filler)
         self._placer = grid.places(profile.order.placer)
         self._numbers = frozenset(place.where for place in self._filler + self._placer)
@@ -102,6 +106,14 @@ class OrderReader:
             report.flag("an order without ORC: taken as an update")
             return _WITHOUT_ORC, ""
         orc = group.common["ORC"][0]
+        fields = orc.fields
+        said = (fields[1], fields[5]) if len(fields) > 5 and orc.plain and group.details else None
+        known = self._known_actions.get(said)
+        return known or self._look_up(orc, said, group, report)
+
+    def _look_up(
+        self, orc: Segment, said: tuple[str, str] | None, group: Group, report: Report
+    ) -> tuple[Action, str]:
         control, status = _code(orc, 1), _code(orc, 5)
         by_status = self._control.get(control)
         if by_status is None:
@@ -114,6 +126,8 @@ class OrderReader:
             action = by_status[ANY]
             if len(by_status) > 1:
                 report.flag(f"ORC-5: not expected with {control}: taken as {action}")
+        elif said is not None and len(self._known_actions) < _MOST_PAIRS:
+            self._known_actions[said] = action, f"{control} {status}".strip()
         if action is Action.CREATE and not group.details:
             report.fault(Reason.SEQUENCE, "ORC", "a new order without OBR", orc.occurrence)
         return action, f"{control} {status}".strip()
@@ -181,7 +195,7 @@ def _entity(
     found = leaf(row, _obr_first(chain) if obr_first else chain)
     if found is None or not isinstance(found[0], str):
         return None, ""
-    return entity(found, _ORDER_NUMBER, report), found[1].where
+    return entity(found, _ORDER_NUMBER, row, report), found[1].where
 
 
 def _name(change: OrderChange, step: Step) -> None:

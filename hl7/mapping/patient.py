@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hl7 import columns
-from hl7.mapping.grid import Cell, Grid, Place, Row, leaf_of
-from hl7.mapping.readers import Readers, extended
+from hl7.mapping.grid import Cell, Grid, Odd, Place, Row, leaf_of, parts_of
+from hl7.mapping.identifiers import extended
+from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.profile import Profile
 from mwl.errors import Fault, Reason
@@ -39,6 +40,9 @@ class PatientReader:
         self._never = frozenset(name for name in table.never if not name.endswith("*"))
         self._never_like = tuple(name[:-1] for name in table.never if name.endswith("*"))
         self._default = table.default_issuer
+        # By either name of an issuer that has two.
+        self._issuers = {name: each for each in table.issuers for name in each.authority}
+        self._unknown_names = table.unknown_names
         self._columns = Readers(grid, profile, columns.PATIENT, profile.patient.columns)
 
     def read(self, row: Row, report: Report) -> PatientChange:
@@ -47,14 +51,18 @@ class PatientReader:
         chosen = self._choose(found, report, self._where)
         fields: dict[str, str | None] = {}
         self._columns.read(row, report, fields)
+        further = self._all(row, self._others, report)
+        if len(found) == 1 and not further:
+            return PatientChange(chosen, self._where, None, fields, self._unknown_names)
         others: dict[Identifier, str] = {}
-        for each in [*found, *self._all(row, self._others, report)]:
+        for each in [*found, *further]:
             if each.faults:
                 where = each.faults[0].where.partition(".")[0]
                 report.flag(f"{where}: an identifier that can't be kept: not taken")
-            elif each.id != chosen:
+            elif each.id is not chosen and each.id != chosen:
                 others.setdefault(each.id, each.type)
-        return PatientChange(chosen, self._where, tuple(others.items()) or None, fields)
+        known_as = tuple(others.items()) or None
+        return PatientChange(chosen, self._where, known_as, fields, self._unknown_names)
 
     def read_prior(self, row: Row, survivor: Identifier, report: Report) -> Identifier:
         """Read MRG-1: the identifier of the survivor's issuer, else by the usual choice."""
@@ -66,13 +74,12 @@ class PatientReader:
         """Read the first place that has identifiers."""
         for place in chain:
             cell = row[1][place.slot]
-            if cell is not None and (found := self._repetitions(cell, place, report)):
+            if cell and (found := self._repetitions(cell, place, row, report)):
                 return found
         for place in chain:  # an empty repetition may stand before the others
             for segment in row[0].get(place.path.segment, ()):
-                cell = (), segment, False
                 if segment.count(place.path.field) > 1 and (
-                    found := self._repetitions(cell, place, report)
+                    found := self._repetitions(Odd((), segment), place, row, report)
                 ):
                     return found
         return []
@@ -82,48 +89,60 @@ class PatientReader:
         found: list[_Candidate] = []
         for place in chain:
             cell = row[1][place.slot]
-            if cell is not None:
-                found += self._repetitions(cell, place, report)
+            if cell:
+                found += self._repetitions(cell, place, row, report)
         return found
 
-    def _repetitions(self, cell: Cell, place: Place, report: Report) -> list[_Candidate]:
-        _, segment, _ = cell
-        delimiters, raw = segment.delimiters, segment.fields[place.path.field]
-        if delimiters.repetition not in raw:
-            candidate = self._candidate(cell, place, report)
+    def _repetitions(self, cell: Cell, place: Place, row: Row, report: Report) -> list[_Candidate]:
+        if isinstance(cell, str) or cell.segment.count(place.path.field) == 1:
+            candidate = self._candidate(cell, place, row, report)
             return [candidate] if candidate else []
+        segment = cell.segment
+        delimiters, raw = segment.delimiters, segment.fields[place.path.field]
         found = []
         texts = raw.split(delimiters.repetition, _MOST_IDENTIFIERS)[:_MOST_IDENTIFIERS]
         for number, text in enumerate(texts, 1):
-            each = (text.split(delimiters.component), segment, False)
+            each = Odd(text.split(delimiters.component), segment)
             at = place._replace(path=replace(place.path, repetition=number))
-            if candidate := self._candidate(each, at, report):
+            if candidate := self._candidate(each, at, row, report):
                 found.append(candidate)
         return found
 
-    def _candidate(self, cell: Cell, place: Place, report: Report) -> _Candidate | None:
+    def _candidate(self, cell: Cell, place: Place, row: Row, report: Report) -> _Candidate | None:
         value = leaf_of(cell, place)
         if not isinstance(value, str):
             return None
         before = len(report.faults)
-        identifier = extended((value, place, cell), _LENGTH, report)
+        identifier = extended((value, place, cell), _LENGTH, row, report)
         faults = report.faults[before:]
-        parts = cell[0]
+        parts = parts_of(cell)
         if faults:
             del report.faults[before:]
             namespace = parts[3] if len(parts) > 3 else ""
-            identifier = Identifier("", namespace.split(cell[1].delimiters.subcomponent)[0])
+            if isinstance(cell, Odd):
+                namespace = namespace.split(cell.segment.delimiters.subcomponent)[0]
+            identifier = Identifier("", namespace)
         if identifier is None:
             return None
-        if not identifier.issuer_key and self._default.issuer_key:
-            issuer = self._default
+        issuer = self._default
+        if issuer.issuer_key and not identifier.issuer_key:
             identifier = Identifier(
                 identifier.id, issuer.namespace, issuer.universal_id, issuer.universal_type
             )
+        if self._issuers:
+            identifier = self._by_its_issuer(identifier)
         kind = parts[4].strip().upper()[:_LONGEST_TYPE] if len(parts) > 4 else ""
         return _Candidate(identifier, kind, faults)
 
+    def _by_its_issuer(self, identifier: Identifier) -> Identifier:
+        """Name an issuer as the profile does, whichever of its names was given."""
+        names = (identifier.namespace, identifier.universal_id)
+        known = next((self._issuers[name] for name in names if name in self._issuers), None)
+        return identifier if known is None else known._replace(id=identifier.id)
+
     def _choose(self, found: list[_Candidate], report: Report, where: str) -> Identifier:
+        if len(found) == 1 and found[0].type in self._types and not found[0].faults:
+            return found[0].id
         usable = [each for each in found if self._may(each.type)]
         if usable:
             chosen = usable[0] if len(usable) == 1 else min(usable, key=self._rank)

@@ -1,34 +1,36 @@
-"""Turn a profile's chains of places into functions that read one column.
+"""Turn a profile's chains of places into functions that read the columns of a table.
 
-A reader gets a row, the fields that the column may look at, and writes what they state
-into `fields`: a text, or None for what `""` deletes. What the row says nothing of stays out.
-Everything that can be looked up once is looked up when the reader is made.
+What can be decided once is decided once: which columns have anything to read follows from
+a message's shape, the fields that say something, and one sender's messages have few shapes.
+And where many messages share few values (a ward, a physician, a procedure's code), the text
+of a field is looked up in what the same field said before.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from operator import getitem, itemgetter
+from typing import NamedTuple
 
 from hl7.columns import Column, Kind
-from hl7.er7 import DELETE, Segment, Value
-from hl7.mapping import names, values
-from hl7.mapping.grid import Cell, Found, Grid, Place, Row, leaf, text_of
+from hl7.er7 import DELETE, Value
+from hl7.mapping import kinds, values
+from hl7.mapping.gathering import GATHERERS, Gatherer
+from hl7.mapping.grid import Cell, Grid, Place, Row, text_of
+from hl7.mapping.kinds import At
 from hl7.mapping.report import Report
-from hl7.mapping.times import NotATime, read_date
-from hl7.profile import ANY, Chain, Profile
-from mwl.errors import Reason
+from hl7.profile import Chain, Profile
 from mwl.orders import Fields
-from mwl.patients import Identifier
-from mwl.worklist.demographics import issuer_text
 
-Reader = Callable[[Row, Report, Fields], None]
+_Rest = Callable[[Row, Report, Fields], None]
 
-# HL7 table 0396 and PS3.16 8.2: a code whose sender names no scheme is a local one.
-LOCAL_SCHEME = "L"
-_MOST_VALUES = 32
+_Known = dict[Cell, str | None]
+"""By plain cell: the value of one column, where it raises no flag."""
+
+_look_up: Callable[[_Known, Cell], str | None] = getitem
+
 _MOST_SHAPES = 256
-_MOST_NOTES = 200
-_LONGEST_ISSUER = 64
-_LONGEST_UNIVERSAL_ID = 199
-_NOBODY = ("", "", "")
+_MOST_KNOWN = 1_024
+_LONGEST_KNOWN = 200
 
 
 class Readers:
@@ -37,360 +39,185 @@ class Readers:
     def __init__(
         self, grid: Grid, profile: Profile, known: Mapping[str, Column], chains: Mapping[str, Chain]
     ) -> None:
-        self._readers: list[tuple[int, Reader]] = []
-        self._by_shape: dict[int, list[Reader]] = {}
+        self._columns: list[_Column] = []
+        self._gatherers: list[tuple[frozenset[str], Gatherer]] = []
+        self._plans: dict[int, _Plan] = {}
         for name, chain in chains.items():
-            if chain:
-                column = known[name]
-                table = profile.values.get(column.table, {})
-                reader = _reader(grid, column, chain, table)
-                self._readers.append((_cells(grid, column, chain), reader))
+            column = known[name]
+            if column.kind in GATHERERS:
+                places = grid.places(chain)
+                names = frozenset(place.path.segment for place in places)
+                self._gatherers.append((names, GATHERERS[column.kind](column, places)))
+            else:
+                self._columns.append(_Column(grid, column, chain, profile))
 
     def read(self, row: Row, report: Report, fields: Fields) -> None:
         """Write what a row states into `fields`."""
-        # One sender's messages have few shapes.
-        called = self._by_shape.get(row[2])
-        if called is None:
-            if len(self._by_shape) >= _MOST_SHAPES:
-                self._by_shape.clear()
-            called = [reader for cells, reader in self._readers if cells & row[2] or cells == 0]
-            self._by_shape[row[2]] = called
-        for read in called:
-            read(row, report, fields)
-
-
-def _cells(grid: Grid, column: Column, chain: Chain) -> int:
-    """Tell which cells a column reads, as bits; 0 where it looks at segments as well."""
-    if column.kind in (Kind.TEXTS, Kind.NOTES):
-        return 0
-    return sum({1 << place.slot for place in grid.places(chain)})
-
-
-def _reader(grid: Grid, column: Column, chain: Chain, table: Mapping[str, str]) -> Reader:
-    if column.kind is Kind.CODED:
-        return _coded(column, grid.places(chain), table)
-    if column.kind is Kind.MARK:
-        return _mark(column, grid.places(chain), table)
-    if column.kind is Kind.TEXT and any(len(alternative) > 1 for alternative in chain):
-        return _joined(column, [grid.places((alternative,)) for alternative in chain])
-    return _MAKERS[column.kind](column, grid.places(chain))
-
-
-# ---- texts --------------------------------------------------------------------------------
-
-
-def _text(column: Column, chain: Sequence[Place]) -> Reader:
-    name, length = column.name, column.length
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        cells = row[1]
-        for place in chain:
-            cell = cells[place[0]]
-            if cell is None:
-                continue
-            value = text_of(cell, place)
-            if value is None:
-                continue
-            if value is DELETE:
-                fields[name] = None
-                return
-            if text := values.line(value, length, place.where, report):
-                fields[name] = text
-                return
-
-    return read
-
-
-def _joined(column: Column, alternatives: Sequence[Sequence[Place]]) -> Reader:
-    name, length = column.name, column.length
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        cells = row[1]
-        for alternative in alternatives:
-            found = [
-                text_of(cell, place)
-                for place in alternative
-                if (cell := cells[place.slot]) is not None
-            ]
-            texts = " ".join(value for value in found if isinstance(value, str))
-            if texts and (text := values.line(texts, length, alternative[0].where, report)):
-                fields[name] = text
-                return
-            if DELETE in found:
-                fields[name] = None
-                return
-
-    return read
-
-
-def _repeated(segment: Segment, place: Place, most: int) -> Iterator[Value]:
-    """Read every repetition of a field, whatever the place's own."""
-    path = place.path
-    for repetition in range(1, min(segment.count(path.field), most) + 1):
-        value = segment.whole(path.field, repetition, place.component, path.subcomponent)
-        if value is not None:
-            yield value
-
-
-def _texts(column: Column, chain: Sequence[Place]) -> Reader:
-    name, length = column.name, column.length
-    # Each segment, and the cells that tell whether its first occurrence says something.
-    segments: dict[str, int] = {}
-    for place in chain:
-        segments[place.path.segment] = segments.get(place.path.segment, 0) | 1 << place.slot
-
-    def of(segment: Segment) -> list[Value]:
-        for place in chain:
-            if place.path.segment == segment.name:
-                found = list(_repeated(segment, place, _MOST_VALUES))
-                if found:
-                    return found
-        return []
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        for segment_name, cells in segments.items():
-            given = row[0].get(segment_name, ())
-            if len(given) < 2 and not row[2] & cells:
-                continue
-            found = [value for segment in given for value in of(segment)]
-            if not found:
-                continue
-            where = chain[0].where
-            texts = [values.line(v, length, where, report) for v in found if isinstance(v, str)]
-            texts = [text for text in texts if text]
-            if not texts and DELETE not in found:
-                continue
-            if len(texts) > _MOST_VALUES:
-                report.flag(f"{where}: only the first {_MOST_VALUES} values taken")
-            # PS3.5 6.4: the backslash separates the values of an attribute.
-            fields[name] = "\\".join(texts[:_MOST_VALUES]) or None
-            return
-
-    return read
-
-
-def _notes(column: Column, chain: Sequence[Place]) -> Reader:
-    name, length = column.name, column.length
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        for place in chain:
-            segments = row[0].get(place.path.segment)
-            if segments is None:
-                continue
-            found = [v for each in segments for v in _repeated(each, place, _MOST_NOTES)]
-            texts = [value for value in found[:_MOST_NOTES] if isinstance(value, str)]
-            if texts and (text := values.lines(texts, length, place.where, report)):
-                fields[name] = text
-                return
-            if DELETE in found:
-                fields[name] = None
-                return
-
-    return read
-
-
-# ---- names, dates, codes --------------------------------------------------------------------
-
-
-def _name(column: Column, chain: Sequence[Place]) -> Reader:
-    read_name = names.patient_name if column.kind is Kind.NAME else names.person
-    name = column.name
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        cells = row[1]
-        for place in chain:
-            cell = cells[place[0]]
-            if cell is None:
-                continue
-            value = read_name(cell, place.path.field, report)
-            if value != "":
-                fields[name] = value
-                return
-
-    return read
-
-
-def _date(column: Column, chain: Sequence[Place]) -> Reader:
-    name = column.name
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        found = leaf(row, chain)
-        if found is None:
-            return
-        value, place, (_, segment, _) = found
-        if not isinstance(value, str):
-            fields[name] = None
-            return
+        view, cells, shape = row
+        names, known, pick, common, others = self._plans.get(shape) or self._plan(shape)
         try:
-            day = read_date(value.strip())
-        except NotATime as error:
-            report.fault(Reason.MALFORMED, place.where, str(error), segment.occurrence)
-            return
-        if day is None:
-            report.flag(f"{place.where}: no whole date: not taken")
-        else:
-            fields[name] = day
+            # Nearly all that is common has been said before.
+            fields.update(zip(names, map(_look_up, known, pick(cells)), strict=False))
+        except KeyError:
+            for slot, at, rest in common:
+                if (found := at(cells[slot], row, report)) is None:
+                    rest(row, report, fields)
+                else:
+                    fields.update(found)
+        for slot, at, rest in others:
+            if (found := at(cells[slot], row, report)) is None:
+                rest(row, report, fields)
+            else:
+                fields.update(found)
+        for wanted, gather in self._gatherers:
+            if not wanted.isdisjoint(view):
+                gather(row, report, fields)
 
-    return read
-
-
-def _coded(column: Column, chain: Sequence[Place], table: Mapping[str, str]) -> Reader:
-    name, other = column.name, table.get(ANY)
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        found = leaf(row, chain)
-        if found is None:
-            return
-        value, place, _ = found
-        if not isinstance(value, str):
-            fields[name] = None
-            return
-        coded = table.get(value.strip().upper())
-        if coded is None:
-            report.flag(f"{place.where}: a value that is not in [values.{column.table}]")
-            coded = other
-        if coded is not None:
-            fields[name] = coded or None
-
-    return read
+    def _plan(self, shape: int) -> "_Plan":
+        if len(self._plans) >= _MOST_SHAPES:
+            self._plans.clear()
+        plan = self._plans[shape] = _plan([column.step(shape) for column in self._columns])
+        return plan
 
 
-def _mark(column: Column, chain: Sequence[Place], table: Mapping[str, str]) -> Reader:
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        del report  # what is not in the table speaks of something else
-        for place in chain:
-            cell = row[1][place.slot]
-            if cell is None:
-                continue
-            for value in _repeated(cell[1], place, _MOST_VALUES):
-                if not isinstance(value, str):
-                    fields[column.name] = None
-                elif value.strip().upper() in table:
-                    fields[column.name] = table[value.strip().upper()] or None
-                    return
+class _Step(NamedTuple):
+    """One column for the messages of a shape: its cell, how it is read, then its other places.
 
-    return read
-
-
-def _code(column: Column, chain: Sequence[Place]) -> Reader:
-    name, (scheme_name, meaning_name) = column.name, column.also
-    # A code, its text and its scheme stand beside each other.
-    texts = [_further(place, 1) for place in chain]
-    schemes = [_further(place, 2) for place in chain]
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        found = leaf(row, chain)
-        if found is None:
-            return
-        value, place, cell = found
-        fields[name] = fields[scheme_name] = fields[meaning_name] = None
-        if not isinstance(value, str):
-            return
-        code = value.strip()
-        if len(code) > column.length or not code.isprintable() or "\\" in code:
-            # A code is an identifier too; what it means, the description says to people.
-            report.flag(f"{place.where}: a code that (0008,0100) can't hold: not given to scanners")
-            return
-        at = chain.index(place)
-        fields[name] = code
-        fields[scheme_name] = _beside(cell, schemes[at], 16, report) or LOCAL_SCHEME
-        # PS3.3 8.8: (0008,0104) is required.
-        fields[meaning_name] = _beside(cell, texts[at], 64, report) or code
-
-    return read
-
-
-def _further(place: Place, steps: int) -> Place:
-    return place._replace(at=place.at + steps, component=place.component + steps)
-
-
-def _beside(cell: Cell, place: Place, length: int, report: Report) -> str:
-    value = text_of(cell, place)
-    return values.line(value, length, place.where, report) if isinstance(value, str) else ""
-
-
-# ---- identifiers ----------------------------------------------------------------------------
-
-
-def _entity(column: Column, chain: Sequence[Place]) -> Reader:
-    name, length, (issuer_name,) = column.name, column.length, column.also
-    read_entity = extended if column.kind is Kind.PATIENT_ENTITY else entity
-
-    def read(row: Row, report: Report, fields: Fields) -> None:
-        found = leaf(row, chain)
-        if found is None:
-            return
-        if not isinstance(found[0], str):
-            fields[name] = fields[issuer_name] = None
-            return
-        identifier = read_entity(found, length, report)
-        if identifier is not None:
-            fields[name] = identifier.id
-            fields[issuer_name] = issuer_text(identifier) or None
-
-    return read
-
-
-def entity(found: Found, length: int, report: Report) -> Identifier | None:
-    """Read EI: identifier, and its issuer in components 2 to 4.
-
-    A place below the field is an identifier without issuer. None for a blank one, and, with
-    a fault, for one that can't be kept.
+    `known` has what its cell, and no other, was found to state, by each column that it fills.
     """
-    value, place, (parts, segment, plain) = found
-    assert isinstance(value, str)
-    text = values.identifier(value, length, place.where, report, segment.occurrence)
-    if not text:
-        return None
-    if len(parts) == 1 or place.path.component:
-        return Identifier(text)
-    if plain:
-        issuer = [*parts[1:4], *_NOBODY][:3]
-    else:
-        issuer = [_part(segment, place, component, 1) for component in (2, 3, 4)]
-    return Identifier(text, *_checked(issuer, place.where, report, segment.occurrence))
+
+    slot: int
+    at: At
+    rest: _Rest
+    known: Mapping[str, _Known]
 
 
-def extended(found: Found, length: int, report: Report) -> Identifier | None:
-    """Read CX: identifier, and its issuer in the subcomponents of component 4."""
-    value, place, (parts, segment, plain) = found
-    assert isinstance(value, str)
-    text = values.identifier(value, length, place.where, report, segment.occurrence)
-    if not text:
-        return None
-    if len(parts) < 4 or place.path.component:
-        return Identifier(text)
-    if plain:
-        issuer = [parts[3], "", ""]
-    else:
-        issuer = [_part(segment, place, 4, subcomponent) for subcomponent in (1, 2, 3)]
-    return Identifier(text, *_checked(issuer, place.where, report, segment.occurrence))
+class _Plan(NamedTuple):
+    """What is to be read in messages of one shape.
+
+    Columns with few values are looked up in what is `known`, one by one, of the cells that
+    `pick` gives; where one is not, `common` reads them all.
+    """
+
+    names: Sequence[str]
+    known: Sequence[_Known]
+    pick: Callable[[Sequence[Cell]], Sequence[Cell]]
+    common: Sequence[tuple[int, At, _Rest]]
+    others: Sequence[tuple[int, At, _Rest]]
 
 
-def _part(segment: Segment, place: Place, component: int, subcomponent: int) -> str:
-    value = segment.get(place.path.field, place.path.repetition, component, subcomponent)
-    return value if isinstance(value, str) else ""
-
-
-def _checked(issuer: Sequence[str], where: str, report: Report, occurrence: int) -> Sequence[str]:
-    namespace, universal_id, kind = issuer
-    if namespace.isalnum() and not universal_id and len(namespace) <= _LONGEST_ISSUER:
-        return issuer
-    return (
-        values.identifier(namespace, _LONGEST_ISSUER, where, report, occurrence) or "",
-        values.identifier(universal_id, _LONGEST_UNIVERSAL_ID, where, report, occurrence) or "",
-        values.identifier(kind, _LONGEST_ISSUER, where, report, occurrence) or "",
+def _plan(steps: Sequence[_Step | None]) -> _Plan:
+    common = [step for step in steps if step and step.known]
+    lookups = [(name, known, step.slot) for step in common for name, known in step.known.items()]
+    # Of one index itemgetter gives no tuple; more cells than names do no harm.
+    slots = [*(slot for *_, slot in lookups), 0, 0]
+    return _Plan(
+        [name for name, *_ in lookups],
+        [known for _, known, _ in lookups],
+        itemgetter(*slots),
+        [step[:3] for step in common],
+        [step[:3] for step in steps if step and not step.known],
     )
 
 
-_MAKERS: dict[Kind, Callable[[Column, Sequence[Place]], Reader]] = {
-    Kind.TEXT: _text,
-    Kind.TEXTS: _texts,
-    Kind.NOTES: _notes,
-    Kind.NAME: _name,
-    Kind.PERSON: _name,
-    Kind.DATE: _date,
-    Kind.ENTITY: _entity,
-    Kind.PATIENT_ENTITY: _entity,
-    Kind.CODE: _code,
-}
+class _Alternative(NamedTuple):
+    """One place of a chain, or several that are joined."""
+
+    cells: int  # those that it reads, as bits
+    slot: int  # the first of them
+    read: At
+
+
+class _Column:
+    """A column's chain, compiled."""
+
+    def __init__(self, grid: Grid, column: Column, chain: Chain, profile: Profile) -> None:
+        self._common = column.common
+        self._chain: list[_Alternative] = []
+        self._names = (column.name, *column.also)
+        # What is known is shared by all shapes in which the same places are asked first.
+        self._known: dict[tuple[_Alternative, ...], dict[str, _Known]] = {}
+        table = profile.values.get(column.table, {})
+        for alternative in chain:
+            places = grid.places((alternative,))
+            if len(places) > 1 and column.kind is Kind.TEXT:
+                self._add(places, _joined(column, places))
+            else:
+                for place in places:
+                    self._add([place], kinds.at(column, place, table))
+
+    def _add(self, places: Sequence[Place], read: At) -> None:
+        cells = sum({1 << place.slot for place in places})
+        self._chain.append(_Alternative(cells, places[0].slot, read))
+
+    def step(self, shape: int) -> _Step | None:
+        """Give the column's part of a shape's plan; None where it has nothing to read."""
+        present = tuple(each for each in self._chain if each.cells & shape)
+        if not present:
+            return None
+        slot = present[0].slot
+        alone = tuple(takewhile(lambda each: each.cells == 1 << slot, present))
+        if not self._common or not alone:
+            return _Step(slot, present[0].read, _rest(present[1:]), {})
+        known = self._known.setdefault(alone, {name: {} for name in self._names})
+        return _Step(slot, _learning(alone, known), _rest(present[len(alone) :]), known)
+
+
+def _rest(chain: Sequence[_Alternative]) -> _Rest:
+    def rest(row: Row, report: Report, fields: Fields) -> None:
+        for alternative in chain:
+            found = alternative.read(row[1][alternative.slot], row, report)
+            if found is not None:
+                fields.update(found)
+                return
+
+    return rest
+
+
+def _learning(chain: Sequence[_Alternative], known: Mapping[str, _Known]) -> At:
+    """Read a cell; what it stated without a flag becomes known."""
+    reads = [each.read for each in chain]
+    names, tables = list(known), list(known.values())
+
+    def learning(cell: Cell, row: Row, report: Report) -> Fields | None:
+        text = cell if isinstance(cell, str) else cell.text
+        if text in tables[0]:
+            return {name: table[text] for name, table in known.items()}
+        own = Report()
+        for read in reads:
+            found = read(cell, row, own)
+            if found is not None:
+                break
+        if found and own.is_empty and 0 < len(text) <= _LONGEST_KNOWN:
+            if len(tables[0]) >= _MOST_KNOWN:
+                for table in tables:
+                    table.clear()
+            # The first last: who finds it there finds the others.
+            for name, table in zip(reversed(names), reversed(tables), strict=True):
+                table[text] = found[name]
+        report.join(own)
+        return found
+
+    return learning
+
+
+def _joined(column: Column, places: Sequence[Place]) -> At:
+    name, length, where = column.name, column.length, places[0].where
+    one_field = len({place.slot for place in places}) == 1
+    indices = [place.at for place in places]
+
+    def read(cell: Cell, row: Row, report: Report) -> Fields | None:
+        found: list[Value]
+        if one_field and isinstance(cell, str):
+            parts = cell.split("^")
+            count = len(parts)
+            found = [parts[at] for at in indices if at < count and parts[at]]
+        else:
+            cells = row[1]
+            found = [text_of(cells[place.slot], place) for place in places]
+        texts = " ".join(value for value in found if isinstance(value, str))
+        if texts and (text := values.line(texts, length, where, report)):
+            return {name: text}
+        return {name: None} if DELETE in found else None
+
+    return read

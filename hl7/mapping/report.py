@@ -32,8 +32,21 @@ class Report:
         if len(self._flags) < MOST_FLAGS:
             self._flags[text] = None
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.faults or self._flags)
+
+    def join(self, other: "Report") -> None:
+        """Take over what another report holds."""
+        for fault in other.faults:
+            self.fault(fault.reason, fault.where, fault.text, fault.occurrence)
+        for flag in other.take_flags():
+            self.flag(flag)
+
     def take_flags(self) -> list[str]:
         """Give the flags noted since the last call."""
+        if not self._flags:
+            return []
         flags = list(self._flags)
         self._flags.clear()
         return flags

@@ -1,13 +1,13 @@
 """Read an OBR, or one of its IPC segments, as a procedure and a step of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from hl7 import columns
-from hl7.er7 import Segment
+from hl7.er7 import Segment, Value
 from hl7.mapping import values
-from hl7.mapping.grid import Grid, Place, Row, leaf
+from hl7.mapping.grid import Cell, Grid, Odd, Place, Row, leaf, leaf_of, occurrence
 from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.mapping.rules import NOTHING, Rules
@@ -76,7 +76,8 @@ class StepReader:
         """Read the steps of one OBR; if not `whole`, only what they are known by."""
         view = row[0]
         if "IPC" not in view:
-            return [self._read(row, self._plain, view["OBR"][0], zone if whole else None, report)]
+            leader = (view.get("OBR") or view["AIS"])[0]
+            return [self._read(row, self._plain, leader, zone if whole else None, report)]
         found = []
         for ipc in view["IPC"]:
             row = self._ipc_grid.lay_out({**view, "IPC": [ipc]})
@@ -99,7 +100,8 @@ class StepReader:
         procedure.study_uid = _study_uid(row, by.study_uid, report)
         procedure.snapshot = by.snapshot
         change.start = _start(row, by.start, zone, report)
-        change.stations = _stations(row, by.stations, report)
+        if by.stations:
+            change.stations = _stations(row, by.stations, report)
         by.procedure.read(row, report, procedure.fields)
         by.step.read(row, report, change.fields)
         self._assign(row, by, step, code, report)
@@ -130,36 +132,37 @@ class StepReader:
 def _identifier(row: Row, chain: Sequence[Place], length: int, report: Report) -> str:
     """Read an identifier; what deletes one names none."""
     found = leaf(row, chain)
-    if found is None:
+    if found is None or not isinstance(found[0], str):
         return ""
-    value, place, (_, segment, _) = found
-    if not isinstance(value, str):
-        return ""
-    return values.identifier(value, length, place.where, report, segment.occurrence) or ""
+    value, place, _ = found
+    assert isinstance(value, str)
+    if value.isalnum() and len(value) <= length:
+        return value
+    return values.identifier(value, length, place.where, report, occurrence(row, place)) or ""
 
 
 def _study_uid(row: Row, chain: Sequence[Place], report: Report) -> str | None:
     found = leaf(row, chain)
     if found is None:
         return None
-    value, place, (_, segment, _) = found
+    value, place, _ = found
     if not isinstance(value, str):
         return None
-    return values.uid(value, place.where, report, segment.occurrence)
+    return values.uid(value, place.where, report, occurrence(row, place))
 
 
 def _start(row: Row, chain: Sequence[Place], zone: tzinfo, report: Report) -> datetime | None:
     found = leaf(row, chain)
     if found is None:
         return None
-    value, place, (_, segment, _) = found
+    value, place, _ = found
     if not isinstance(value, str):
         # `""` in one place says nothing against a time in another.
         return _start(row, chain[chain.index(place) + 1 :], zone, report)
     try:
         start, note = read_instant(value.strip(), zone)
     except NotATime as error:
-        report.fault(Reason.MALFORMED, place.where, str(error), segment.occurrence)
+        report.fault(Reason.MALFORMED, place.where, str(error), occurrence(row, place))
         return None
     if note:
         report.flag(f"{place.where}: {note}")
@@ -171,14 +174,20 @@ def _stations(row: Row, chain: Sequence[Place], report: Report) -> tuple[str, ..
     found = leaf(row, chain)
     if found is None:
         return None
-    _, place, (_, segment, _) = found
+    _, place, cell = found
+    nth = occurrence(row, place)
     titles: dict[str, None] = {}
-    for repetition in range(1, min(segment.count(place.path.field), _MOST_STATIONS) + 1):
-        value = segment.get(
-            place.path.field, repetition, place.component, place.path.subcomponent or 1
-        )
-        if isinstance(value, str):
-            title = values.ae_title(value, place.where, report, segment.occurrence)
-            if title:
-                titles[title] = None
+    for value in _repeated(cell, place):
+        if isinstance(value, str) and (title := values.ae_title(value, place.where, report, nth)):
+            titles[title] = None
     return tuple(titles)
+
+
+def _repeated(cell: Cell, place: Place) -> Iterator[Value]:
+    """Read every repetition of a cell's field."""
+    if not isinstance(cell, Odd):
+        yield leaf_of(cell, place)
+        return
+    path, segment = place.path, cell.segment
+    for repetition in range(1, min(segment.count(path.field), _MOST_STATIONS) + 1):
+        yield segment.get(path.field, repetition, place.component, path.subcomponent or 1)

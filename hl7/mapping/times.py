@@ -53,9 +53,12 @@ def read_instant(text: str, zone: tzinfo) -> tuple[datetime, str]:
     """
     if len(text) in _PLAIN and text.isascii() and text.isdigit():
         offset = _steady_offset(text[:8], zone)
-        if offset:
-            return _at(text, offset), ""
-        return _wall_clock(_at(text), zone)
+        if not offset:
+            return _wall_clock(_at(text), zone)
+        try:  # a day that has a steady offset is one of the calendar
+            return datetime.fromisoformat(f"{text[:8]}T{text[8:]}{offset}"), ""
+        except ValueError:
+            raise NotATime("no such day or time of day") from None
     match = _DTM.fullmatch(text)
     if match is None:
         raise NotATime("no date and time: YYYYMMDDHHMM is needed")

@@ -15,6 +15,7 @@ from mwl.errors import Reason
 
 ELLIPSIS = "..."
 
+_RIGHT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)+")
 _PADDED = re.compile(r"(?:^|\.)0[0-9]")
 _AE_TITLE = re.compile(r"[ -\[\]-~]*")
@@ -87,6 +88,8 @@ def identifier(
 
 def uid(text: str, where: str, report: Report, occurrence: int = 1) -> str | None:
     """Take a UID (PS3.5 9.1)."""
+    if len(text) <= 64 and _RIGHT_UID.fullmatch(text):
+        return text
     text = text.strip()
     if len(text) > 64:
         report.fault(Reason.TOO_LONG, where, "a UID has at most 64 characters", occurrence)
