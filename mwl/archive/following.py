@@ -23,7 +23,7 @@ patient is seen here, or the study is seen by who changes the patient.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -188,6 +188,30 @@ def follow_merge(conn: Connection, loser: int, survivor: int) -> None:
     follow_patient(conn, survivor)
 
 
+def follow_split(
+    conn: Connection, survivor: int, loser: int, numbers: Collection[tuple[str, str]]
+) -> int:
+    """Give back to `loser` what a merge took, once its orders are back; tell how many studies.
+
+    Those of its orders, and, of those without one, what shows one of its `numbers`: patient
+    ID and issuer.
+    """
+    moved = 0
+    for study in _OF_PATIENT.all(conn, {"patient": survivor}):
+        if study.requested_procedure is None and _shows(study, numbers):
+            claim(conn, study.id, loser)
+        elif study.requested_procedure is not None:
+            follow(conn, study.id)
+        moved += _BY_ROW.first(conn, {"row": study.id}).patient != survivor
+    return moved
+
+
+def _shows(study: Any, numbers: Collection[tuple[str, str]]) -> bool:
+    person = person_said(study)
+    number, issuer = person.patient_id.strip(), person.issuer
+    return any(number == each and not is_other_issuer(issuer, of) for each, of in numbers)
+
+
 def follow_procedure(conn: Connection, procedure: int) -> None:
     """Bring the studies of a procedure whose accession number changed to that."""
     for study in _OF_PROCEDURE.all(conn, {"procedure": procedure}):
@@ -215,6 +239,21 @@ def note_difference(conn: Connection, study: Any, said: Person, *, is_known: boo
     if received != study.as_received:
         _NOTE.send(conn, {"row": study.id, "new_as_received": received})
         follow(conn, study.id)
+
+
+def others_said(study: Any) -> list[Person]:
+    """List whom images of a study, a row, name beside the first one, as its patient's."""
+    others = study.as_received.get(_ALIASES, [])
+    return [Person(number, "", name, date) for name, number, date in others]
+
+
+def disown(conn: Connection, study: Any, others: Collection[Person]) -> None:
+    """Note that `others`, whom images of a study, a row, name, are not its patient any more."""
+    gone = [[each.name, each.patient_id, each.birth_date] for each in others]
+    aliases_left = [each for each in study.as_received.get(_ALIASES, []) if each not in gone]
+    received = {**study.as_received, _STRANGERS: True, _ALIASES: aliases_left}
+    _NOTE.send(conn, {"row": study.id, "new_as_received": received})
+    follow(conn, study.id)
 
 
 def restate(conn: Connection, study: Any, images: Mapping[str, str]) -> None:

@@ -89,13 +89,15 @@ def merge_patients(session: Session, merge: Merge, *, now: datetime) -> Applied:
     the same patient, or PID-3 somebody else than is on file.
     """
     if demographics.same(merge.prior, merge.patient.id):
-        raise Rejected(Fault(Reason.MALFORMED, "MRG-1", "names the same patient as PID-3"))
+        raise _same_patient()
     conn = session.connection()
     take_merges(conn)
     asked = demographics.ask(conn, merge.patient.id)
     found = demographics.resolve(conn, asked, merge.source, merge.patient, merge.at, now)
     changes, flags = found.changes, [*merge.flags, *found.flags]
     prior, is_known = _prior(conn, merge, now)
+    if prior == found.stated:
+        raise _same_patient()
     if not is_known:
         flags.append("the prior patient was not known here")
     family = Family.of(conn, [prior, found.stated])
@@ -118,6 +120,10 @@ def merge_patients(session: Session, merge: Merge, *, now: datetime) -> Applied:
     event = Event(Action.MERGE, f"patient:{survivor}", detail)
     audit.record(session, Actor(merge.source, "hl7"), event, now=now)
     return Applied(Outcome.APPLIED, patient=survivor, flags=flags, changes=changes)
+
+
+def _same_patient() -> Rejected:
+    return Rejected(Fault(Reason.MALFORMED, "MRG-1", "names the same patient as PID-3"))
 
 
 def _prior(conn: Connection, merge: Merge, now: datetime) -> tuple[int, bool]:
