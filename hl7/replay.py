@@ -9,7 +9,7 @@ its sender would be answered is told to the person.
 `hl7.ranges` replays many, one after another.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,12 +18,15 @@ from sqlmodel import Session
 
 from hl7 import ack
 from hl7.intake import Incoming, Intake, where
+from hl7.mapping import Change
 from hl7.rehearsal import Both, Rehearsed, both, concerned
 from mwl import audit, journal
 from mwl.audit import Action, Actor, Event
 from mwl.db import Database, Savepoint
 from mwl.errors import Fault, Outage, Reason, Rejected
 from mwl.journal import Overrides, Replayed, Settled, Text
+from mwl.orders import OrderChange
+from mwl.patients import PatientLink, PatientMerge, PatientUpdate
 from mwl.worklist import differing
 
 log = structlog.get_logger(__name__)
@@ -165,6 +168,8 @@ class Replay:
     def _applying(self, incoming: Incoming, overrides: Overrides) -> Apply:
         """Read it; give what applies it. Raises Rejected."""
         changes = self._intake.read(incoming)
+        if overrides.patient:
+            confirm(changes)
         if overrides.older:
             for change in changes:
                 change.at = None  # it is taken by its arrival, like one without MSH-7
@@ -176,12 +181,22 @@ def _nothing(_session: Session) -> Settled:
     raise AssertionError("what was refused is not applied")
 
 
+def confirm(changes: Sequence[Change]) -> None:
+    """Note that a person knows the patients of some changes to be those on file."""
+    for change in changes:
+        if isinstance(change, OrderChange | PatientUpdate | PatientMerge | PatientLink):
+            change.patient.confirmed = True
+        if isinstance(change, PatientLink):
+            change.other.confirmed = True
+
+
 def _detail(replayed: Replayed, overrides: Overrides) -> dict[str, object]:
     return {
         "replay": replayed.row,
         "state": replayed.state.value,
         "although accepted": overrides.accepted,
         "although older": overrides.older,
+        "although another patient's": overrides.patient,
     }
 
 

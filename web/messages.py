@@ -93,7 +93,7 @@ def raw(message: int) -> Response:
 def replay(message: int) -> AnyResponse | tuple[str, int]:
     """Apply a message once more."""
     wiring = wired()
-    given = Overrides("accepted" in request.form, "older" in request.form)
+    given = Overrides(*(name in request.form for name in ("accepted", "older", "patient")))
     try:
         done = wiring.tools.replay(message, actor(), given, wiring.clock())
     except Rejected as error:
@@ -148,7 +148,7 @@ def _page(kept: Kept, wrong: str = "") -> str:
 def page_of(name: str) -> str:
     """Give the page of a row that a message changed ("step:7"); "" where it has none."""
     kind, _, row = name.partition(":")
-    pages = {"order": "/orders/{}", "step": "/worklist/{}/edit"}
+    pages = {"order": "/orders/{}", "step": "/worklist/{}/edit", "report": "/reports/{}"}
     return pages[kind].format(row) if kind in pages and row.isdecimal() else ""
 
 

@@ -40,6 +40,8 @@ class Overrides:
 
     accepted: bool = False  # apply what was accepted before
     older: bool = False  # apply it although something newer was applied since
+    # Its patient is the one on file, although name and birth date differ from theirs.
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
