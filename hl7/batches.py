@@ -90,11 +90,6 @@ def split(raw: bytes) -> File | None:
     return _Reader().read(parts)
 
 
-def messages(raw: bytes) -> list[bytes]:
-    """Give the messages in a text, whatever else is in it."""
-    return [part.content for part in _parts(raw.lstrip(_BLANK)) if part.kind == b"MSH"]
-
-
 class _Part(NamedTuple):
     """A header or trailer and what follows it, or a message."""
 
