@@ -22,8 +22,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from hl7.outbound import writer
-from hl7.outbound.writer import Field, components, repeated, segment, text
+from hl7.outbound.building import Field, Segment, build, components, repeated, text
 from mwl import charsets
 
 Fact = Mapping[str, Any]
@@ -62,6 +61,10 @@ class Style:
     def has_tq1(self) -> bool:
         return self.release >= (2, 5) and self.kind != "ORM"
 
+    @property
+    def structure(self) -> str:
+        return self.message.replace("^", "_")
+
 
 def render(fact: Fact, style: Style, *, control_id: str, now: datetime, zone: ZoneInfo) -> bytes:
     """Render a fact, MSH-18 included. Raises KeyError, ValueError for what is no such fact."""
@@ -71,31 +74,29 @@ def render(fact: Fact, style: Style, *, control_id: str, now: datetime, zone: Zo
     # What the destination's set can't say, or one that we don't know, goes as UTF-8.
     for charset in (style.charset, UTF_8):
         head = _header(style, charset, control_id, now.astimezone(zone))
-        message = "".join(f"{line}\r" for line in (head, *body))
+        message = build(style.structure, style.version, head, body)
         encoded = charsets.encode_hl7(message, charset)
         if encoded is not None:
             return encoded
     raise ValueError("a text that is no Unicode")
 
 
-def _header(style: Style, charset: str, control_id: str, now: datetime) -> str:
+def _header(style: Style, charset: str, control_id: str, now: datetime) -> Mapping[int, Field]:
     kind, _, event = style.message.partition("^")
     # The message structure came with v2.3.1.
-    structure = (f"{kind}_{event}",) if style.release >= (2, 3, 1) else ()
-    return writer.header(
-        {
-            3: _designator(style.sending_application),
-            4: _designator(style.sending_facility),
-            5: _designator(style.application),
-            6: _designator(style.facility),
-            7: _instant(now),
-            9: components(kind, event, *structure),
-            10: text(control_id),
-            11: "P",
-            12: style.version,
-            18: text(charset),
-        }
-    )
+    structure = (style.structure,) if style.release >= (2, 3, 1) else ()
+    return {
+        3: _designator(style.sending_application),
+        4: _designator(style.sending_facility),
+        5: _designator(style.application),
+        6: _designator(style.facility),
+        7: _instant(now),
+        9: components(kind, event, *structure),
+        10: text(control_id),
+        11: "P",
+        12: style.version,
+        18: text(charset),
+    }
 
 
 class _Status:
@@ -110,7 +111,7 @@ class _Status:
         self._at = _instant(datetime.fromisoformat(fact["at"]).astimezone(zone))
         self._procedures = _told(fact["procedures"], self._event)
 
-    def segments(self) -> Iterator[str]:
+    def segments(self) -> Iterator[Segment]:
         yield self._pid()
         if self._order["admission_id"] or self._order["route_of_admissions"]:
             yield self._pv1()
@@ -125,9 +126,9 @@ class _Status:
                 for step in procedure["steps"]:
                     yield procedure, [step]
 
-    def _group(self, number: int, procedure: Fact, steps: Sequence[Fact]) -> Iterator[str]:
+    def _group(self, number: int, procedure: Fact, steps: Sequence[Fact]) -> Iterator[Segment]:
         step, kind = steps[0], self._style.kind
-        timing = segment("TQ1", {1: "1", 7: text(step["start_local"]), 9: _priority(procedure)})
+        timing = Segment("TQ1", {1: "1", 7: text(step["start_local"]), 9: _priority(procedure)})
         obr = self._obr(number, procedure, step)
         yield self._orc(procedure, step)
         if not self._style.has_tq1:
@@ -141,36 +142,41 @@ class _Status:
         elif kind == "ORU":
             # No Z segment in a result: an observation, DCM 113014 "DICOM Study".
             concept = components("113014", "DICOM Study", "DCM")
-            yield segment("OBX", {1: "1", 2: "ST", 3: concept, 4: "1", 5: study_uid, 11: "O"})
+            yield Segment("OBX", {1: "1", 2: "ST", 3: concept, 4: "1", 5: study_uid, 11: "O"})
         else:
-            yield segment("ZDS", {1: f"{study_uid}^^Application^DICOM"})  # IHE RAD-4
+            yield Segment("ZDS", {1: f"{study_uid}^^Application^DICOM"})  # IHE RAD-4
 
-    def _pid(self) -> str:
+    def _pid(self) -> Segment:
         patient = self._patient
-        return segment(
+        return Segment(
             "PID",
             {
                 1: "1",
-                3: components(patient["patient_id"], "", "", _issuer(patient["issuer"])),
+                3: self._identifier(patient["patient_id"], patient["issuer"], "PI"),
                 5: _names(patient["patient_name"]),
                 7: text(patient["birth_date"]),
                 8: text(patient["sex"]),
             },
         )
 
-    def _pv1(self) -> str:
+    def _pv1(self) -> Segment:
         visit, issuer = self._order["admission_id"], self._order["admission_issuer"]
-        return segment(
+        return Segment(
             "PV1",
             {
                 1: "1",
                 2: text(self._order["route_of_admissions"] or _UNKNOWN_CLASS),
-                19: components(visit, "", "", _issuer(issuer)) if visit else "",
+                19: self._identifier(visit, issuer, "VN") if visit else "",
             },
         )
 
-    def _orc(self, procedure: Fact, step: Fact) -> str:
-        return segment(
+    def _identifier(self, number: str, issuer: str, type_: str) -> Field:
+        """Write a CX; its type (table 0203) is asked for since v2.7."""
+        is_typed = self._style.release >= (2, 7)
+        return components(number, "", "", _issuer(issuer), type_ if is_typed else "")
+
+    def _orc(self, procedure: Fact, step: Fact) -> Segment:
+        return Segment(
             "ORC",
             {
                 1: "SC",
@@ -182,10 +188,13 @@ class _Status:
             },
         )
 
-    def _obr(self, number: int, procedure: Fact, step: Fact) -> str:
+    def _obr(self, number: int, procedure: Fact, step: Fact) -> Segment:
         performed, has_ipc = self._performed, self._style.kind == "OMI"
         steps = {} if has_ipc else {20: text(step["sps_id"])}
-        return segment(
+        # OBR-18 is an ST: who assigned the number stands behind it as in an EI, where nothing
+        # else in the message says it.
+        issuer = "" if has_ipc else procedure["accession_issuer"]
+        return Segment(
             "OBR",
             {
                 1: str(number),
@@ -194,7 +203,7 @@ class _Status:
                 4: _service(procedure, step),
                 7: text(performed["start"]),
                 8: text(performed["end"]) if self._event != "IP" else "",
-                18: text(procedure["accession_number"]),
+                18: _entity(procedure["accession_number"], issuer),
                 19: text(procedure["requested_procedure_id"]),
                 **steps,
                 21: text(performed["station"]),
@@ -205,12 +214,11 @@ class _Status:
             },
         )
 
-    def _ipc(self, procedure: Fact, step: Fact) -> str:
-        issuer = procedure["accession_issuer"].split("^")
-        return segment(
+    def _ipc(self, procedure: Fact, step: Fact) -> Segment:
+        return Segment(
             "IPC",
             {
-                1: components(procedure["accession_number"], *issuer),
+                1: _entity(procedure["accession_number"], procedure["accession_issuer"]),
                 2: text(procedure["requested_procedure_id"]),
                 3: text(procedure["study_instance_uid"]),
                 4: text(step["sps_id"]),

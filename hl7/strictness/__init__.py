@@ -24,13 +24,14 @@ _NOTHING: _Found = ((), ())
 def check(message: er7.Message, strictness: Strictness) -> _Found:
     """Hold a message to the version that it says it is of.
 
-    Gives the faults, all of them, and the flags that tell a person of them. There may be
-    whatever its sender likes in Z segments and in fields that are withdrawn.
+    Gives the faults, all of them, and the flags that tell a person of them where the message
+    is taken all the same. There may be whatever its sender likes in Z segments and in fields
+    that are withdrawn.
     """
     if strictness == "off":
         return _NOTHING
     found = faults(message)
-    return found, [f"{each.where}: {each.text}" for each in found]
+    return found, [f"{each}" for each in found] if strictness == "tolerant" else ()
 
 
 def faults(message: er7.Message) -> Sequence[Fault]:

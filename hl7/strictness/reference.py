@@ -46,6 +46,9 @@ class Part(NamedTuple):
     name: str = ""
 
 
+_WITHDRAWN = Part("", most=0)
+
+
 class Version:
     """One version's segments, data types and tables. Threads share it."""
 
@@ -70,12 +73,12 @@ class Version:
             return None
         if name in _BAD_SEGMENTS or len(found) < 2 or found[0] != "sequence":
             return ()
-        return [_part(child) for child in found[1]]
+        return _parts(found[1])
 
     def _components(self, type_: str) -> Sequence[Part] | None:
         """Give the components of a data type; None: it has none."""
         found = self._library.DATATYPES_STRUCTS.get(type_)
-        return None if found is None else [_part(child) for child in found]
+        return None if found is None else _parts(found)
 
     def has_type(self, type_: str) -> bool:
         """Tell whether a data type is one of this version's: what OBX-2 may say."""
@@ -106,6 +109,12 @@ def version(name: str) -> Version:
 def _library(name: str) -> ModuleType:
     library: ModuleType = load_library(name)
     return library
+
+
+def _parts(children: Sequence[Any]) -> Sequence[Part]:
+    """Put each at its number; what a version withdrew hl7apy may leave out."""
+    numbered = {int(child[0].rpartition("_")[2]): _part(child) for child in children}
+    return [numbered.get(number, _WITHDRAWN) for number in range(1, max(numbered, default=0) + 1)]
 
 
 def _part(child: Sequence[Any]) -> Part:

@@ -22,6 +22,7 @@ from mwl.config.values import (
     Bytes,
     Count,
     Event,
+    Hl7Version,
     Host,
     ListenPort,
     May,
@@ -101,7 +102,7 @@ class Destination(Table):
     host: Host
     port: PeerPort
     message: Literal["ORM^O01", "OMG^O19", "OMI^O23", "ORU^R01"] = "ORM^O01"
-    version: Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1"] = "2.5.1"
+    version: Hl7Version = "2.5.1"
     events: tuple[Event, ...] = ("IP", "CM", "DC")
     sources: tuple[str, ...] = ()
     application: Annotated[str, StringConstraints(max_length=180)] = ""
@@ -116,6 +117,8 @@ class Destination(Table):
         since = {"OMG^O19": "2.4", "OMI^O23": "2.5"}.get(self.message, "")
         if self.version < since:
             raise ValueError(f"version: {self.message} came with {since}, after {self.version}")
+        if self.message == "ORM^O01" and self.version >= "2.7":
+            raise ValueError(f"version: ORM^O01 was withdrawn with 2.7: no {self.version} has it")
         return self
 
 
