@@ -1,11 +1,11 @@
 """Write what is told of an HL7 message for a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hl7.explain import Explanation
-    from hl7.explain.model import Field, Row, Value
+    from hl7.explain.model import Field, Value
 
 _PLACE, _NAME, _TEXT = 10, 30, 32  # columns wide
 _USES = {"ignored": "ignored", "not tried": "not looked at", "at fault": "AT FAULT"}
@@ -109,20 +109,20 @@ def _rows(told: "Explanation") -> Iterator[str]:
     elif not told.rows:
         yield "  nothing"
     for row in told.rows or ():
-        yield from _row(row)
+        yield from row_lines(row.kind, row.what, row.name, row.columns)
 
 
-def _row(row: "Row") -> Iterator[str]:
-    if row.kind == "delivery":
-        yield f"  {row.name} would be told"
+def row_lines(
+    kind: str, what: str, name: str, columns: Iterable[tuple[str, Any, Any]]
+) -> Iterator[str]:
+    """Write a row that would differ."""
+    if kind == "delivery":
+        yield f"  {name} would be told"
         return
-    yield f"  {row.kind} {row.name}: {row.what}"
-    for column, before, after in row.columns:
-        name = column.replace("_", " ")
-        if row.what == "created":
-            yield f"      {name:<24} {_shown(after)}"
-        else:
-            yield f"      {name:<24} {_shown(before)} → {_shown(after)}"
+    yield f"  {kind} {name}: {what}"
+    for column, before, after in columns:
+        told = _shown(after) if what == "created" else f"{_shown(before)} → {_shown(after)}"
+        yield f"      {column.replace('_', ' '):<24} {told}"
 
 
 def _shown(value: Any) -> str:

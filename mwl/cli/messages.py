@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mwl.cli import frame
+from mwl.cli import frame, replaying
 
 if TYPE_CHECKING:
     from hl7.outline import Node, Outline
@@ -156,43 +156,7 @@ def show(context: typer.Context, message: _Id) -> None:
             _print(heading, outline(raw, charset))
 
 
-@app.command()
-def replay(
-    context: typer.Context,
-    message: _Id,
-    accepted: Annotated[
-        bool,
-        typer.Option("--although-accepted", help="Apply it although it was accepted before."),
-    ] = False,
-    older: Annotated[
-        bool,
-        typer.Option(
-            "--although-older", help="Apply it although something newer was applied since."
-        ),
-    ] = False,
-) -> None:
-    """Apply a message once more, now, as if its sender had sent it again.
-
-    For what was refused, once its cause is mended. Nobody is answered. The exit code is 1
-    where it is refused again.
-    """
-    from hl7.intake import Intake
-    from hl7.replay import Replay
-    from mwl.journal import Overrides
-    from mwl.roles.following import effects
-    from mwl.roles.hl7 import mapping_profiles
-
-    given = frame.settings(context)
-    intake = Intake(mapping_profiles(given), told=effects(given).told)
-    with frame.database(given) as database:
-        done = Replay(database, intake)(
-            message, frame.actor(), Overrides(accepted, older), now=frame.now()
-        )
-    typer.echo(f"message {done.row}: {done.state}, answer {done.ack_code}")
-    for text in filter(None, (done.error, *done.flags)):
-        typer.echo(f"  {text}")
-    if done.ack_code != "AA":
-        raise typer.Exit(frame.FAILED)
+app.command()(replaying.replay)
 
 
 def _print(heading: str, read: "Outline") -> None:
