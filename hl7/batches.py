@@ -107,7 +107,7 @@ class _Part(NamedTuple):
 
 def _parts(raw: bytes) -> Iterator[_Part]:
     starts = list(_START.finditer(b"\r" + raw))  # so each starts in `raw` where the match does
-    ends = [*(match.start() for match in starts[1:]), len(raw)]
+    ends = [*(match.start() for match in starts), len(raw)][1:]
     for match, end in zip(starts, ends, strict=True):
         yield _Part(match["head"] or match["tail"], raw[match.start() : end])
 
