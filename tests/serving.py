@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests import warm
+
 PATIENCE_S = 60.0
 
 _MWL = Path(sys.executable).with_name("mwl")
@@ -46,15 +48,25 @@ def served(folder: Path, **environ: str) -> Iterator["Serving"]:
 class Serving:
     """A server with a data directory of its own on free ports of loopback."""
 
-    def __init__(self, folder: Path, *roles: str, environ: Mapping[str, str] | None = None) -> None:
-        """Prepare; `environ` adds settings such as MWL_DATABASE__URL."""
+    def __init__(
+        self,
+        folder: Path,
+        *roles: str,
+        environ: Mapping[str, str] | None = None,
+        cold: bool = False,
+    ) -> None:
+        """Prepare; `environ` adds settings such as MWL_DATABASE__URL.
+
+        `cold` starts the program itself, not one whose libraries are loaded already.
+        """
         self.data_dir = folder / "data"
         self.log_file = folder / "serve.log"
         self.ports: dict[str, int] = {}
         self.said = ""  # what this run has told people until it served
         self._roles = roles
         self._environ = dict(environ or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._cold = cold
+        self._process: subprocess.Popen[bytes] | warm.Process | None = None
         self._log_start = 0
 
     def __enter__(self) -> Self:
@@ -81,7 +93,7 @@ class Serving:
         return self.log_file.read_text("utf-8") if self.log_file.exists() else ""
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> "subprocess.Popen[bytes] | warm.Process":
         assert self._process is not None, "not started"
         return self._process
 
@@ -89,26 +101,24 @@ class Serving:
         """Start it and wait until everything serves; `prefix` is a command to run it under."""
         free = {f"MWL_{name}__PORT": "0" for name in ("DICOM", "HL7", "WEB")}
         self._log_start = len(self.log)
+        command, environ = ["serve", *self._roles], {**free, **self.environ}
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*prefix, str(_MWL), "serve", *self._roles],
-                env={**free, **self.environ},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
+            if prefix or self._cold:
+                self._process = subprocess.Popen(
+                    [*prefix, str(_MWL), *command],
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                )
+            else:
+                self._process = warm.start(command, env=environ, stderr=log)
         self.said = self._banner()
         self.ports = {name.lower(): int(port) for name, port in _BANNER.findall(self.said)}
 
     def run(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run `mwl ARGUMENTS` with the server's settings; `code` None takes any exit code."""
-        done = subprocess.run(
-            [str(_MWL), *arguments],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        done = warm.run(arguments, env=self.environ, timeout=PATIENCE_S)
         assert code is None or done.returncode == code, done
         return done
 

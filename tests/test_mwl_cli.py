@@ -13,20 +13,14 @@ from mwl import packages
 from mwl.cli import _config_first
 from mwl.errors import ConfigError
 from mwl.journal import State
+from tests import warm
 from tests.serving import PATIENCE_S, environment
 
 MWL = Path(sys.executable).with_name("mwl")
 
 
 def mwl(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(MWL), *arguments],
-        env=environment(folder, **environ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    return warm.run(arguments, env=environment(folder, **environ), timeout=PATIENCE_S)
 
 
 COMMANDS = [

@@ -2,12 +2,9 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
@@ -27,11 +24,11 @@ from mwl.demo.entries import Entry
 from mwl.demo.people import PEOPLE
 from mwl.demo.stage import run_name
 from mwl.worklist.listing import listing
+from tests import warm
 from tests.serving import PATIENCE_S, Serving, served
 
 NOW = datetime(2030, 1, 2, 9, 30, tzinfo=UTC)
 BRAIN, BONE, FLUID = 35, 900, 5  # Hounsfield units
-MWL = Path(sys.executable).with_name("mwl")
 
 
 def rows(server, *command):
@@ -205,9 +202,7 @@ def closed_ports(tmp_path):
 
 
 def _run(environ, words, code):
-    done = subprocess.run(
-        [MWL, *words], env=environ, capture_output=True, text=True, timeout=PATIENCE_S
-    )
+    done = warm.run(words, env=environ, timeout=PATIENCE_S)
     assert done.returncode == code, done
     return done
 

@@ -22,6 +22,7 @@ from hl7 import mllp
 from mwl.dataset import MAX_BYTES
 from mwl.db.migrate import upgrade
 from mwl.net.pdu import Abort
+from tests import warm
 from tests.builders import orm
 from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient, request
 from tests.serving import PATIENCE_S, Serving, environment
@@ -31,7 +32,7 @@ MWL = Path(sys.executable).with_name("mwl")
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Serving]:
-    with Serving(tmp_path) as made:
+    with Serving(tmp_path, cold=True) as made:
         yield made
 
 
@@ -70,14 +71,7 @@ def eventually(truth: Callable[[], bool]) -> bool:
 
 
 def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(MWL), *arguments],
-        env=environment(folder, **environ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    return warm.run(arguments, env=environment(folder, **environ), timeout=PATIENCE_S)
 
 
 def test_it_serves_says_where_and_ends_in_good_order(server: Serving) -> None:
@@ -279,14 +273,7 @@ def test_devices_of_the_settings_are_known_once_it_serves(tmp_path: Path) -> Non
     config.write_text("[dicom]\nadmit = 'known'\n[[device]]\nae_title = 'CT1'\n")
     with Serving(tmp_path, environ={"MWL_CONFIG": str(config)}) as server:
         server.start()
-        listed = subprocess.run(
-            [str(MWL), "device", "list", "--json"],
-            env=server.environ,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=True,
-        ).stdout
+        listed = server.run("device", "list", "--json").stdout
         assert [json.loads(line)["ae_title"] for line in listed.splitlines()] == ["CT1"]
         assert server.stop() == 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mwl.config import load
+from tests import warm
 from tests.certificates import Authority
 from tests.peers import dcmtk, require
 from tests.serving import PATIENCE_S, served
@@ -31,7 +32,7 @@ def path(tmp_path):
     require("sqlite3")
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "mwl").symlink_to(ROOT / ".venv" / "bin" / "mwl")
+    warm.script(folder / "mwl")
     return os.pathsep.join([str(folder), str(Path(dcmtk("findscu")).parent), os.defpath])
 
 
