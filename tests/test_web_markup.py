@@ -5,6 +5,7 @@ sent, in whatever table and column there is, is made markup, and every GET route
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import product
@@ -22,7 +23,7 @@ from mwl.associations import Publisher, Served
 from mwl.audit import Action, Actor, Event
 from mwl.db import Database
 from mwl.db.tables import Message
-from tests.builders import orm
+from tests.builders import orm, oru
 from tests.images import ct_slice
 from tests.scene import Scene, worked_off
 from tests.web_app import WebApp
@@ -50,6 +51,7 @@ _SHOWN = (
     *("/studies/<int:study>/series/<int:series>", "/instances/<int:instance>/header", "/mpps"),
     *("/devices/<int:device>", "/devices/knocks/<int:knock>/register", "/commitments"),
     *("/orders/<int:order>/mpps/<int:message>", "/associations"),
+    *("/reports", "/reports/<int:report>"),
 )
 
 
@@ -149,6 +151,13 @@ def _send_markup(scene: Scene) -> None:
     scene.archive.add(other, source="CT1", received_at=scene.now)
     scene.hear(orm(ORC_2="P2", ORC_3="F2", OBR_2="P2", OBR_3="F2", OBR_18="ACC2", ZDS_1="1.2.7"))
     scene.begin("1.2.9.2", PerformedProcedureStepDescription=EVIL)
+    page = b64encode(f"<html>{EVIL}</html>".encode()).decode()
+    evil = EVIL.replace("&", "\\T\\")
+    more = [
+        f"OBX|2|ED|{evil}||^TEXT^HTML^Base64^{page}||||||F",
+        f"OBX|3|RP|{evil}||javascript:alert(1)^{evil}||||||F",
+    ]
+    scene.hear(oru(OBX_5=evil, OBX_3=f"1^{evil}", after=more))
     visit = devices.Visit(EVIL, EVIL, EVIL, admitted=True)
     scene.database.write(lambda session: devices.knocked(session, {visit: 1}, now=scene.now))
 

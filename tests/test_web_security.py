@@ -36,6 +36,9 @@ ROUTES: dict[str, Role | None] = {
     "GET /api/v1/openapi.json": Role.VIEWER,
     "GET /api/v1/orders": Role.VIEWER,
     "GET /api/v1/orders/<int:order>": Role.VIEWER,
+    "GET /api/v1/reports": Role.VIEWER,
+    "GET /api/v1/reports/<int:report>": Role.VIEWER,
+    "GET /api/v1/reports/<int:report>/parts/<int:part>": Role.VIEWER,
     "GET /api/v1/studies": Role.VIEWER,
     "GET /api/v1/studies/<int:study>": Role.VIEWER,
     "GET /api/v1/worklist": Role.VIEWER,
@@ -83,6 +86,10 @@ ROUTES: dict[str, Role | None] = {
     "GET /orders/<int:order>/mpps/<int:message>": Role.VIEWER,
     "GET /patients/<int:patient>": Role.VIEWER,
     "GET /quarantine": Role.VIEWER,
+    "GET /reports": Role.VIEWER,
+    "GET /reports/<int:report>": Role.VIEWER,
+    "GET /reports/<int:report>/parts/<int:part>": Role.VIEWER,
+    "GET /reports/<int:report>/parts/<int:part>/file": Role.VIEWER,
     "GET /sign-in": None,
     "POST /sign-in": None,
     "POST /sign-out": Role.VIEWER,
@@ -114,7 +121,7 @@ API = "/api/"
 # What a list may be asked with, right or wrong: each by itself, and all others at once, since
 # whatever is refused first hides the rest.
 ALONE = ("day", "after", "before")
-TOGETHER = ("device", "modality", "state", "text", "sort", "type", "who", "patient", "accession")
+TOGETHER = ("device", "modality", "state", "status", "text", "sort", "type", "who", "patient", "accession")
 NONSENSE = (
     *("", "\0", "x" * 5_000, "'\"<%_*?\\[", "-1", "9" * 30, "a~b", "1~" + "9" * 20, "~", "1~2~3"),
     *("9" * 20 + "~1", "20300102000000~" + "9" * 20, "9999-12-31", "0001-01-01", "2030-02-30"),

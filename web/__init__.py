@@ -27,7 +27,9 @@ from web import (
     mpps,
     numbers,
     orders,
+    patients,
     pictures,
+    reports,
     signing,
     studies,
     users,
@@ -78,8 +80,10 @@ def create_app(wired: Wiring) -> Flask:
         worklist,
         entries,
         orders,
+        patients,
         mpps,
         commitments,
+        reports,
     ):
         app.register_blueprint(each.blueprint)
     dress(app)
@@ -96,7 +100,7 @@ def _start_clock() -> None:
 def _finish(response: Response) -> Response:
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
-    headers["Content-Security-Policy"] = _POLICY
+    headers.setdefault("Content-Security-Policy", _POLICY)
     headers["Referrer-Policy"] = "same-origin"
     headers.setdefault("Cache-Control", "no-store")
     # Probes come every few seconds. Never the query string: people search for patients.

@@ -12,9 +12,9 @@ from web.wiring import wired
 # Bootstrap's colours, by state of whatever; what is not here is plain.
 _COLOURS = {
     "primary": "SCHEDULED ARRIVED READY waiting",
-    "info": "STARTED DEPARTED IN_PROGRESS IN-PROGRESS",
-    "success": "COMPLETED CLOSED AA AL done reported applied committed",
-    "warning": "HELD EXPIRED DISCONTINUED blocked quarantined outdated",
+    "info": "PRELIMINARY STARTED DEPARTED IN_PROGRESS IN-PROGRESS",
+    "success": "COMPLETED CLOSED FINAL AA AL done reported applied committed",
+    "warning": "HELD CORRECTED EXPIRED DISCONTINUED blocked quarantined outdated",
     "danger": "AE AR AF parked failed rejected stuck",
 }
 _COLOUR_OF = {
@@ -25,9 +25,11 @@ _COLOUR_OF = {
 # The bar: path, text, for whom.
 _PAGES = (
     ("/worklist", "Worklist", Role.VIEWER),
+    ("/patients", "Patients", Role.VIEWER),
     ("/messages", "Messages", Role.VIEWER),
     ("/deliveries", "Deliveries", Role.VIEWER),
     ("/studies", "Studies", Role.VIEWER),
+    ("/reports", "Reports", Role.VIEWER),
     ("/devices", "Devices", Role.VIEWER),
     ("/associations", "Associations", Role.VIEWER),
     ("/audit", "Audit", Role.ADMIN),

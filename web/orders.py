@@ -8,7 +8,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, url_for
 from sqlmodel import Session
 from werkzeug.wrappers import Response
 
-from mwl import audit, closing, story
+from mwl import audit, closing, reports, story
 from mwl.accounts import Role
 from mwl.audit import Action, Event
 from mwl.errors import Rejected
@@ -27,6 +27,7 @@ _RAW = {
     "delivery": ("/deliveries/{}", "Delivery"),
     "study": ("/studies/{}", "Study"),
     "commitments": ("/commitments", "Commitments"),
+    "report": ("/reports/{}", "Report"),
 }
 
 
@@ -38,6 +39,7 @@ def show(order: int) -> str:
     zone = wiring.settings.site.zone_info
     with wiring.database.read() as session:
         told = story.tell(session, order, wiring.settings.close, now=wiring.clock(), zone=zone)
+        found = reports.of_order(session, order)
     if told is None:
         abort(404)
     viewed(f"order:{order}")
@@ -48,6 +50,7 @@ def show(order: int) -> str:
         order=told.subject.order,
         patient=told.subject.patient,
         days=list(_days(told.entries)),
+        reports=[row for row in reversed(found) if row.superseded_by is None],
         raw=lambda entry: _raw(order, entry),
         may=_may,
     )

@@ -6,7 +6,16 @@ what pages and programs see.
 """
 
 from mwl.reports.late import link_late
-from mwl.reports.reading import Found, Wanted, document, documents, of_order, one, search
+from mwl.reports.reading import (
+    Found,
+    Wanted,
+    document,
+    documents,
+    of_order,
+    of_patient,
+    one,
+    search,
+)
 from mwl.reports.receiving import receive
 from mwl.reports.values import Kind, Part, ReportChange, Status
 
@@ -21,6 +30,7 @@ __all__ = [
     "documents",
     "link_late",
     "of_order",
+    "of_patient",
     "one",
     "receive",
     "search",

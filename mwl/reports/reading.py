@@ -96,6 +96,16 @@ def of_order(session: Session, order: int) -> Sequence[Any]:
     return session.connection().execute(statement.limit(_MOST_OF_ORDER)).all()[::-1]
 
 
+def of_patient(session: Session, patients: Sequence[int]) -> Sequence[Any]:
+    """List the latest versions of the reports of a patient, by rows, the newest first."""
+    statement = (
+        select(_REPORT)
+        .where(_r.patient.in_(patients), _r.superseded_by.is_(None))
+        .order_by(_r.id.desc())
+    )
+    return session.connection().execute(statement.limit(_MOST_OF_ORDER)).all()
+
+
 def one(session: Session, report: int) -> Found:
     """Give a report. Raises Rejected where there is none."""
     conn = session.connection()

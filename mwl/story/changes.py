@@ -66,7 +66,7 @@ def facts(changes: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tupl
 
 
 # As a person asks: what of the order, then what of the patient.
-_TABLES = ("order", "procedure", "step", "patient")
+_TABLES = ("order", "procedure", "step", "patient", "report")
 
 
 def _ordered(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -12,6 +12,7 @@ class Kind(StrEnum):
     """Who speaks in an entry."""
 
     MESSAGE = "HL7 in"
+    REPORT = "Report"
     SHOWN = "Worklist"
     PERFORMED = "MPPS"
     IMAGES = "Images"

@@ -1,15 +1,18 @@
-"""What is on file of one patient: identifiers, orders, studies."""
+"""What is on file of one patient: identifiers, merges, orders, studies, MPPS, reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Connection, func, or_, select
 from sqlmodel import Session
 
+from mwl import reports
 from mwl.db.tables import ImagingOrder, RequestedProcedure, ScheduledStep, Study
-from mwl.story import subjects
+from mwl.story import performed, subjects
 from mwl.story.subjects import Row
+from mwl.worklist.linked import linked_with
+from mwl.worklist.patients import merges
 
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
@@ -17,17 +20,25 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _STUDY = Study.__table__  # type: ignore[attr-defined]
 
 _MOST = 200
+_LONGEST_TRAIL = 64  # of merges; as worklist.demographics has it
 
 
 @dataclass(frozen=True, slots=True)
 class PatientRecord:
-    """A patient with all identifiers; `survivor` where this one was merged into another."""
+    """A patient with all identifiers; `survivor` where this one was merged into another.
+
+    `merges` are all that they were in, those taken back too.
+    """
 
     patient: Row
     survivor: Row | None
     aliases: list[Row]
     orders: Sequence[Any]
     studies: Sequence[Any]
+    reports: Sequence[Any]
+    mpps: Sequence[Any]
+    merges: Sequence[Any]
+    links: Sequence[Any]
 
 
 def patient(session: Session, row: int) -> PatientRecord | None:
@@ -36,8 +47,7 @@ def patient(session: Session, row: int) -> PatientRecord | None:
     found = subjects.one_patient(conn, row)
     if found is None:
         return None
-    merged = found["merged_into"]
-    survivor = None if merged is None else subjects.one_patient(conn, merged)
+    survivor = _survivor(conn, found["merged_into"])
     others = subjects.aliases(conn, row)
     rows = [row, *(each["id"] for each in others)]
     orders = (
@@ -58,8 +68,27 @@ def patient(session: Session, row: int) -> PatientRecord | None:
         .limit(_MOST)
     )
     return PatientRecord(
-        found, survivor, others, conn.execute(orders).all(), _studies(session, [found, *others])
+        found,
+        survivor,
+        others,
+        conn.execute(orders).all(),
+        _studies(session, [found, *others]),
+        reports.of_patient(session, rows),
+        performed.of_patient(session, [found, *others]),
+        merges(session, rows),
+        linked_with(session, rows),
     )
+
+
+def _survivor(conn: Connection, merged: int | None) -> Row | None:
+    """Follow the trail of merges to its end."""
+    found = None
+    for _ in range(_LONGEST_TRAIL):
+        if merged is None:
+            break
+        found = subjects.one_patient(conn, merged)
+        merged = None if found is None else found["merged_into"]
+    return found
 
 
 def _studies(session: Session, patients: list[Row]) -> Sequence[Any]:

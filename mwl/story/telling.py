@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from mwl import config
 from mwl.closing.judging import rules_of
-from mwl.story import consequences, images, messages, outlook, reports, subjects
+from mwl.story import consequences, findings, images, messages, outlook, reports, subjects
 from mwl.story.entries import Entry, in_order
 from mwl.story.outlook import Outlook
 from mwl.story.subjects import Subject
@@ -37,6 +37,7 @@ def tell(
         return None
     rules = rules_of(close)
     entries = [
+        *findings.gather(session, subject),
         *messages.gather(conn, subject),
         *reports.shown(session, subject, zone),
         *reports.performed(conn, subject),

@@ -148,13 +148,14 @@ def endpoint(  # noqa: PLR0913 - what the document says of it
     *,
     status: int = 200,
     problems: Sequence[int] = (),
-    numbers: str = "",
+    numbers: str | Sequence[str] = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a view an endpoint: for whom it is, what it takes (by annotations) and gives.
 
     `problems` are the ways to fail that not every endpoint has; `numbers` says what the
-    number in the path is.
+    number in the path is, or each of several.
     """
+    in_path = [numbers] if isinstance(numbers, str) else numbers
     also = {f"HTTP_{code}": (Error, _PROBLEMS[code]) for code in (400, 401, 403, *problems, 503)}
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -166,7 +167,9 @@ def endpoint(  # noqa: PLR0913 - what the document says of it
             resp=Response(**{f"HTTP_{status}": answer, **also}),
             tags=[tag],
             operation_id=f"{tag.name}_{view.__name__}".lower(),
-            path_parameter_descriptions={view.__code__.co_varnames[0]: numbers},
+            path_parameter_descriptions=dict(
+                zip(view.__code__.co_varnames, in_path, strict=False)
+            ),
         )(view)
 
         @wraps(validated)

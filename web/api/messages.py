@@ -1,7 +1,7 @@
 """/api/v1/messages: the journal of HL7 messages that came in."""
 
 from base64 import b64encode
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint
@@ -11,8 +11,8 @@ from spectree import Tag
 from mwl import journal
 from mwl.accounts import Role
 from mwl.journal import State
-from web.api.endpoints import Day, Found, Listed, endpoint, found, not_a_cursor, place
-from web.errors import Problem
+from web.api.endpoints import Day, Found, Listed, endpoint, found
+from web.api.instants import day_bounds, key_by_time, time_key
 from web.guard import viewed
 from web.wiring import wired
 
@@ -20,7 +20,6 @@ blueprint = Blueprint("messages", __name__, url_prefix="/messages")
 
 TAG = Tag(name="Messages", description="HL7 v2 messages that came in, and what became of them.")
 _MOST_BYTES = 8 * 1024 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Message(BaseModel):
@@ -74,7 +73,7 @@ class MessageSearch(Listed):
 @endpoint(Role.VIEWER, TAG, Found[Message], problems=(422,))
 def search(query: MessageSearch) -> Found[Message]:
     """Find messages, the newest first."""
-    since, until = _bounds(query.day)
+    since, until = day_bounds(query.day)
     wanted = journal.Wanted(
         text=query.text,
         control_id=query.control_id,
@@ -87,12 +86,12 @@ def search(query: MessageSearch) -> Found[Message]:
         since=since,
         until=until,
     )
-    after = _key(query.after)
+    after = time_key(query.after)
     with wired().database.read() as session:
         rows = journal.search(session, wanted, after=after, limit=query.limit + 1)
     viewed("messages", **query.model_dump(mode="json", exclude_defaults=True))
     items = [Message(**_told(row)) for row in rows[: query.limit]]
-    return Found[Message](items=items, after=found(rows, query.limit, _key_of))
+    return Found[Message](items=items, after=found(rows, query.limit, key_by_time))
 
 
 @blueprint.get("/<int:message>")
@@ -124,31 +123,3 @@ def _text(raw: bytes, codec: str) -> str:
         return raw.decode(codec, "replace")
     except LookupError:
         return raw.decode("utf-8", "replace")
-
-
-def _bounds(day: str | None) -> tuple[datetime | None, datetime | None]:
-    if not day:
-        return None, None
-    try:
-        first = date.fromisoformat(day)
-        days = (first, first + timedelta(days=1))
-        zone = wired().settings.site.zone_info
-        begins, ends = (datetime.combine(each, time(), zone).astimezone(UTC) for each in days)
-    except (ValueError, OverflowError):
-        raise Problem(422, f"day: there is no {day}") from None
-    return begins, ends
-
-
-def _key_of(row: Any) -> tuple[int, int]:
-    return (row.received_at - _EPOCH) // timedelta(microseconds=1), row.id
-
-
-def _key(cursor: str | None) -> journal.Key | None:
-    keys = place(cursor)
-    if not keys:
-        return None
-    try:
-        instant, row = map(int, keys)
-        return _EPOCH + timedelta(microseconds=instant), row
-    except (ValueError, OverflowError):
-        raise not_a_cursor() from None
