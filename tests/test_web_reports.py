@@ -86,7 +86,7 @@ def test_a_pdf_is_shown_by_the_browser_and_by_nothing_of_ours(feed: Feed, person
     assert answer.headers["Content-Disposition"] == "inline; filename=report-1-1.pdf"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     policy = answer.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'")
+    assert policy.startswith("sandbox; default-src 'none'")
     assert "script-src" not in policy
     assert "no-store" in answer.headers["Cache-Control"]
     saved = person.get("/reports/1/parts/1/file")

@@ -121,7 +121,10 @@ API = "/api/"
 # What a list may be asked with, right or wrong: each by itself, and all others at once, since
 # whatever is refused first hides the rest.
 ALONE = ("day", "after", "before")
-TOGETHER = ("device", "modality", "state", "status", "text", "sort", "type", "who", "patient", "accession")
+TOGETHER = (
+    *("device", "modality", "state", "status", "text", "sort", "type", "who"),
+    *("patient", "accession"),
+)
 NONSENSE = (
     *("", "\0", "x" * 5_000, "'\"<%_*?\\[", "-1", "9" * 30, "a~b", "1~" + "9" * 20, "~", "1~2~3"),
     *("9" * 20 + "~1", "20300102000000~" + "9" * 20, "9999-12-31", "0001-01-01", "2030-02-30"),

@@ -22,10 +22,9 @@ blueprint = Blueprint("reports", __name__, url_prefix="/reports")
 
 _FILTERS = ("text", "status", "day", "unlinked")
 _BINARY: Final = "application/octet-stream"
-# The viewer of Chromium shows nothing under `sandbox`. A PDF runs no script in our name: it is
-# no document of ours, and may ask for nothing.
+# A PDF may ask for nothing, and what runs in its viewer is no page of ours.
 _PDF_POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; "
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
 
