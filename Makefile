@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Arguments for the commands behind the targets: make serve ARGS=--help
 ARGS   ?=
 
-.PHONY: serve test pytest lint bench fuzz lock clean
+.PHONY: serve test pytest lint bench fuzz soak lock clean
 
 serve: $(VENV)/runtime.stamp
 	@exec $(BIN)/mwl serve $(ARGS)
@@ -29,6 +29,10 @@ bench: $(VENV)/dev.stamp
 # A minute; `FUZZ_S=600 make fuzz` takes ten. What was reached stays in .fuzz.
 fuzz: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+# 20,000 messages to each database, while server and database are killed every few seconds.
+soak: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 # A stamp holds what was installed; an unchanged lock skips pip altogether.
 # The development lock holds the runtime lock's versions and more.
