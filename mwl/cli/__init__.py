@@ -18,6 +18,7 @@ from mwl.cli import (
     messages,
     mpps,
     outbox,
+    patient,
     serve,
     story,
     study,
@@ -84,6 +85,7 @@ app.add_typer(worklist.app, name="worklist")
 app.add_typer(messages.app, name="messages")
 app.add_typer(hl7.app, name="hl7")
 app.add_typer(mpps.app, name="mpps")
+app.add_typer(patient.app, name="patient")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(commit.app, name="commit")
 app.add_typer(device.app, name="device")

@@ -36,7 +36,8 @@ from mwl.worklist.merging import Family
 Row = dict[str, Any]
 
 _MOST: Final = 5_000  # orders, or studies, of the patients that are told apart
-_WHERE: Final = "merge"
+_WHERE: Final = ""
+_LONGEST_NAME: Final = 256
 
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
@@ -108,7 +109,10 @@ def unmerge(session: Session, merge: int, *, by: str, now: datetime) -> Unmerged
     return Unmerged(merge, loser, survivor, orders, studies, flags)
 
 
-_LONGEST_NAME: Final = 256
+def told(done: Unmerged) -> tuple[str, dict[str, Any]]:
+    """Give what the audit trail is told: the patient who got back what is theirs, and how much."""
+    detail = {"merge": done.merge, "survivor": done.survivor}
+    return f"patient:{done.loser}", {**detail, "orders": done.orders, "studies": done.studies}
 
 
 def _record(conn: Connection, merge: int) -> Row:
@@ -117,7 +121,7 @@ def _record(conn: Connection, merge: int) -> Row:
     if row is None:
         raise Rejected(Fault(Reason.UNKNOWN_KEY, _WHERE, "there is no such merge"))
     if row["ended_at"] is not None:
-        text = f"it is in force no longer: ended by {row['ended_by']}"
+        text = f"this merge is in force no longer: {row['ended_by']} ended it"
         raise Rejected(Fault(Reason.FINAL, _WHERE, text))
     return dict(row)
 
@@ -128,7 +132,7 @@ def _check(family: Family, record: Row) -> None:
         text = "the survivor was merged into another patient: undo that merge first"
         raise Rejected(Fault(Reason.FINAL, _WHERE, text))
     if family.patients[record["loser"]]["merged_into"] != record["survivor"]:
-        text = "what it did is not so any more: the patients were changed otherwise"
+        text = "what this merge did is not so any more: the patients were changed otherwise"
         raise Rejected(Fault(Reason.FINAL, _WHERE, text))
 
 

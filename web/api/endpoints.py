@@ -105,8 +105,8 @@ _spec = SpecTree(
     title="mwl-bridge",
     version="1",
     description=(
-        "Worklist, orders, messages, studies, devices and associations of the bridge between "
-        "a RIS and its scanners. Text is never null: empty means unknown, as on the wire. "
+        "Worklist, orders, patients, messages, studies, devices and associations of the bridge "
+        "between a RIS and its scanners. Text is never null: empty means unknown, as on the wire. "
         "Names are DICOM PN (Doe^Jane), dates of people DA (YYYYMMDD), instants ISO 8601 with "
         "an offset."
     ),
@@ -167,9 +167,7 @@ def endpoint(  # noqa: PLR0913 - what the document says of it
             resp=Response(**{f"HTTP_{status}": answer, **also}),
             tags=[tag],
             operation_id=f"{tag.name}_{view.__name__}".lower(),
-            path_parameter_descriptions=dict(
-                zip(view.__code__.co_varnames, in_path, strict=False)
-            ),
+            path_parameter_descriptions=dict(zip(view.__code__.co_varnames, in_path, strict=False)),
         )(view)
 
         @wraps(validated)
