@@ -19,6 +19,7 @@ from mwl.cli import (
     mpps,
     outbox,
     patient,
+    report,
     serve,
     story,
     study,
@@ -86,6 +87,7 @@ app.add_typer(messages.app, name="messages")
 app.add_typer(hl7.app, name="hl7")
 app.add_typer(mpps.app, name="mpps")
 app.add_typer(patient.app, name="patient")
+app.add_typer(report.app, name="report")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(commit.app, name="commit")
 app.add_typer(device.app, name="device")
