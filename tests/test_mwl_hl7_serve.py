@@ -7,7 +7,7 @@ import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,15 @@ import pytest
 from hl7 import client, mllp
 from hl7.er7 import Message
 from hl7.server import MllpServer, Peer, listen
+from mwl.config import Dicom, Hl7, Listener, Settings
 from mwl.db import Database
-from mwl.errors import Outage
+from mwl.errors import ConfigError, Outage
+from mwl.listeners import Listeners, needed
 from mwl.tls import Files, Keys
 from tests.builders import orm
 from tests.certificates import Authority, Pair
 from tests.mllp_peer import AA
+from tests.orthanc import free_ports
 from tests.serving import Serving
 from tests.test_mwl_outbox_courier import put
 
@@ -73,12 +76,6 @@ class Receiver:
         self._listener.close()
 
 
-def free_ports(*names: str) -> dict[str, int]:
-    with ExitStack() as stack:
-        socks = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        return {name: sock.getsockname()[1] for name, sock in zip(names, socks, strict=True)}
-
-
 class Site:
     def __init__(self, folder: Path) -> None:
         self.authority = Authority(folder, "ca")
@@ -89,7 +86,7 @@ class Site:
         )
         self.keys = Keys(files, "required")
         self.ris = Receiver(self.keys)
-        self.ports = free_ports("tls", "old", "cardiology")
+        self.ports = dict(zip(("tls", "old", "cardiology"), free_ports(3), strict=True))
         config = folder / "mwl.toml"
         ca = self.authority.certificate
         given = {**self.ports, "ours": self.ours, "ca": ca, "ris": self.ris.port}
@@ -211,36 +208,54 @@ def test_check_looks_at_every_port_and_at_the_files(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "told"),
+    ("listeners", "error", "told"),
     [
         (
-            '[[hl7.listener]]\nname = "x"\nport = {taken}\n',
-            1,
-            "[[hl7.listener]] x: port: 127.0.0.1:{taken} is in use by another program: ",
+            [("x", "127.0.0.1", "taken")],
+            Outage,
+            (
+                "[[hl7.listener]] x: port: 127.0.0.1:{taken} is in use by another program: "
+                "end that, or set [[hl7.listener]] x: port"
+            ),
         ),
         (
-            '[hl7]\nport = {free}\n[[hl7.listener]]\nname = "x"\nport = {free}\n',
-            2,
-            "[[hl7.listener]] x: port: 127.0.0.1:{free} is that of hl7.port too: set another\n",
+            [("x", "127.0.0.1", "free"), ("y", "0.0.0.0", "free")],
+            ConfigError,
+            (
+                "[[hl7.listener]] y: port: 0.0.0.0:{free} is that of [[hl7.listener]] x: port too: "
+                "set another"
+            ),
         ),
         (
-            '[[hl7.listener]]\nname = "x"\nport = 0\nhost = "203.0.113.1"\n',
-            2,
-            "[[hl7.listener]] x: host: 203.0.113.1 is no address of this machine\n",
+            [("x", "203.0.113.1", "free")],
+            ConfigError,
+            "[[hl7.listener]] x: host: 203.0.113.1 is no address of this machine",
         ),
     ],
     ids=["in use", "twice", "not ours"],
 )
-def test_a_port_that_can_not_be_had_is_one_line(
-    tmp_path: Path, text: str, code: int, told: str
+def test_a_port_that_can_not_be_had_is_told_with_its_setting(
+    listeners: list[tuple[str, str, str]], error: type[Exception], told: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = {"taken": taken.getsockname()[1], **free_ports("free")}
-        config = tmp_path / "mwl.toml"
-        config.write_text(text.format(**ports), "utf-8")
-        server = Serving(tmp_path, environ={"MWL_CONFIG": str(config), "MWL_WEB__PORT": "0"})
-        environ = {"MWL_DICOM__PORT": "0", **({} if "[hl7]" in text else {"MWL_HL7__PORT": "0"})}
-        server = Serving(tmp_path, environ={**server.environ, **environ})
-        done = server.run("serve", code=code)
-    assert done.stderr.startswith(f"mwl: {told.format(**ports)}")
-    assert done.stderr.count("\n") == 1
+        ports = {"taken": taken.getsockname()[1], "free": free_ports(1)[0]}
+        tables = [
+            Listener(name=name, host=host, port=ports[port]) for name, host, port in listeners
+        ]
+        settings = Settings(hl7=Hl7(port=0, listener=tuple(tables)))
+        with pytest.raises(error) as caught:
+            Listeners(settings, needed(settings, ["hl7"]))
+    assert str(caught.value) == told.format(**ports)
+
+
+def test_a_role_keeps_its_sockets_and_closes_the_others() -> None:
+    listener = Listener(name="x", port=0)
+    settings = Settings(dicom=Dicom(port=0), hl7=Hl7(port=0, listener=(listener,)))
+    names = needed(settings, ["dicom", "hl7"])
+    assert names == ["dicom", "hl7", "hl7.listener.x"]
+    with closing(Listeners(settings, names)) as opened:
+        assert opened.take("hl7").fileno() > 0
+        assert {name: sock.fileno() > 0 for name, sock in opened.further().items()} == {"x": True}
+        assert opened.over_tls("hl7") is None
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            opened.address("dicom")

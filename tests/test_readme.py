@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from mwl.config import load
 from tests import warm
 from tests.certificates import Authority
+from tests.orthanc import free_ports
 from tests.peers import dcmtk, require
 from tests.serving import PATIENCE_S, served
 
@@ -54,11 +54,13 @@ def _tls(folder):
     folder.mkdir(parents=True)
     authority = Authority(folder, "ca")
     authority.issue("mwl", dns=["localhost"])
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
     files = {"CERTIFICATE": "tls/mwl.pem", "KEY": "tls/mwl.key", "CA": "tls/ca.pem"}
-    given = {"PORT": port, **files, "CLIENT": "optional"}
-    return {f"MWL_DICOM__TLS__{name}": value for name, value in given.items()}
+    given = {**files, "CLIENT": "optional"}
+    found = {}
+    for table, port in zip(("DICOM", "HL7"), free_ports(2), strict=True):
+        settings = {"PORT": str(port), **given}
+        found |= {f"MWL_{table}__TLS__{name}": value for name, value in settings.items()}
+    return found
 
 
 def test_every_command_does_what_the_readme_says(tmp_path, path):
@@ -69,7 +71,7 @@ def test_every_command_does_what_the_readme_says(tmp_path, path):
             if " 2762" in command:
                 # Where a reader starts anew.
                 server.process.send_signal(signal.SIGHUP)
-                server.wait_for_log(r"(?s)(tls\.renewed.*){2}")
+                server.wait_for_log(r"(?s)(tls\.renewed.*){3}")
             done = subprocess.run(
                 ["/bin/sh", "-c", ours],
                 cwd=ROOT,
@@ -80,7 +82,8 @@ def test_every_command_does_what_the_readme_says(tmp_path, path):
             text = (done.stdout + done.stderr).decode(errors="replace")
             assert done.returncode == 0, f"{command}\n{text}"
             said.setdefault(command, []).append(text)
-    assert said["mwl hl7 send tests/data/first-steps/order.hl7"][0].startswith("AA")
+    for how in ("", "--tls "):
+        assert said[f"mwl hl7 send {how}tests/data/first-steps/order.hl7"][0].startswith("AA")
     listed = said["mwl worklist list --json --accession ACC-1001"]
     morning, afternoon = (json.loads(text) for text in listed)
     assert morning["patient_name"] == "Müller^Jörg"
