@@ -34,6 +34,13 @@ def sqlite_server(tmp_path):
         yield it
 
 
+@pytest.fixture(scope="module")
+def standing_server(tmp_path_factory):
+    """A server that tests share which leave nothing behind that another would mind."""
+    with served(tmp_path_factory.mktemp("standing"), MWL_SITE__ZONE="Europe/Berlin") as it:
+        yield it
+
+
 def send(server, *texts):
     """Send messages over one connection; the answers."""
     messages = [text.encode() for text in texts]
@@ -128,8 +135,8 @@ def test_a_scanner_of_another_modality_or_day_does_not_see_it(sqlite_server):
     assert findscu(sqlite_server, f"{modality}=CT", f"{date}=20300103-") == []
 
 
-def test_echoscu_is_answered(sqlite_server):
-    address = ["127.0.0.1", str(sqlite_server.ports["dicom"])]
+def test_echoscu_is_answered(standing_server):
+    address = ["127.0.0.1", str(standing_server.ports["dicom"])]
     subprocess.run([dcmtk("echoscu"), "-aec", "MWL", *address], check=True, timeout=PATIENCE_S)
 
 
@@ -328,26 +335,26 @@ def test_the_commit_is_synced_before_the_ack_leaves(tmp_path):
 # ---- bad input --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        b"GET / HTTP/1.1\r\nHost: here\r\n\r\n",
-        b"\x0bnot HL7 at all\x1c\r",
-        b"\x0b" + b"\x00\xff" * 2000 + b"\x1c\r",
-        b"\x0bMSH|^~\\&|half a mess",
-        b"\x0b",
-        bytes(range(256)) * 40,
-    ],
-)
-def test_garbage_ends_nothing_but_its_own_connection(sqlite_server, hostile):
-    for port in (sqlite_server.ports["hl7"], sqlite_server.ports["dicom"]):
+HOSTILE = [
+    b"GET / HTTP/1.1\r\nHost: here\r\n\r\n",
+    b"\x0bnot HL7 at all\x1c\r",
+    b"\x0b" + b"\x00\xff" * 2000 + b"\x1c\r",
+    b"\x0bMSH|^~\\&|half a mess",
+    b"\x0b",
+    bytes(range(256)) * 40,
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_garbage_ends_nothing_but_its_own_connection(standing_server, number):
+    server = standing_server
+    for port in (server.ports["hl7"], server.ports["dicom"]):
         with closing(socket.create_connection(("127.0.0.1", port), PATIENCE_S)) as sock:
-            sock.sendall(hostile)
-    assert send(sqlite_server, orm())[0].code == "AA"
-    assert len(findscu(sqlite_server, "AccessionNumber=ACC1", *KEYS)) == 1
-    log = sqlite_server.log
-    assert "Doe" not in log
-    assert "Traceback" not in log
+            sock.sendall(HOSTILE[number])
+    assert send(server, orm(**_numbers(number)))[0].code == "AA"
+    assert len(findscu(server, f"AccessionNumber=ACC{number}", *KEYS)) == 1
+    assert "Doe" not in server.log
+    assert "Traceback" not in server.log
 
 
 def test_a_database_that_is_locked_gets_no_answer_and_then_the_order_arrives(tmp_path):

@@ -20,7 +20,7 @@ from tests.mutations import damaged
 from tests.recorded import Sent, Stage, play, record, whole
 
 MUTATIONS = int(os.environ.get("MWL_MUTATIONS", "10000"))
-PLAYERS = 4  # at once
+PLAYERS = 12  # at once: most of the time they wait for an answer that does not come
 PARTS = 4  # of them all, each with its seeds, for as many processes as test
 WAITS_S = 0.01
 STAYS = 101  # one in so many says no more, and is ended by our time-outs
