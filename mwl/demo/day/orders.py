@@ -91,8 +91,8 @@ def misspeak(stage: Stage, day: Programme) -> None:
     nobody = known.segments("NW")
     nobody[0] = "PID|||||Doe^Jane"
     _told(stage, "AE", "an order without a patient's identifier", "ORM^O01", nobody)
-    _told(stage, "AR", "an appointment: no type for us", "SIU^S12", [stranger.segment])
-    _told(stage, "AR", "an admission: no event for us", "ADT^A01", [stranger.segment])
+    _told(stage, "AR", "a document: no type for us", "MDM^T02", [stranger.segment])
+    _told(stage, "AR", "a bed: no event for us", "ADT^A20", [stranger.segment])
     _told(stage, "AR", "training data: MSH-11 is T", "ORM^O01", known.segments("NW"), msh_11="T")
     _unreadable(stage)
     _flagged(stage, known)
