@@ -21,10 +21,15 @@ class Kind(Enum):
     PERSON = auto()  # XCN, or NDL whose first component is a CNN → PN
     DATE = auto()  # DTM → DA
     CODED = auto()  # through a table of the profile
+    WORD = auto()  # one line as it is, or, flagged, not at all
     MARK = auto()  # the same, for a field that says other things as well: no flags
     ENTITY = auto()  # EI → identifier and issuer
     PATIENT_ENTITY = auto()  # CX → identifier and issuer
     CODE = auto()  # three components: code, text, coding scheme
+
+
+# What takes a field of every segment of a name.
+GATHERED = frozenset({Kind.TEXTS, Kind.NOTES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,13 @@ class Column:
 
 def _by_name(*columns: Column) -> dict[str, Column]:
     return {column.name: column for column in columns}
+
+
+def kept(name: str, vr: str, length: int) -> Column:
+    """Make the column of an attribute that has none of its own, by its VR (PS3.5 6.2)."""
+    kinds = {"PN": Kind.PERSON, "DA": Kind.DATE, "TM": Kind.WORD, "UI": Kind.WORD, "AE": Kind.WORD}
+    kinds |= {"CS": Kind.WORD, "IS": Kind.WORD, "DS": Kind.WORD}
+    return Column(name, kinds.get(vr, Kind.TEXT), length)
 
 
 PATIENT = _by_name(

@@ -249,6 +249,9 @@ def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> 
         list(dict.fromkeys(told)),
         orders[0] if orders else None,
         patient,
+    if not applied:
+        told = [*flags, "the profile asks nothing of such messages"]
+        return Settled(State.NOTED, ack.Code.AA, answer, "", told)
         orders[1:],
         changes,
     )

@@ -6,22 +6,24 @@ or a code that leads nowhere raises ConfigError naming file, table and key.
 """
 
 import tomllib
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from hl7 import columns
+from hl7.attributes import AttributesTable
+from hl7.chains import Chain
 from hl7.er7 import Path, path
+from hl7.profile_base import ChainKey as _Chain
+from hl7.profile_base import Misplaced
+from hl7.profile_base import Table as _Table
+from hl7.profile_base import Texts as _Texts
+from hl7.profile_base import upper as _upper
+from hl7.profile_rules import EventName, EventTable, RuleTable
 from hl7.strictness import Strictness
 from mwl.errors import ConfigError
 from mwl.orders import Action, StudyUidPolicy
@@ -30,25 +32,15 @@ from mwl.reports import Status as ReportStatus
 
 ANY = "*"  # any other ORC-5, any other value of a table
 EMPTY = "-"  # an empty ORC-5
+REFUSE = "refuse"  # for a step that has started
+
+__all__ = ["ANY", "EMPTY", "REFUSE", "Chain", "EventName", "Profile", "load", "parse"]
+
+_Place = tuple[str | int, ...]
 
 _MOST_RULES = 1_000
-_MOST_PLACES = 32
 _MOST_ISSUERS = 1_000
 _MOST_UNKNOWN = 100
-
-Chain = tuple[tuple[Path, ...], ...]
-"""Alternatives in order; each is one place, or several that are joined by a blank."""
-
-
-def _chain(value: Any) -> Chain:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ValueError('must be a list of places like ["OBR-27.4"]')
-    if len(value) > _MOST_PLACES:
-        raise ValueError(f"has more than {_MOST_PLACES} places")
-    chain = tuple(tuple(path(place) for place in each.split()) for each in value)
-    if not all(chain):
-        raise ValueError("has an empty place")
-    return chain
 
 
 def _place(value: Any) -> Path:
@@ -72,29 +64,28 @@ def _issuer(value: Any) -> Identifier:
     return Identifier("", *value.split("^"))
 
 
-def _control(value: Any) -> dict[str, Action]:
+def _by_status(value: Any) -> dict[str, str]:
     by_status = {ANY: value} if isinstance(value, str) else value
     if not isinstance(by_status, dict) or ANY not in by_status:
         raise ValueError(f'must be an action, or a table of them by ORC-5 with "{ANY}"')
-    return {status: Action(action) for status, action in by_status.items()}
+    return by_status
 
 
-def _upper(value: Any) -> Any:
-    return {k.upper(): v for k, v in value.items()} if isinstance(value, dict) else value
+def _control(value: Any) -> dict[str, Action]:
+    return {status: Action(action) for status, action in _by_status(value).items()}
 
 
-_Chain = Annotated[Chain, BeforeValidator(_chain)]
+def _started(value: Any) -> dict[str, Action | None]:
+    """Read actions for steps that have started; None refuses the message."""
+    return {
+        status: None if action == REFUSE else Action(action)
+        for status, action in _by_status(value).items()
+    }
+
+
 _Columns = dict[str, _Chain]
 _Values = Annotated[dict[str, str], BeforeValidator(_upper)]
 _Issuer = Annotated[Identifier, BeforeValidator(_issuer)]
-# TOML knows lists, not sets or tuples.
-_Texts = Annotated[tuple[str, ...], Field(strict=False)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True
-    )
 
 
 def _gather(table: Any, known: dict[str, columns.Column]) -> Any:
@@ -145,6 +136,7 @@ class PatientTable(_Table):
 class OrderTable(_Table):
     filler: Annotated[_Chain, Field(min_length=1)]
     placer: _Chain
+    unknown_cancel: Literal["keep", "refuse"] = "keep"
     columns: _Columns
 
     @model_validator(mode="before")
@@ -223,23 +215,6 @@ class ObservationTable(_Table):
     ]
 
 
-class RuleTable(_Table):
-    code: str = ""
-    station: str = ""
-    modality: str = ""
-    stations: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[!-\[\]-~]{1,16}$")], ...], Field(strict=False)
-    ] = ()
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if not (self.code or self.station):
-            raise ValueError("needs a code or a station to match")
-        if not (self.modality or self.stations):
-            raise ValueError("needs a modality or stations to give")
-        return self
-
-
 class AppointmentTable(_Table):
     """Where SIU messages have what orders have; the general tables are asked after these."""
 
@@ -277,26 +252,18 @@ class ReportTable(_Table):
     ]
 
 
-EventName = Literal[
-    "order",
-    "appointment",
-    "report",
-    "update_patient",
-    "arrive_patient",
-    "merge_patient",
-    "merge_patient_and_visit",
-    "link_patients",
-    "unlink_patients",
-]
-
-
 class Profile(_Table):
     """What a profile file says; see `config/hl7/default.toml`."""
 
+    title: Annotated[str, Field(max_length=200)] = ""
+    source: Annotated[str, Field(max_length=1000)] = ""
     message: MessageTable
     events: Annotated[dict[str, EventName], Field(min_length=1)]
     time: TimeTable
     control: dict[str, Annotated[dict[str, Action], BeforeValidator(_control)]]
+    started: dict[str, Annotated[dict[str, Action | None], BeforeValidator(_started)]] = Field(
+        default_factory=dict
+    )
     patient_identifier: PatientIdentifierTable
     patient: PatientTable
     order: OrderTable
@@ -311,6 +278,10 @@ class Profile(_Table):
     rules: Annotated[
         tuple[RuleTable, ...], Field(alias="rule", max_length=_MOST_RULES, strict=False)
     ] = ()
+    events_by_condition: Annotated[
+        tuple[EventTable, ...], Field(alias="event", max_length=_MOST_RULES, strict=False)
+    ] = ()
+    attributes: AttributesTable = AttributesTable()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -319,12 +290,33 @@ class Profile(_Table):
         if missing := tables - set(self.values):
             raise ValueError(f"[values.{min(missing)}] is missing")
         if unknown := set(self.values) - tables:
-            raise ValueError(f"[values.{min(unknown)}] belongs to no column")
+            place = ("values", min(unknown))
+            raise Misplaced(place, f"[values.{min(unknown)}] belongs to no column")
         self._have_their_tables()
-        for rule in self.rules:
+        for number, rule in enumerate(self.rules):
             if rule.modality and rule.modality not in self.modalities.known:
-                raise ValueError(f"a [[rule]] gives the unknown modality {rule.modality!r}")
+                text = f"a [[rule]] gives the unknown modality {rule.modality!r}"
+                raise Misplaced(("rule", number, "modality"), text)
+        if unknown := set(self.started) - set(self.control):
+            raise Misplaced(("started", min(unknown)), "is no code of [control]")
+        self._gather_places_alone()
         return self
+
+    def _gather_places_alone(self) -> None:
+        """Refuse what can't be had of a column that takes all segments of a name."""
+        given = (
+            ("patient", self.patient.columns, columns.PATIENT),
+            ("order", self.order.columns, columns.ORDER),
+            ("procedure", self.procedure.columns, columns.PROCEDURE),
+            ("step", self.step.columns, columns.STEP),
+        )
+        for table, chains, known in given:
+            for name, chain in chains.items():
+                if known[name].kind in columns.GATHERED and not all(
+                    link.is_plain for link in chain
+                ):
+                    text = "takes places alone: it reads every segment of that name"
+                    raise Misplaced((table, name), text)
 
     def _have_their_tables(self) -> None:
         """Refuse events whose tables are missing."""
@@ -342,7 +334,7 @@ class Profile(_Table):
 
 
 def load(file: FilePath) -> Profile:
-    """Read a profile; ConfigError names the file, the table and the key."""
+    """Read a profile that extends none; ConfigError names the file, the table and the key."""
     try:
         document = tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
     except OSError as error:
@@ -352,16 +344,20 @@ def load(file: FilePath) -> Profile:
     return parse(document, str(file))
 
 
-def parse(document: dict[str, Any], origin: str) -> Profile:
-    """Check a profile that was read from `origin`."""
+def parse(document: dict[str, Any], origin: str | Callable[[_Place], object]) -> Profile:
+    """Check a profile that was read from `origin`, a name or what tells where each key was."""
     try:
         return Profile.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        table, *key = [str(part) for part in first["loc"] if part != "columns"] or [""]
-        where = f"[{table}] {'.'.join(key)}".strip() if table else ""
+        first = error.errors(include_url=False)[0]
+        found = tuple(part for part in first["loc"] if part != "columns")
+        cause = first.get("ctx", {}).get("error")
+        place = (*found, *cause.place) if isinstance(cause, Misplaced) else found
+        table, *key = [str(part) for part in place] or [""]
+        named = f"[{table}] {'.'.join(key)}".strip() if table else ""
         text = _TEXTS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-        raise ConfigError(": ".join(filter(None, (origin, where, text)))) from error
+        where = origin if isinstance(origin, str) else str(origin(place))
+        raise ConfigError(": ".join(filter(None, (where, named, text)))) from error
 
 
 _TEXTS = {"extra_forbidden": "no such key or column", "missing": "is missing"}

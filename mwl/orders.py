@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from mwl.patients import Identifier, PatientChange
 
@@ -176,6 +177,7 @@ class StepChange:
     start: datetime | None = None
     stations: tuple[str, ...] | None = None
     fields: Fields = field(default_factory=dict)  # columns of scheduled_step
+    attributes: Fields = field(default_factory=dict)  # further ones, as `mwl.worklist.kept` names
 
 
 @dataclass(slots=True)
@@ -209,6 +211,22 @@ class StudyUidPolicy(StrEnum):
     REJECT = "reject"
 
 
+class Policy(NamedTuple):
+    """What a sender's messages are to do where others' do something else.
+
+    `after_start` is the action for steps that have STARTED or are further, None the same as
+    for the others; `refused_after_start`: then the message is rejected. `knows_cancelled`:
+    so is the cancellation of an order that is unknown.
+    """
+
+    after_start: Action | None = None
+    refused_after_start: bool = False
+    knows_cancelled: bool = False
+
+
+DEFAULT_POLICY = Policy()
+
+
 @dataclass(slots=True)
 class OrderChange:
     """What one ORC group asks of one order: the inner form that no wire format owns.
@@ -234,3 +252,4 @@ class OrderChange:
     flags: list[str] = field(default_factory=list)
     study_uid_policy: StudyUidPolicy = StudyUidPolicy.GENERATE
     is_appointment: bool = False
+    policy: Policy = DEFAULT_POLICY

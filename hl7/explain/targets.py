@@ -18,6 +18,7 @@ _INNER = frozenset(
     {
         *("flags", "where", "key", "snapshot", "study_uid_policy", "source", "control", "number"),
         *("is_only", "is_appointment", "control_id", "content_hash"),
+        *("policy", "unknown_names"),
     }
 )
 _NAMES = {

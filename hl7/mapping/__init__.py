@@ -52,6 +52,8 @@ class Mapper:
         zone = self._zone_of(message)
         at = sent_at(message, zone, now, report)
         changes: list[Change]
+        if event == "ignore":
+            return []
         if event == "order":
             changes = [*self._read_orders(message, sent, at, zone, report)]
         elif event == "appointment":

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -61,10 +62,22 @@ def check(message: Message, sent: Envelope, profile: Profile, report: Report) ->
     if first(msh, 11) not in profile.message.processing_ids:
         report.fault(Reason.UNSUPPORTED_PROCESSING, "MSH-11", "no production data: not taken here")
     event = profile.events.get(sent.type) or _by_type_alone(message, sent, profile)
+    if profile.events_by_condition:
+        event = _by_condition(message, sent, profile) or event
     if event is None:
         _unsupported(sent.type, profile.events, report)
         return ""
     return event
+
+
+def _by_condition(message: Message, sent: Envelope, profile: Profile) -> str | None:
+    """Give the event of the first `[[event]]` that the message fits."""
+    for each in profile.events_by_condition:
+        if fnmatchcase(sent.type, each.message) and all(
+            condition.holds(message.text(condition.place)) for condition in each.when
+        ):
+            return each.event
+    return None
 
 
 def _by_type_alone(message: Message, sent: Envelope, profile: Profile) -> str | None:

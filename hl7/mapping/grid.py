@@ -12,13 +12,14 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
+from hl7.chains import Chain, Conditions, Edit, Link
 from hl7.er7 import Path, Segment, Value
-from hl7.escapes import STANDARD, UNDECLARED, Delimiters
-from hl7.profile import Chain
+from hl7.escapes import STANDARD, UNDECLARED, Delimiters, escape
 
 View = Mapping[str, Sequence[Segment]]
 
 _COMPONENT = STANDARD.component
+_ODD = re.compile(r'[\^~\\&|"]')  # what the standard delimiters would read in a text
 # A plain cell has no subcomponents but the first.
 _NOWHERE = 1 << 30
 _MOST_SHAPES = 256
@@ -64,6 +65,9 @@ Row = tuple[View, Sequence[Cell], int]
 """What readers look at: segments by name, the fields that they asked for, and which of these
 say something, as bits: the shape of the message."""
 
+Test = Callable[[Sequence[Cell]], bool]
+"""Tells of the cells of a row whether conditions hold."""
+
 Found = tuple[Value, Place, Cell]
 """A value, and where it stood."""
 
@@ -74,10 +78,64 @@ class Grid:
     def __init__(self) -> None:
         self._slots: dict[tuple[str, int, int, int], int] = {}
         self._layout: _Layout | None = None
+        # Cells that are made of others, in the order of their slots.
+        self._derived: list[Callable[[Sequence[Cell]], Cell]] = []
 
     def places(self, chain: Chain) -> tuple[Place, ...]:
         """Give the places of a chain, in order; joined ones as if they were alternatives."""
-        return tuple(self.place(path) for alternative in chain for path in alternative)
+        return tuple(place for link in chain for place in self._of_link(link))
+
+    def test(self, conditions: Conditions) -> Test:
+        """Make the function that tells of a row's cells whether conditions hold."""
+        asked = [(self.place(each.place), each.holds) for each in conditions]
+
+        def test(cells: Sequence[Cell]) -> bool:
+            for place, holds in asked:
+                value = leaf_of(cells[place.slot], place)
+                if not holds(value if isinstance(value, str) else ""):
+                    return False
+            return True
+
+        return test
+
+    def _of_link(self, link: Link) -> list[Place]:
+        """Give the places of a link; what is no place of a message gets a cell of its own."""
+        if link.is_plain:
+            return [self.place(path) for path in link]
+        test = self.test(link.when)
+        if link.value:
+            return [self._derive(link[0], lambda cells: link.value if test(cells) else "")]
+        places = [self.place(path) for path in link]
+        if link.edit is not None:
+            return [self._edited(places[0], link.edit, test)]
+        return [self._conditional(place, test) for place in places]
+
+    def _conditional(self, place: Place, test: Test) -> Place:
+        slot = place.slot
+        return self._derive(place.path, lambda cells: cells[slot] if test(cells) else "")
+
+    def _edited(self, place: Place, edit: Edit, test: Test) -> Place:
+        whole = place.path
+        # What is left is one text: no component, no repetition.
+        alone = Path(whole.segment, 1, occurrence=whole.occurrence)
+
+        def edited(cells: Sequence[Cell]) -> Cell:
+            value = text_of(cells[place.slot], place) if test(cells) else None
+            text = edit.of(value) if isinstance(value, str) else ""
+            if _ODD.search(text):
+                return Odd([text], Segment([whole.segment, escape(text)]))
+            return text
+
+        return self._derive(alone, edited)._replace(where=place.where)
+
+    def _derive(self, path: Path, make: Callable[[Sequence[Cell]], Cell]) -> Place:
+        self._derived.append(make)
+        slot = self._slots["", 0, 0, len(self._derived)] = len(self._slots)
+        self._layout = None
+        component = path.component or 1
+        where = str(path) if path.segment else "a constant of the profile"
+        at = component - 1 if path.subcomponent < 2 else _NOWHERE
+        return Place(slot, at, component, where, path)
 
     def place(self, path: Path) -> Place:
         """Reserve a cell for a field, if it has none yet."""
@@ -93,7 +151,7 @@ class Grid:
         """Pick the fields that were asked for."""
         layout = self._layout
         if layout is None:
-            layout = self._layout = _Layout(self._slots)
+            layout = self._layout = _Layout(self._slots, self._derived)
         return layout.of(view)
 
 
@@ -111,10 +169,15 @@ class _Stretch(NamedTuple):
 class _Layout:
     """A grid, compiled: segments side by side, then the asked fields picked, both at once."""
 
-    def __init__(self, slots: Mapping[tuple[str, int, int, int], int]) -> None:
+    def __init__(
+        self,
+        slots: Mapping[tuple[str, int, int, int], int],
+        derived: Sequence[Callable[[Sequence[Cell]], Cell]],
+    ) -> None:
         by_segment: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for name, nth, field, repetition in slots:
-            by_segment.setdefault((name, nth), []).append((field, repetition))
+            if name:
+                by_segment.setdefault((name, nth), []).append((field, repetition))
         self._stretches: list[_Stretch] = []
         at: dict[tuple[str, int, int, int], int] = {}
         for (name, nth), asked in by_segment.items():
@@ -126,7 +189,9 @@ class _Layout:
                 at[name, nth, *each] = base + width + number
         # itemgetter of one index gives no tuple; a blank at the end doesn't matter.
         end = sum(len(each.blank) for each in self._stretches)
-        self._pick = itemgetter(*(at[slot] for slot in slots), end)
+        self._pick = itemgetter(*(at.get(slot, end) for slot in slots), end)
+        made = [slot for (name, *_), slot in slots.items() if not name]
+        self._derived = list(zip(made, derived, strict=True))
         self._shapes: dict[bytes, int] = {}
 
     def of(self, view: View) -> Row:
@@ -140,9 +205,16 @@ class _Layout:
                 _append(wide, segments[stretch[1]], stretch)
         wide.append("")
         cells = self._pick(wide)
+        if self._derived:
+            cells = self._with_derived([*cells])
         said = bytes(map(bool, cells))
         shape = self._shapes.get(said)
         return view, cells, self._shape(said) if shape is None else shape
+
+    def _with_derived(self, cells: list[Cell]) -> Sequence[Cell]:
+        for slot, make in self._derived:
+            cells[slot] = make(cells)
+        return cells
 
     def _shape(self, said: bytes) -> int:
         if len(self._shapes) >= _MOST_SHAPES:

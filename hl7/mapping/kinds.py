@@ -54,6 +54,24 @@ def _text(column: Column, place: Place, _: Table) -> At:
     return read
 
 
+def _word(column: Column, place: Place, _: Table) -> At:
+    name, length, where = column.name, column.length, place.where
+
+    def read(cell: Cell, _: Row, report: Report) -> Fields | None:
+        value = leaf_of(cell, place)
+        if not isinstance(value, str):
+            return None if value is None else {name: None}
+        word = value.strip()
+        if not word:
+            return None
+        if len(word) > length or not word.isprintable() or "\\" in word:
+            report.flag(f"{where}: more than its attribute can hold: not taken")
+            return {}
+        return {name: word}
+
+    return read
+
+
 def _name(column: Column, place: Place, _: Table) -> At:
     read_name = names.patient_name if column.kind is Kind.NAME else names.person
     name = column.name
@@ -187,6 +205,7 @@ def _entity(column: Column, place: Place, _: Table) -> At:
 
 _MAKERS: dict[Kind, Callable[[Column, Place, Table], At]] = {
     Kind.TEXT: _text,
+    Kind.WORD: _word,
     Kind.NAME: _name,
     Kind.PERSON: _name,
     Kind.DATE: _date,

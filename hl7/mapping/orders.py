@@ -21,7 +21,7 @@ from hl7.mapping.report import Report
 from hl7.mapping.steps import Step, StepReader
 from hl7.profile import ANY, EMPTY, Profile
 from mwl.errors import Reason
-from mwl.orders import Action, OrderChange, ProcedureChange
+from mwl.orders import DEFAULT_POLICY, Action, OrderChange, Policy, ProcedureChange
 from mwl.patients import Identifier, PatientChange
 
 _ORDER_NUMBER = 64  # (0040,2016) and (0040,2017) are LO
@@ -55,6 +55,9 @@ class OrderReader:
         self._observations = ObservationReader(profile)
         self._steps = StepReader(profile, grid)
         self._policy = profile.procedure.study_uid_policy
+        self._started = profile.started
+        self._refuses_unknown = profile.order.unknown_cancel == "refuse"
+        self._has_policies = bool(self._started) or self._refuses_unknown
 
     def read(self, groups: list[Group], context: Context, report: Report) -> list[OrderChange]:
         """Read every order of a message, in its order; faults are in `report`."""
@@ -91,6 +94,7 @@ class OrderReader:
                     placer,
                     filler,
                     study_uid_policy=self._policy,
+                    policy=self._policy_of(control) if self._has_policies else DEFAULT_POLICY,
                 )
                 if action is Action.CREATE and not context.patient.fields.get("patient_name"):
                     report.flag("a new order without the patient's name")
@@ -131,6 +135,15 @@ class OrderReader:
         if action is Action.CREATE and not group.details:
             report.fault(Reason.SEQUENCE, "ORC", "a new order without OBR", orc.occurrence)
         return action, f"{control} {status}".strip()
+
+    def _policy_of(self, control: str) -> Policy:
+        """Give what is peculiar to this sender, for ORC-1 and ORC-5 as in OrderChange."""
+        code, _, status = control.partition(" ")
+        by_status = self._started.get(code)
+        if by_status is None:
+            return Policy(knows_cancelled=self._refuses_unknown)
+        action = by_status[status or EMPTY if (status or EMPTY) in by_status else ANY]
+        return Policy(action, action is None, self._refuses_unknown)
 
     def _numbers_differ(self, group: Group) -> bool:
         """Tell whether several OBR under one ORC have numbers of their own.

@@ -1,11 +1,20 @@
-"""A profile's `[[rule]]` tables: what follows from a code or a station."""
+"""A profile's `[[rule]]` tables: what follows from a code, a station, or anything else."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
+from types import MappingProxyType
 from typing import NamedTuple
 
+from hl7.chains import Condition
+from hl7.er7 import path
+from hl7.mapping.grid import Cell, Grid
 from hl7.profile import Profile
+from hl7.profile_rules import RuleTable
+
+_PATIENT_CLASS = path("PV1-2")
+_PATIENT_LOCATION = path("PV1-3.1")
+_NO_FIELDS: Mapping[str, str | None] = MappingProxyType({})
 
 
 class Ruled(NamedTuple):
@@ -13,41 +22,78 @@ class Ruled(NamedTuple):
 
     modality: str = ""
     stations: tuple[str, ...] = ()
+    fields: Mapping[str, str | None] = _NO_FIELDS
 
 
 NOTHING = Ruled()
 
 
+class Asked(NamedTuple):
+    """What rules are asked about: a procedure's codes and their scheme, stations, the row."""
+
+    codes: Sequence[str]
+    scheme: str
+    stations: Sequence[str]
+    cells: Sequence[Cell]
+
+
+_Test = Callable[[Asked], bool]
+
+
 class _Rule(NamedTuple):
-    code: re.Pattern[str] | None
-    station: re.Pattern[str] | None
+    tests: Sequence[_Test]
     gives: Ruled
 
-    def matches(self, codes: Iterable[str], stations: Iterable[str]) -> bool:
-        return (self.code is None or any(map(self.code.match, codes))) and (
-            self.station is None or any(map(self.station.match, stations))
-        )
+    def matches(self, asked: Asked) -> bool:
+        return all(test(asked) for test in self.tests)
 
 
 class Rules:
     """The rules of a profile, compiled."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, grid: Grid) -> None:
         self._rules = [
-            _Rule(
-                re.compile(translate(rule.code)) if rule.code else None,
-                re.compile(translate(rule.station)) if rule.station else None,
-                Ruled(rule.modality, rule.stations),
-            )
+            _Rule([*_tests(rule, grid)], Ruled(rule.modality, rule.stations, rule.fields()))
             for rule in profile.rules
         ]
 
-    def find(self, codes: Iterable[str], stations: Iterable[str]) -> Ruled:
-        """Take modality and stations each from the first rule that matches and has them."""
+    def find(self, asked: Asked) -> Ruled:
+        """Take each answer from the first rule that matches and has it."""
         modality = ""
-        found: tuple[str, ...] = ()
+        stations: tuple[str, ...] = ()
+        fields: dict[str, str | None] = {}
         for rule in self._rules:
-            if rule.matches(codes, stations):
+            if rule.matches(asked):
                 modality = modality or rule.gives.modality
-                found = found or rule.gives.stations
-        return Ruled(modality, found)
+                stations = stations or rule.gives.stations
+                # A code, its meaning and its scheme are of one rule: none has a part of them.
+                fields = {**rule.gives.fields, **fields}
+        return Ruled(modality, stations, fields)
+
+
+def _tests(rule: RuleTable, grid: Grid) -> list[_Test]:
+    found: list[_Test] = []
+    if rule.code:
+        code = _pattern(rule.code)
+        found.append(lambda asked: any(map(code, asked.codes)))
+    if rule.scheme:
+        scheme = _pattern(rule.scheme)
+        found.append(lambda asked: scheme(asked.scheme) is not None)
+    if rule.station:
+        station = _pattern(rule.station)
+        found.append(lambda asked: any(map(station, asked.stations)))
+    conditions = [*rule.when]
+    for place, pattern in (
+        (_PATIENT_CLASS, rule.patient_class),
+        (_PATIENT_LOCATION, rule.patient_location),
+    ):
+        if pattern:
+            conditions.append(Condition(place, (pattern,)))
+    if conditions:
+        test = grid.test(tuple(conditions))
+        found.append(lambda asked: test(asked.cells))
+    return found
+
+
+def _pattern(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    return re.compile(translate(pattern)).match

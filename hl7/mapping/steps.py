@@ -5,12 +5,13 @@ from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from hl7 import columns
+from hl7.attributes import Target
 from hl7.er7 import Segment, Value
 from hl7.mapping import values
 from hl7.mapping.grid import Cell, Grid, Odd, Place, Row, leaf, leaf_of, occurrence
 from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
-from hl7.mapping.rules import NOTHING, Rules
+from hl7.mapping.rules import NOTHING, Asked, Rules
 from hl7.mapping.times import NotATime, read_instant
 from hl7.profile import Chain, IpcProcedureTable, Profile, StepTable
 from mwl.errors import Reason
@@ -33,7 +34,9 @@ class Step(NamedTuple):
 class _Chains:
     """Everything read of a step: without IPC, or with it and falling back to that."""
 
-    def __init__(self, profile: Profile, grid: Grid, *, with_ipc: bool) -> None:
+    def __init__(
+        self, profile: Profile, grid: Grid, kept: Sequence[Target], *, with_ipc: bool
+    ) -> None:
         tables: list[tuple[IpcProcedureTable, StepTable]] = [(profile.procedure, profile.step)]
         if with_ipc:
             tables.insert(0, (profile.with_ipc.procedure, profile.with_ipc.step))
@@ -50,6 +53,12 @@ class _Chains:
             grid, profile, columns.PROCEDURE, _merged(columns.PROCEDURE, procedures)
         )
         self.step = Readers(grid, profile, columns.STEP, _merged(columns.STEP, steps))
+        self.kept: Readers | None = None
+        if kept:
+            known = {each.key: columns.kept(each.key, each.vr, each.length) for each in kept}
+            chains = {each.key: each.chain for each in kept}
+            self.kept = Readers(grid, profile, known, chains)
+        self.rules = Rules(profile, grid) if profile.rules else None
 
 
 def _joined(chains: Iterable[Chain]) -> Chain:
@@ -66,11 +75,11 @@ class StepReader:
     """A profile's way to read OBR and IPC."""
 
     def __init__(self, profile: Profile, grid: Grid) -> None:
-        self._plain = _Chains(profile, grid, with_ipc=False)
+        kept = profile.attributes.targets()
+        self._plain = _Chains(profile, grid, kept, with_ipc=False)
         self._ipc_grid = Grid()
-        self._with_ipc = _Chains(profile, self._ipc_grid, with_ipc=True)
+        self._with_ipc = _Chains(profile, self._ipc_grid, kept, with_ipc=True)
         self._modalities = profile.modalities.all()
-        self._rules = Rules(profile) if profile.rules else None
 
     def read(self, row: Row, zone: tzinfo, report: Report, *, whole: bool) -> list[Step]:
         """Read the steps of one OBR; if not `whole`, only what they are known by."""
@@ -104,6 +113,8 @@ class StepReader:
             change.stations = _stations(row, by.stations, report)
         by.procedure.read(row, report, procedure.fields)
         by.step.read(row, report, change.fields)
+        if by.kept is not None:
+            by.kept.read(row, report, change.attributes)
         self._assign(row, by, step, code, report)
         return step
 
@@ -111,10 +122,15 @@ class StepReader:
         """Decide modality and stations: the message, else a rule."""
         change = step.change
         ruled = NOTHING
-        if self._rules:
-            codes = (code, step.procedure.fields.get("code_value") or "")
-            ruled = self._rules.find(codes, change.stations or ())
+        if by.rules is not None:
+            stated = step.procedure.fields
+            codes = (code, stated.get("code_value") or "")
+            asked = Asked(codes, stated.get("code_scheme") or "", change.stations or (), row[1])
+            ruled = by.rules.find(asked)
             change.stations = change.stations or ruled.stations or change.stations
+            for name, value in ruled.fields.items():
+                if not change.fields.get(name):
+                    change.fields[name] = value
         found = leaf(row, by.modality)
         modality = None
         if found is not None:

@@ -171,6 +171,7 @@ class Hl7(Table):
         return self
 
 
+    profiles: Annotated[str, StringConstraints(max_length=400)] = ""
 class Journal(Table):
     """How long messages are kept, and how much they may take; 0: as long, as much as they do."""
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from socket import socket
 from threading import Thread
 
-from hl7 import profile
+from hl7 import profile_files
 from hl7.inbound import Inbound
 from hl7.profiles import Profiles, Rule
 from hl7.server import Limits, MllpServer
@@ -23,12 +24,19 @@ _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 
 def mapping_profiles(settings: Settings) -> Profiles:
+def profile_folders(settings: Settings) -> list[Path]:
+    """Tell where profiles are looked for: the site's own, then those of the program."""
+    own = settings.hl7.profiles
+    return [*([settings.data_dir / own] if own else []), shipped("hl7/default.toml").parent]
+
+
     """Read the profiles that the settings name. Raises ConfigError."""
     given = settings.hl7
     listeners = {each.name: each.profile for each in given.listener if each.profile}
     rules = [Rule(each.name, each.listener, each.profile) for each in given.source]
     names = {given.profile, *listeners.values(), *(rule.profile for rule in rules)}
-    loaded = {name: profile.load(shipped(f"hl7/{name}.toml")) for name in sorted(names)}
+    folders = profile_folders(settings)
+    loaded = {name: profile_files.load(name, folders) for name in sorted(names)}
     zone = settings.site.zone_info
     return Profiles(loaded, zone, given.profile, listeners=listeners, rules=rules)
 

@@ -41,6 +41,7 @@ from mwl.scp.attributes import (
     vr_of,
 )
 from mwl.scp.elements import TEXTS, Writer
+from mwl.worklist import kept
 
 log = structlog.get_logger(__name__)
 
@@ -188,16 +189,25 @@ class Compiled(ABC):
         known = bool(terms) and all(charsets.dicom_codec(term) for term in terms if term)
         return "\\".join(terms) if known and any(terms) else "ISO_IR 100"
 
-    def _unknown(self, tag: int, key: Element, *, is_kept: bool = False) -> None:
-        """Answer a key that the model doesn't have; a text perhaps `is_kept` by its keyword."""
+    def _unknown(
+        self, tag: int, key: Element, *, level: DataSet | None = None, under: str = ""
+    ) -> None:
+        """Answer a key that the model doesn't have.
+
+        A text may be kept by its name (`mwl.worklist.kept`), `under` a sequence's; `level`
+        are the keys beside it, the creators of private ones among them. None: none is kept.
+        """
         vr = key.vr if vr_of(tag) == "UN" else vr_of(tag)
         if tag >> 16 & 1 and vr == "LO" and 0x10 <= tag & 0xFFFF <= 0xFF:
             # PS3.5 7.8.1: without its creator a private element would be nobody's.
             self._constant += self._writer.element(tag, vr, key.value)
             return
         self.unsupported.append(tag)
-        if is_kept and vr in TEXTS:
-            self._attribute(tag, key, further(keyword_of(tag), vr))
+        name = "" if level is None else _name(tag, level)
+        if name and tag >> 16 & 1 and vr not in TEXTS:
+            vr = "LO"  # asked for without a VR; PS3.5 6.2.2: nobody else knows it
+        if name and vr in TEXTS:
+            self._attribute(tag, key, further(under + name, vr))
         else:
             self._constant += self._writer.element(tag, vr, b"")
 
@@ -226,6 +236,17 @@ class Compiled(ABC):
         self._columns.append(attribute.column)
 
 
+def _name(tag: int, level: DataSet) -> str:
+    """Name an attribute as it may be kept: by keyword, or by its private creator."""
+    group, element = tag >> 16, tag & 0xFFFF
+    if not group & 1:
+        return keyword_of(tag)
+    creator = level.get(group << 16 | element >> 8)
+    if creator is None or element < 0x1000:
+        return ""
+    return kept.private(group, element, creator.value.decode("ascii", "replace").strip(" \0"))
+
+
 # Of the keys, the requester and the character set.
 Compile = Callable[[DataSet, Asker, str], Compiled]
 
@@ -236,6 +257,7 @@ class WorklistItem(Compiled):
     def __init__(self, keys: DataSet, asker: Asker, term: str) -> None:
         offset = asker.offset
         self._there: Model = {} if offset is None else zones.worklist_in(offset, asker.zone)
+        self._keys = keys
         super().__init__(keys, asker, term)
 
     def _key(self, tag: int, key: Element) -> None:
@@ -244,7 +266,7 @@ class WorklistItem(Compiled):
         elif tag == SCHEDULED_PROCEDURE_STEP_SEQUENCE:
             self._step(key)
         else:
-            self._of_model(tag, key, TOP)
+            self._of_model(tag, key, TOP, self._keys)
 
     def _step(self, key: Element) -> None:
         self.is_known = True
@@ -258,10 +280,12 @@ class WorklistItem(Compiled):
             }
         self._constant += self._writer.open_sequence(key.tag) + self._writer.open_item()
         for tag, child in wanted.items():
-            self._of_model(tag, child, STEP)
+            self._of_model(tag, child, STEP, wanted, kept.STEP)
         self._constant += self._writer.close_item() + self._writer.close_sequence()
 
-    def _of_model(self, tag: int, key: Element, model: Model) -> None:
+    def _of_model(
+        self, tag: int, key: Element, model: Model, level: DataSet, under: str = ""
+    ) -> None:
         attribute = self._there.get(tag) or model.get(tag)
         if attribute is not None:
             self.is_known = True
@@ -270,7 +294,7 @@ class WorklistItem(Compiled):
                 attribute = replace(attribute, text=lambda text: text or self._asker.ae_title)
             self._attribute(tag, key, attribute)
         else:
-            self._unknown(tag, key, is_kept=True)
+            self._unknown(tag, key, level=level, under=under)
 
     def _offset(self, start: str) -> str:
         if self._asker.offset is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mwl.worklist import kept
 from mwl.worklist.find import UNIT_SEPARATOR
 
 # An item of a sequence: by tag, its text or the items of a sequence inside.
@@ -109,14 +110,19 @@ def _no_items(text: str) -> list[Item]:  # noqa: ARG001 - the signature of every
     return []
 
 
-def further(keyword: str, vr: str) -> Attribute:
-    """Answer an attribute from those that a step keeps by keyword."""
+def further(name: str, vr: str, other: str = "") -> Attribute:
+    """Answer an attribute from those that a step keeps by name, or by another name."""
 
     def look_up(text: str) -> str:
-        value = json.loads(text).get(keyword, "")
+        found = json.loads(text)
+        value = found.get(name) or found.get(other, "")
         return value if isinstance(value, str) else ""
 
     return Attribute(vr, "attributes", text=look_up)
+
+
+def _of_step(keyword: str, vr: str) -> Attribute:
+    return further(kept.STEP + keyword, vr, keyword)
 
 
 def _identifier(vr: str, column: str, key: str = "", *, single: bool = False) -> Attribute:
@@ -143,8 +149,8 @@ STEP: Model = {
     ),
     START_DATE: Attribute("DA", "start_local", "start", text=lambda text: text[:8]),
     START_TIME: Attribute("TM", "start_local", "time_of_day", text=lambda text: text[8:]),
-    0x00400004: further("ScheduledProcedureStepEndDate", "DA"),
-    0x00400005: further("ScheduledProcedureStepEndTime", "TM"),
+    0x00400004: _of_step("ScheduledProcedureStepEndDate", "DA"),
+    0x00400005: _of_step("ScheduledProcedureStepEndTime", "TM"),
     0x00400006: Attribute("PN", "performing_physician", "performing_physician"),
     0x00400007: Attribute("LO", "step_description"),
     0x00400008: _sequence("protocol_code", _code),

@@ -22,10 +22,12 @@ from mwl.db.tables import RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
 from mwl.names import words_key
 from mwl.orders import (
+    DEFAULT_POLICY,
     FINAL,
     WAITING,
     Action,
     OrderChange,
+    Policy,
     ProcedureChange,
     StepChange,
     StepState,
@@ -36,6 +38,7 @@ from mwl.orders import (
 from mwl.patients import name_key
 from mwl.worklist import stations
 from mwl.worklist.changed import Changes, note, note_new
+from mwl.worklist.kept import stated_over
 from mwl.worklist.stations import Devices
 
 Row = dict[str, Any]
@@ -202,6 +205,8 @@ class Procedures:
             "state": StepState.SCHEDULED,
             "state_at": self._now,
         }
+        if change.attributes:
+            values["attributes"] = stated_over({}, change.attributes)
         titles = self._stations(change.stations, values["modality"])
         values["station_ae_titles"] = "\\".join(titles)
         values["id"] = _INSERT_STEP.send(self._conn, values, _collision)
@@ -212,6 +217,8 @@ class Procedures:
 
     def _update_step(self, step: Row, change: StepChange) -> None:
         stated = self._stated(change)
+        if change.attributes:
+            stated["attributes"] = stated_over(step["attributes"], change.attributes)
         if change.start is not None:
             stated |= self._clock(change.start)
         if step["state"] in FINAL:
@@ -270,11 +277,11 @@ class Procedures:
             return
         if not change.procedures:
             for step in self.steps:
-                self._move(step, change.action)
+                self._move(step, change.action, change.policy)
         self._is_appointment = change.is_appointment
         for stated in change.procedures:
             for step in self._spoken_of(stated):
-                self._move(step, change.action)
+                self._move(step, change.action, change.policy)
 
     def arrive(self, days: Sequence[str] | None) -> None:
         """Note that the patient came on one of `days`, YYYYMMDD; None: for all steps."""
@@ -320,8 +327,14 @@ class Procedures:
             return []
         return [row]
 
-    def _move(self, step: Row, action: Action) -> None:
-        moved = transition(action, StepState(step["state"]))
+    def _move(self, step: Row, action: Action, policy: Policy = DEFAULT_POLICY) -> None:
+        state = StepState(step["state"])
+        if policy is not DEFAULT_POLICY and state not in WAITING:
+            if policy.refused_after_start:
+                text = f"{action} after {state}: this sender's are not taken then"
+                raise Rejected(Fault(Reason.FINAL, "ORC-1", text))
+            action = policy.after_start or action
+        moved = transition(action, state)
         if moved.flag:
             self.flags.append(moved.flag)
         if moved.state != step["state"]:
