@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
-from mwl import devices, flow
+from mwl import devices, flow, reports
 from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.db.tables import Delivery, Message
@@ -19,6 +19,9 @@ from mwl.devices import Visit
 from mwl.flow import peers, throughput, today
 from mwl.flow.waiting import _statement as waiting_statement
 from mwl.orders import OrderState
+from mwl.outbox import Destinations
+from mwl.patients import Identifier
+from mwl.reports import ReportChange, Status
 from tests.closing_rows import report, set_aside, store
 from tests.worklist_rows import insert_items, item
 
@@ -49,6 +52,14 @@ def delivery(session: Any, state: str, at: datetime, count: int = 1) -> None:
             Delivery(kind="order_status", destination="ris", state=state, next_at=at, created_at=at)
         )
     session.flush()
+
+
+def unlinked_report(
+    session: Any, *, at: datetime, patient: str = "PID9", status: Status = Status.FINAL
+) -> None:
+    """Keep a report of nobody who is known; a second one is its next version."""
+    change = ReportChange("RIS", status, Identifier(patient), "F9", "CT")
+    reports.receive(session, change, Destinations(), now=at)
 
 
 def feeds(database: Database) -> list[tuple[str, datetime, int, int]]:
@@ -215,6 +226,9 @@ def test_what_waits_is_counted(database: Database) -> None:
         report(session, [], "COMPLETED", at=NOW - 20 * HOUR)
         store(session, "1.2.3", "1.2", at=NOW)
         set_aside(session, "1.2.4", at=NOW)
+        unlinked_report(session, at=NOW)
+        unlinked_report(session, at=NOW, status=Status.CORRECTED)
+        unlinked_report(session, at=NOW - timedelta(days=3), patient="PID8")
         knocks = {
             Visit("CT8", "MWL", "10.0.0.8", False): 4,
             Visit("CT9", "MWL", "10.0.0.9", True): 1,
@@ -236,6 +250,7 @@ def test_what_waits_is_counted(database: Database) -> None:
         quarantined=1,
         stuck=1,
         flagged=1,
+        unlinked=1,
         refused=1,
     )
 
@@ -286,6 +301,7 @@ def test_nothing_is_read_whole(database: Database, statement: Any) -> None:
         scans = [line for line in plan.splitlines() if line.startswith("SCAN")]
         # A partial index is read whole: it holds what waits, no more.
         partial = r"ix_delivery_(waiting|open)|ix_study_unmatched|ix_imaging_order_flagged"
+        partial += r"|ix_report_unlinked"
         assert [line for line in scans if not re.search(f"{small}|{partial}", line)] == []
     else:
         scans = re.findall(r"Seq Scan on (\w+)", plan)

@@ -19,7 +19,7 @@ from mwl.flow import Hour
 from mwl.objects import Room, room
 from tests.browser import VIEWS, live
 from tests.closing_rows import report, set_aside, store
-from tests.test_mwl_flow import delivery, message
+from tests.test_mwl_flow import delivery, message, unlinked_report
 from tests.web_app import WebApp
 from tests.worklist_rows import insert_items, item
 from web.bars import charts
@@ -71,6 +71,7 @@ def test_what_is_wrong_is_said_with_the_rows_behind_it(app: WebApp) -> None:
         lambda s: report(s, [], "IN PROGRESS", at=now - 20 * HOUR),
         lambda s: store(s, "1.2.3", "1.2", at=now),
         lambda s: set_aside(s, "1.2.4", at=now),
+        lambda s: unlinked_report(s, at=now),
         lambda s: devices.knocked(s, {Visit("CT8", "MWL", "10.0.0.8", False): 4}, now=now),
     )
     page = home(app)
@@ -83,6 +84,7 @@ def test_what_is_wrong_is_said_with_the_rows_behind_it(app: WebApp) -> None:
         "An order wants to be looked at.": "/worklist?flagged=1&day=any",
         "An examination was begun and never ended.": "/mpps?state=stuck",
         "A study belongs to no order.": "/studies?unmatched=1",
+        "A report that came lately belongs to no order.": "/reports?unlinked=1",
         "An image contradicts what is stored.": "/quarantine",
         "An unknown device was refused lately.": "/devices#knocks",
     }

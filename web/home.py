@@ -75,6 +75,13 @@ _KINDS = (
         False,
     ),
     (
+        "unlinked",
+        "A report that came lately belongs to no order.",
+        "{} reports that came lately belong to no order.",
+        "/reports?unlinked=1",
+        False,
+    ),
+    (
         "quarantined",
         "An image contradicts what is stored.",
         "{} images contradict what is stored.",

@@ -15,6 +15,7 @@ from mwl.db.tables import (
     Knock,
     Message,
     PerformedStep,
+    Report,
     StoredObject,
     Study,
 )
@@ -34,16 +35,20 @@ class Waiting:
     quarantined: int  # stored objects that contradict what is there
     stuck: int  # MPPS begun long ago and never ended
     flagged: int  # orders with something that a person should see
+    unlinked: int  # reports since a time that belong to no order which is known
     refused: int  # strangers that were refused since a time
 
 
 def waiting(session: Session, *, since: datetime, stuck_before: datetime) -> Waiting:
     """Count what waits.
 
-    Messages and refused strangers count since `since`; an MPPS is stuck that is in progress
-    and began before `stuck_before`.
+    Messages, reports and refused strangers count since `since`; an MPPS is stuck that is in
+    progress and began before `stuck_before`.
     """
-    params = {"since": since, "since_knock": since, "stuck_before": stuck_before}
+    params = {
+        **dict.fromkeys(("since", "since_knock", "since_report"), since),
+        "stuck_before": stuck_before,
+    }
     row = _statement().first(session.connection(), params)
     return Waiting(**{name: getattr(row, name) for name in Waiting.__dataclass_fields__})
 
@@ -66,6 +71,12 @@ def _statement() -> Prepared:
         PerformedStep, "state = 'IN PROGRESS'", performed.c.created_at < bindparam("stuck_before")
     )
     counts["refused"] = _count(Knock, "NOT admitted", knock.c.last_at >= bindparam("since_knock"))
+    report = _table(Report)
+    counts["unlinked"] = _count(
+        Report,
+        "imaging_order IS NULL AND superseded_by IS NULL",
+        report.c.received_at >= bindparam("since_report"),
+    )
     columns: list[Any] = [count.label(name) for name, count in counts.items()]
     return Prepared(select(*columns, _oldest().label("deliveries_since")))
 
