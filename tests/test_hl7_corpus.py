@@ -62,15 +62,20 @@ def shared(request, tmp_path_factory) -> Iterator[Database]:
 
 @pytest.fixture
 def department(shared: Database) -> Iterator[Database]:
-    """Give it empty: what the migration itself has written stays."""
-    tables = [table for table in reversed(SQLModel.metadata.sorted_tables) if _of_messages(table)]
+    """Give it empty."""
     yield shared
+    empty(shared)
 
-    def empty(session: Any) -> None:
+
+def empty(database: Database) -> None:
+    """Delete what messages have left; what the migration itself has written stays."""
+    tables = [table for table in reversed(SQLModel.metadata.sorted_tables) if _of_messages(table)]
+
+    def work(session: Any) -> None:
         for table in tables:
             session.connection().execute(table.delete())
 
-    shared.write(empty)
+    database.write(work)
 
 
 def _of_messages(table: Any) -> bool:
@@ -88,7 +93,7 @@ def _profiles(overrides: str, zone: str) -> Profiles:
     changed = json.loads(overrides)
     given = {**document(**{k: v for k, v in changed.items() if k != "rule"})}
     given |= {"rule": changed["rule"]} if "rule" in changed else {}
-    return Profiles.single(profile.parse(given, "corpus"), ZoneInfo(zone))
+    return Profiles.single(profile.parse(given, lambda _: "corpus"), ZoneInfo(zone))
 
 
 def way_in(database: Database, case: corpus.Case) -> Inbound:

@@ -12,8 +12,8 @@ from tests.soak.run import serving, soak
 from tests.soak.sender import Sender
 from tests.test_hl7_inbound import PEER, inbound
 
-MESSAGES = 1_200
-KILLED_AT = [250, 500, 750]  # messages answered
+MESSAGES = 600
+KILLED_AT = [120, 240, 360]  # messages answered
 
 
 def test_no_acknowledged_message_is_lost_or_counts_twice(database_url, tmp_path):

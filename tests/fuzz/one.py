@@ -12,6 +12,12 @@ import atheris
 
 # What is fuzzed; to look at all that comes with it would take its time.
 READERS = [
+    "hl7.batches",
+    "hl7.er7",
+    "hl7.escapes",
+    "hl7.mapping",
+    "hl7.mllp",
+    "mwl.charsets",
     "mwl.dataset",
     "mwl.net.codec",
     "mwl.net.dimse",

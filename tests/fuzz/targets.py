@@ -33,6 +33,7 @@ from mwl.scp.storage.inflate import InflatingScanner
 from mwl.studies import Identity
 from tests import storing
 from tests.dicom_client import MODALITY_WORKLIST_FIND, VERIFICATION, proposal, request
+from tests.fuzz import hl7 as of_hl7
 from tests.identifiers import asking, encoded
 
 Target = Callable[[bytes], None]
@@ -180,6 +181,7 @@ TARGETS: dict[str, Target] = {
         inflating,
         reencoding,
         coercion,
+        of_hl7.hl7,
     )
 }
 
@@ -188,6 +190,8 @@ def seeds(name: str) -> list[bytes]:
     """Give what a target's fuzzing begins with: examples that are right."""
     import zlib
 
+    if name == "hl7":
+        return of_hl7.seeds()
     identifier = asking("PatientName", step=("Modality",), charset="ISO_IR 100", PatientID="P*")
     images = [
         storing.encoded(storing.image(RequestAttributesSequence=[identifier]), syntax)

@@ -23,7 +23,7 @@ class Outcome:
 
     messages: int
     accepted: int
-    lost: int  # answers that never came, so that the message was sent again
+    lost: int  # tries that no answer came to
     kills: int
     seconds: float
     wrong: Sequence[str]
@@ -31,7 +31,7 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.messages} messages, {self.accepted} of them AA, {self.kills} kills, "
-            f"{self.lost} sent again, {self.seconds:.0f} s: {len(self.wrong)} wrong"
+            f"{self.lost} tries failed, {self.seconds:.0f} s: {len(self.wrong)} wrong"
         )
 
 

@@ -23,7 +23,7 @@ class Sender:
         self.answers: dict[str, bytes] = {}
         self.tries: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.lost = 0  # answers that never came
+        self.lost = 0  # tries that no answer came to
         self._sock: socket.socket | None = None
         self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
