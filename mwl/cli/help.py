@@ -17,7 +17,17 @@ _INSTALLERS = {"install_completion", "show_completion"}
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Begin": ("serve", "check", "demo"),
     "Orders and scanners": (
-        *("worklist", "story", "messages", "hl7", "device", "study", "report", "associations"),
+        *(
+            "worklist",
+            "story",
+            "patient",
+            "messages",
+            "hl7",
+            "device",
+            "study",
+            "report",
+            "associations",
+        ),
     ),
     "What waits for a person": ("mpps", "commit", "outbox", "verify"),
     "People and shells": ("user", "token", "completion"),

@@ -158,7 +158,7 @@ def _through_alias(  # noqa: PLR0913 - as resolve
             save(conn, row, {**stated, "applied_at": heard(row["applied_at"], source, at)}, now)
     elif _contradicts(survivor, stated) and not change.confirmed:
         raise _someone_else(change.where)
-    return Resolved(survivor["id"], row["id"], visits=survivor["visits"])
+    return Resolved(survivor["id"], row["id"], visits={**row["visits"], **survivor["visits"]})
 
 
 def update_patient(
