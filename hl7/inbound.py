@@ -28,14 +28,14 @@ import structlog
 from sqlmodel import Session
 
 from hl7 import ack, batches
-from hl7.intake import NOBODY, Incoming, Intake, where
+from hl7.intake import NOBODY, NOWHERE, Incoming, Intake, where
 from hl7.mapping import Change
 from hl7.profiles import Profiles
 from mwl import journal
 from mwl.db import Database
 from mwl.errors import Fault, Outage, Reason, Rejected
 from mwl.journal import Settled
-from mwl.outbox import Destinations
+from mwl.outbox import Destinations, Forwards
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,8 @@ class Inbound:
     """The way in, for all listeners. Threads share it.
 
     `told` are the systems that hear when a message leaves nothing to be done of an order
-    that scanners have worked on. The listeners of `original_mode` answer in that alone.
+    that scanners have worked on, `forwards` those that messages are forwarded to. The
+    listeners of `original_mode` answer in that alone.
     """
 
     def __init__(  # noqa: PLR0913 - wired once, in app.py
@@ -67,13 +68,14 @@ class Inbound:
         profiles: Profiles,
         *,
         told: Destinations = NOBODY,
+        forwards: Forwards = NOWHERE,
         ack_timeout_s: float = 20.0,
         original_mode: Collection[str] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
-        self._intake = Intake(profiles, told=told, original_mode=original_mode)
+        self._intake = Intake(profiles, told=told, forwards=forwards, original_mode=original_mode)
         self._ack_timeout_s = ack_timeout_s
         self._clock = clock
         self._pause = pause

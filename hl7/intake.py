@@ -7,13 +7,14 @@ import itertools
 import secrets
 import traceback
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqlmodel import Session
 
-from hl7 import ack, embedded, er7, mllp, modes, strictness
+from hl7 import ack, embedded, er7, forwarding, mllp, modes, strictness
 from hl7.mapping import Change, Envelope, envelope
 from hl7.profile import Chain
 from hl7.profiles import Profiles, Reader
@@ -21,7 +22,7 @@ from mwl import charsets, journal, procedures, reports, worklist
 from mwl.errors import Fault, Reason, Rejected
 from mwl.journal import Received, Settled, State
 from mwl.orders import OrderChange
-from mwl.outbox import Destinations
+from mwl.outbox import Destinations, Forwards
 from mwl.patients import PatientLink, PatientUpdate
 from mwl.reports import ReportChange
 from mwl.worklist import Applied, Outcome, changed
@@ -35,6 +36,7 @@ _STATES = (
 )
 _UNNAMED = Envelope()
 NOBODY: Final = Destinations()
+NOWHERE: Final = Forwards()
 _BATCH_HEADERS = (b"FHS", b"BHS")  # 2.10.3
 _NO_HEADER = Fault(Reason.SEQUENCE, "MSH", "no message header that can be read")
 _BATCH = Fault(
@@ -68,7 +70,7 @@ class Intake:
     """Reads and applies messages, each by its profile. Threads share it.
 
     `told` are the systems that hear when a message leaves nothing to be done of an order
-    that scanners have worked on.
+    that scanners have worked on, `forwards` those that messages are forwarded to.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Intake:
         profiles: Profiles,
         *,
         told: Destinations = NOBODY,
+        forwards: Forwards = NOWHERE,
         original_mode: Collection[str] = (),
     ) -> None:
         """Read by `profiles`; the listeners of `original_mode` answer in that alone."""
@@ -83,6 +86,7 @@ class Intake:
         self._original_mode = frozenset(original_mode)
         self._zone = profiles.zone
         self._told = told
+        self._forwards = forwards
         # MSH-10 of our answers: not a call of the system's random source for each.
         self._run = secrets.token_hex(5).upper()
         self._numbers = itertools.count(1)
@@ -139,14 +143,27 @@ class Intake:
         return changes
 
     def apply(
-        self, session: Session, incoming: Incoming, changes: Sequence[Change], answer: bytes
+        self,
+        session: Session,
+        incoming: Incoming,
+        changes: Sequence[Change],
+        answer: bytes,
+        *,
+        forwarded: bool = False,
     ) -> Settled:
-        """Apply what a message asks for, in the caller's transaction. Raises Rejected."""
+        """Apply what a message asks for, in the caller's transaction, and forward it.
+
+        Unless it was `forwarded` when it was accepted before. Raises Rejected.
+        """
         try:
             applied = [self._change(session, change, incoming) for change in changes]
         except er7.ParseError as error:
             raise Rejected(*faults(error)) from error
-        return _settle(applied, answer, incoming.flags)
+        settled = _settle(applied, answer, incoming.flags)
+        if not self._forwards.all or forwarded:
+            return settled
+        flags = forwarding.forward(session, self._forwards, incoming.received, settled)
+        return replace(settled, flags=[*settled.flags, *flags])
 
     def reject(self, incoming: Incoming, found: Sequence[Fault]) -> Settled:
         """Say what is wrong with a message."""
@@ -176,18 +193,30 @@ class Intake:
 
         `code` is the application's. What was found in a message that is taken is a warning.
         """
-        codes = modes.answers(incoming.asked, code, found)
         told = found or incoming.checked
+        if incoming.asked is modes.ORIGINAL:
+            return self._write(incoming, code, told)
+        codes = modes.answers(incoming.asked, code, found)
         return mllp.join(
-            ack.acknowledge(
-                incoming.message,
-                each,
-                told if each == codes[-1] else (),
-                now=incoming.received.received_at,
-                control_id=self.control_id(),
-                is_enhanced=incoming.asked is not None and each == code,
-            )
+            self._write(incoming, each, told if each == codes[-1] else (), is_enhanced=each == code)
             for each in codes
+        )
+
+    def _write(
+        self,
+        incoming: Incoming,
+        code: ack.Code,
+        told: Sequence[Fault],
+        *,
+        is_enhanced: bool = False,
+    ) -> bytes:
+        return ack.acknowledge(
+            incoming.message,
+            code,
+            told,
+            now=incoming.received.received_at,
+            control_id=self.control_id(),
+            is_enhanced=is_enhanced,
         )
 
     def control_id(self) -> str:
@@ -232,6 +261,9 @@ def where(error: BaseException) -> dict[str, str]:
 
 
 def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:
+    if not applied:
+        told = [*flags, "the profile asks nothing of such messages"]
+        return Settled(State.NOTED, ack.Code.AA, answer, "", told)
     outcomes = [each.outcome for each in applied]
     told = [*flags]
     orders = list(dict.fromkeys(each.order for each in applied if each.order))
@@ -249,9 +281,6 @@ def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> 
         list(dict.fromkeys(told)),
         orders[0] if orders else None,
         patient,
-    if not applied:
-        told = [*flags, "the profile asks nothing of such messages"]
-        return Settled(State.NOTED, ack.Code.AA, answer, "", told)
         orders[1:],
         changes,
     )

@@ -174,7 +174,9 @@ class Replay:
             for change in changes:
                 change.at = None  # it is taken by its arrival, like one without MSH-7
         answer = self._intake.acknowledge(incoming, ack.Code.AA)
-        return lambda session: self._intake.apply(session, incoming, changes, answer)
+        return lambda session: self._intake.apply(
+            session, incoming, changes, answer, forwarded=overrides.accepted
+        )
 
 
 def _nothing(_session: Session) -> Settled:

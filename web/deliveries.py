@@ -147,6 +147,7 @@ def _page(delivery: int, wrong: str = "") -> str:
         message=outline(found.row.body) if found.row.body else None,
         answer=outline(found.row.answer) if found.row.answer else None,
         report=report,
+        is_as_it_came=found.row.kind == Kind.FORWARD,
         instances=[*islice(report.report.results, _MOST_INSTANCES)] if report else [],
         failures=_FAILURES,
         fact=json.dumps(found.row.payload, indent=2, ensure_ascii=False),
@@ -189,6 +190,8 @@ def _told(row: Any) -> str:
     if row.kind == Kind.COMMITMENT_REPORT:
         return "storage commitment"
     event = str(row.payload.get("event", ""))
+    if row.kind == Kind.FORWARD:
+        return f"{event} of {row.payload.get('source', '')}, forwarded"
     return _EVENTS.get(event, event)
 
 

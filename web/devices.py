@@ -4,7 +4,7 @@ Everybody may look; an administrator registers, changes, removes and tests. What
 test is shown on the page that answers, and recorded, however it went.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mwl import associations, devices
 from mwl.accounts import Role
-from mwl.config import Destination, DeviceTable, May, describe
+from mwl.config import Destination, DeviceTable, Forward, May, describe
 from mwl.db.tables import Device, Knock
 from mwl.devices import Answer
 from mwl.errors import Rejected
@@ -127,13 +127,18 @@ def echo(device: int) -> str:
 @allowed(Role.ADMIN)
 def test_destination(name: str) -> str:
     """See whether a receiver of HL7 messages takes connections, and show what came of it."""
-    told = wired().settings.hl7.destination
-    found = next((each for each in told if each.name == name), None)
+    found = next((each for each in _receivers() if each.name == name), None)
     if found is None:
         abort(404)
     result = wired().tools.mllp(found)
     _note(f"destination:{name}", result)
     return _list({name: result})
+
+
+def _receivers() -> Sequence[Destination | Forward]:
+    """Give who is told what becomes of orders, and who is sent what comes in."""
+    settings = wired().settings.hl7
+    return (*settings.destination, *settings.forward)
 
 
 def _note(subject: str, result: Answer) -> None:
@@ -155,7 +160,6 @@ def _list(tested: Mapping[str, Answer] | None = None) -> str:
     with wiring.database.read() as session:
         known, knocked = devices.listing(session), devices.knocks(session)
         open_now = associations.counts(session, now=wiring.clock())
-    destinations: tuple[Destination, ...] = wiring.settings.hl7.destination
     return render_template(
         "devices.html",
         devices=known,
@@ -164,7 +168,7 @@ def _list(tested: Mapping[str, Answer] | None = None) -> str:
         fold=devices.fold,
         open_now=open_now,
         ours=wiring.settings.dicom.ae_title,
-        destinations=destinations,
+        destinations=_receivers(),
         tested=tested or {},
     )
 

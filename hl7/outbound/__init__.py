@@ -1,24 +1,21 @@
-"""Tell other systems what becomes of orders: render, send, read the answer.
+"""Tell other systems what becomes of orders, and forward to them what comes in.
 
-What is rendered is kept before it is sent, and sent the same again until it is answered.
+What is rendered is kept before it is sent, and sent the same again until it is answered; so
+is what is forwarded, which is sent as it came.
 """
 
 import secrets
-import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import partial
 from zoneinfo import ZoneInfo
 
-from hl7.client import Connection
-from hl7.outbound.answer import outcome
+from hl7.outbound.connections import Connections
 from hl7.outbound.status import Style, render
-from mwl.config import Destination
-from mwl.errors import ProtocolError
-from mwl.outbox import Delivery, Outcome, Park, Retry
-from mwl.tls import Files, Keys, Verifier
+from mwl.config import Destination, Forward
+from mwl.outbox import Delivery, Outcome, Park
+from mwl.tls import Keys
 
-__all__ = ["OrderStatus", "Style", "render"]
+__all__ = ["Forwarder", "OrderStatus", "Style", "render"]
 
 
 class OrderStatus:
@@ -45,9 +42,7 @@ class OrderStatus:
         self._zone = zone
         self._application = application
         self._clock = clock
-        self._keys = keys
-        self._mutex = threading.Lock()
-        self._connections: dict[str, Connection] = {}
+        self._connections = Connections(keys)
 
     def deliver(self, delivery: Delivery) -> Outcome:
         """Send a delivery, and tell what its receiver made of it. Raises Outage, Lost."""
@@ -56,17 +51,11 @@ class OrderStatus:
         if destination is None:
             return Park("there is no [[hl7.destination]] of this name any more")
         body = claimed.body or self._render(delivery, destination)
-        try:
-            return outcome(self._connection(destination).exchange(body))
-        except ProtocolError as error:
-            return Retry(str(error))  # whatever that was, it is no answer
+        return self._connections.carry(destination, body)
 
     def close(self) -> None:
         """End all connections."""
-        with self._mutex:
-            for connection in self._connections.values():
-                connection.close()
-            self._connections.clear()
+        self._connections.close()
 
     def _render(self, delivery: Delivery, destination: Destination) -> bytes:
         # MSH-10: at most 20 characters, and never again, were the database restored.
@@ -89,15 +78,26 @@ class OrderStatus:
         delivery.keep(control_id, body)
         return body
 
-    def _connection(self, to: Destination) -> Connection:
-        with self._mutex:
-            if to.name not in self._connections:
-                tls = partial(self._verifier, to.certificate) if to.tls else None
-                given = (to.host, to.port, to.ack_timeout_s)
-                self._connections[to.name] = Connection(*given, tls=tls)
-            return self._connections[to.name]
 
-    def _verifier(self, rule: str) -> Verifier:
-        """Give what a call is made with now; the files may be new ones."""
-        self._keys = self._keys or Keys(Files("hl7.tls"))
-        return self._keys.verifier(rule)
+class Forwarder:
+    """Delivers messages that came in over MLLP, one connection a system, kept open.
+
+    `deliver` is called in one thread a system.
+    """
+
+    def __init__(self, forwards: Iterable[Forward], *, keys: Keys | None = None) -> None:
+        """Send to `forwards`; `keys` as for `OrderStatus`."""
+        self._forwards = {each.name: each for each in forwards}
+        self._connections = Connections(keys)
+
+    def deliver(self, delivery: Delivery) -> Outcome:
+        """Send a delivery, and tell what its receiver made of it. Raises Outage."""
+        claimed = delivery.claimed
+        system = self._forwards.get(claimed.channel.destination)
+        if system is None:
+            return Park("there is no [[hl7.forward]] of this name any more")
+        return self._connections.carry(system, claimed.body)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._connections.close()

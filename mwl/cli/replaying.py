@@ -118,10 +118,12 @@ def replay(
 def _replays(given: "Settings", database: "Database") -> "Replay":
     from hl7.intake import Intake
     from hl7.replay import Replay
+    from mwl.outbox import Forwards
     from mwl.roles.following import effects
     from mwl.roles.hl7 import mapping_profiles
 
-    return Replay(database, Intake(mapping_profiles(given), told=effects(given).told))
+    told, forwards = effects(given).told, Forwards.of(given.hl7.forward)
+    return Replay(database, Intake(mapping_profiles(given), told=told, forwards=forwards))
 
 
 def _one(replays: "Replay", message: int, overrides: "Overrides", *, dry_run: bool) -> None:

@@ -28,6 +28,7 @@ from mwl.config.values import (
     May,
     Name,
     NameOrNone,
+    Pattern,
     PeerPort,
     Processes,
     Time,
@@ -122,6 +123,28 @@ class Destination(Table):
         return self
 
 
+class Forward(Table):
+    """A system that messages are forwarded to as they came, when they are accepted.
+
+    `types` (MSH-9.1^MSH-9.2) and `sources` (MSH-3^MSH-4) are patterns with * and ?, `listeners`
+    names, "" the first one; none: all. `application` and `facility` are what the system calls
+    itself: written into MSH-5 and MSH-6, where they are given.
+    """
+
+    name: Name
+    host: Host
+    port: PeerPort
+    types: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ()
+    sources: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ()
+    listeners: Annotated[tuple[NameOrNone, ...], Field(max_length=100)] = ()
+    outcome: Literal["accepted", "applied"] = "accepted"
+    application: Annotated[str, StringConstraints(max_length=180)] = ""
+    facility: Annotated[str, StringConstraints(max_length=180)] = ""
+    ack_timeout_s: Time = Field(default=30, gt=0, le=600)
+    tls: bool = False  # with the files of [hl7.tls]
+    certificate: Certificate = ""
+
+
 class Listener(Table):
     """A further port that messages come in on; `profile` reads them, "" that of [hl7].
 
@@ -148,6 +171,7 @@ class Hl7(Table):
     host: Host = "127.0.0.1"
     port: ListenPort = 2575
     profile: Name = "default"
+    profiles: Annotated[str, StringConstraints(max_length=400)] = ""
     tls: Tls = Tls()
     acknowledge: Acknowledge = "as_asked"
     max_connections: Count = Field(default=256, ge=1, le=10_000)
@@ -159,6 +183,7 @@ class Hl7(Table):
     listener: tuple[Listener, ...] = Field(default=(), max_length=100)
     source: tuple[Source, ...] = Field(default=(), max_length=1000)
     destination: tuple[Destination, ...] = Field(default=(), max_length=100)
+    forward: tuple[Forward, ...] = Field(default=(), max_length=100)
 
     @model_validator(mode="after")
     def _listeners_over_tls_have_a_certificate(self) -> Self:
@@ -171,7 +196,6 @@ class Hl7(Table):
         return self
 
 
-    profiles: Annotated[str, StringConstraints(max_length=400)] = ""
 class Journal(Table):
     """How long messages are kept, and how much they may take; 0: as long, as much as they do."""
 
@@ -278,11 +302,16 @@ class Settings(Table):
     def _device_titles_differ(self) -> Self:
         _refuse_twice("device", "ae_title", (each.ae_title.upper() for each in self.device))
         _refuse_twice("hl7.destination", "name", (each.name for each in self.hl7.destination))
+        told = (*self.hl7.destination, *self.hl7.forward)  # one list of deliveries shows both
+        _refuse_twice("hl7.forward", "name", (each.name for each in told))
         _refuse_twice("hl7.listener", "name", (each.name for each in self.hl7.listener))
         names = {"", *(each.name for each in self.hl7.listener)}
         for number, each in enumerate(self.hl7.source, 1):
             if each.listener not in names:
                 raise ValueError(f"hl7.source[{number}].listener: there is no {each.listener!r}")
+        for number, forward in enumerate(self.hl7.forward, 1):
+            if unknown := sorted(set(forward.listeners) - names):
+                raise ValueError(f"hl7.forward[{number}].listeners: there is no {unknown[0]!r}")
         return self
 
 

@@ -5,7 +5,8 @@ the demo's orders. Everything else asks for a person who says that it is meant.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
 from mwl.config import Settings, is_loopback
 from mwl.demo.ris import NAMESPACE, SENDER
@@ -23,6 +24,13 @@ def dangers(settings: Settings) -> Iterator[str]:
     for each in settings.hl7.destination:
         if not is_loopback(each.host) and (not each.sources or ours in each.sources):
             yield f"[[hl7.destination]] {each.name} at {each.host} would be told of test orders"
+    for each in settings.hl7.forward:
+        if not is_loopback(each.host) and _is_of(ours, each.sources):
+            yield f"[[hl7.forward]] {each.name} at {each.host} would be sent test orders"
+
+
+def _is_of(source: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatchcase(source, pattern) for pattern in patterns)
 
 
 def reachable(host: str) -> str:

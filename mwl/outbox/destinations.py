@@ -39,9 +39,9 @@ class Destination:
         `cause` is the feed whose own message brought the event about: it knows. A
         destination that takes everything and doesn't say who it is may be that feed.
         """
-        if event not in self.events or (self.sources and _feed(source) not in self.sources):
+        if event not in self.events or (self.sources and feed(source) not in self.sources):
             return False
-        return cause is None or not self._may_be(_feed(cause))
+        return cause is None or not self._may_be(feed(cause))
 
     def _may_be(self, feed: str) -> bool:
         if feed in self.sources or (not self.sources and not self.peer):
@@ -66,8 +66,8 @@ class Destinations:
                 Destination(
                     table.name,
                     frozenset(table.events),
-                    frozenset(map(_feed, table.sources)),
-                    _feed(f"{_namespace(table.application)}^{_namespace(table.facility)}"),
+                    frozenset(map(feed, table.sources)),
+                    feed(f"{namespace(table.application)}^{namespace(table.facility)}"),
                 )
                 for table in tables
             )
@@ -82,11 +82,12 @@ class Destinations:
         return [each.name for each in self.all if each.wants(event, source, cause)]
 
 
-def _feed(source: str) -> str:
+def feed(source: str) -> str:
+    """Give a source (MSH-3^MSH-4) in one spelling."""
     return source.strip().rstrip("^")
 
 
-def _namespace(designator: str) -> str:
+def namespace(designator: str) -> str:
     """Give what an HD is known by, as incoming messages are: the namespace, else the UID."""
-    namespace, _, universal = designator.partition("^")
-    return namespace.strip() or universal.partition("^")[0].strip()
+    name, _, universal = designator.partition("^")
+    return name.strip() or universal.partition("^")[0].strip()

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from mwl.errors import Fault, Reason, Rejected
 from mwl.outbox.claims import Channel, line_up
-from mwl.outbox.rows import IS_OPEN, TABLE, State, named_state
+from mwl.outbox.rows import IS_OPEN, TABLE, Kind, State, named_state
 
 _SHOWN = ("id", "destination", "kind", "subject", "control_id", "attempts", "error", "created_at")
 _SENT_AGAIN = frozenset({State.WAITING, State.PARKED, State.DROPPED, State.DONE})
@@ -65,10 +65,11 @@ def resend(session: Session, ids: Sequence[int], *, now: datetime, anew: bool = 
     """Send deliveries again, now: the same bytes, or `anew`, rendered as it is done today.
 
     All or none. Raises Rejected: UNKNOWN_KEY; FINAL for one that waits behind a parked one,
-    and anew for one that is on its way.
+    and anew for one that is on its way, or forwarded as it came.
     """
     for row in _pick(session, ids, _SENT_AGAIN, "it waits behind a parked one: send that again"):
         if anew:
+            _refuse_without_rendering(row)
             _refuse_on_its_way(row, now)
         rendered = {"control_id": "", "body": b""} if anew else {}
         values = {"state": State.WAITING.value, "next_at": now, "done_at": None}
@@ -83,6 +84,12 @@ def drop(session: Session, ids: Sequence[int], *, now: datetime) -> None:
     for row in _pick(session, ids, _DROPPED, "it is done or dropped already"):
         _refuse_on_its_way(row, now)
         _change(session, row, {"state": State.DROPPED.value})
+
+
+def _refuse_without_rendering(row: Any) -> None:
+    if row.kind == Kind.FORWARD:
+        text = "it is forwarded as it came: there is nothing to write anew"
+        raise Rejected(Fault(Reason.FINAL, f"delivery {row.id}", text))
 
 
 def _refuse_on_its_way(row: Any, now: datetime) -> None:

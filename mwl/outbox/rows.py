@@ -35,6 +35,7 @@ class Kind(StrEnum):
     """What a delivery tells; it decides who delivers it."""
 
     ORDER_STATUS = "order_status"
+    FORWARD = "forward"  # a message that came in, as it came
     COMMITMENT_REPORT = "commitment_report"
 
 
@@ -90,15 +91,15 @@ _IS_BLOCKED = (
     )
     .exists()
 )
-_GIVEN = ("kind", "destination", "subject", "payload", "next_at", "created_at")
+_GIVEN = (
+    *("kind", "destination", "subject", "payload", "next_at", "created_at", "control_id", "body"),
+)
 _INSERT = Prepared(
     insert(TABLE)
     .inline()
     .values(
         **{name: bindparam(name) for name in _GIVEN},
         state=case((_IS_BLOCKED, State.BLOCKED.value), else_=State.WAITING.value),
-        control_id="",
-        body=literal(b"", LargeBinary),
         attempts=0,
         claimed_by="",
         claimed_until=None,
@@ -117,10 +118,13 @@ def enqueue(  # noqa: PLR0913 - the columns of a row, by name
     subject: str,
     payload: Mapping[str, Any],
     now: datetime,
+    control_id: str = "",
+    body: bytes = b"",
 ) -> None:
     """Put a delivery into the outbox, in the caller's transaction.
 
-    `payload` is the fact as JSON, everything in it that shall be told as it is now.
+    `payload` is the fact as JSON, everything in it that shall be told as it is now; `body`
+    the message under `control_id` where there is nothing to be rendered.
     Deliveries of one `subject` never overtake each other, provided that who writes about a
     subject does so one after another (an order's row is locked while its state changes);
     "" has no such order.
@@ -137,5 +141,7 @@ def enqueue(  # noqa: PLR0913 - the columns of a row, by name
             "payload": dict(payload),
             "next_at": now,
             "created_at": now,
+            "control_id": control_id,
+            "body": body,
         },
     )

@@ -13,6 +13,7 @@ from hl7.server import Limits, MllpServer
 from mwl.config import Settings, shipped
 from mwl.db import Database
 from mwl.listeners import Listeners
+from mwl.outbox import Forwards
 from mwl.roles.following import effects
 from mwl.roles.secured import hl7_keys_of, renew
 from mwl.supervisor import DRAIN_S, Board, Child
@@ -23,13 +24,13 @@ _ATTEMPTS = 4
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 
-def mapping_profiles(settings: Settings) -> Profiles:
 def profile_folders(settings: Settings) -> list[Path]:
     """Tell where profiles are looked for: the site's own, then those of the program."""
     own = settings.hl7.profiles
     return [*([settings.data_dir / own] if own else []), shipped("hl7/default.toml").parent]
 
 
+def mapping_profiles(settings: Settings) -> Profiles:
     """Read the profiles that the settings name. Raises ConfigError."""
     given = settings.hl7
     listeners = {each.name: each.profile for each in given.listener if each.profile}
@@ -51,6 +52,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         database,
         mapping_profiles(settings),
         told=effects(settings).told,
+        forwards=Forwards.of(given.forward),
         ack_timeout_s=given.ack_timeout_s,
         original_mode=_in_original_mode(settings),
     )

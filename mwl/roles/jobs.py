@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from hl7.outbound import OrderStatus
+from hl7.outbound import Forwarder, OrderStatus
 from mwl import commitment, jobs, outbox
 from mwl.accounts import Bounds
 from mwl.config import Settings
@@ -29,10 +29,12 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         application=settings.dicom.ae_title,
         keys=hl7_keys,
     )
+    forwarder = Forwarder(settings.hl7.forward, keys=hl7_keys)
     courier = outbox.Courier(
         database,
         {
             outbox.Kind.ORDER_STATUS: statuses.deliver,
+            outbox.Kind.FORWARD: forwarder.deliver,
             outbox.Kind.COMMITMENT_REPORT: CommitmentReporter(database, keys=keys),
         },
     )
@@ -47,5 +49,6 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     commitments.stop(DRAIN_S)
     courier.stop(DRAIN_S)
     statuses.close()
+    forwarder.close()
     scheduler.shutdown()  # waits for a job that is running
     database.close()
