@@ -1,5 +1,6 @@
 """The pages of devices: who may see and do what, and what is said when it goes wrong."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from hl7.server import MllpServer, listen
 from mwl import devices
 from mwl.accounts import Role
-from mwl.config import Archive, Destination, DeviceTable, Hl7, Settings
+from mwl.config import Archive, Destination, DeviceTable, Hl7, Settings, Tls
 from mwl.db import Database
 from mwl.db.tables import AuditEvent, Device
 from mwl.devices import Answer, Visit
+from mwl.tls import Files, Keys
+from tests.certificates import Authority
 from tests.web_app import WebApp
 
 HOSTILE = "<script>alert(1)</script>"
@@ -264,13 +268,41 @@ def test_a_device_without_an_address_is_not_asked(app: WebApp) -> None:
 
 
 def test_a_destination_is_tested(database: Database, tmp_path: Path) -> None:
-    app = made(
-        database, tmp_path, mllp=lambda to: Answer(False, f"nobody at {to.host}:{to.port}")
-    )
+    app = made(database, tmp_path, mllp=lambda to: Answer(False, f"nobody at {to.host}:{to.port}"))
     admin = app.signed_in(Role.ADMIN)
     assert "nobody at 10.0.0.9:6661" in admin.post("/devices/destinations/ris/test").text
     assert [event[1:3] for event in trail(app)] == [("test", "destination:ris")]
     assert admin.post("/devices/destinations/other/test").status_code == 404
+
+
+def test_a_destination_over_tls_is_tested_with_our_certificates(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path, "ca")
+    theirs, ours = authority.issue("ris.example"), authority.issue("bridge")
+    keys = Keys(Files("ris", theirs.certificate, theirs.key, ca=authority.certificate), "required")
+    tls = Tls(certificate=str(ours.certificate), key=str(ours.key), ca=str(authority.certificate))
+    with listen("127.0.0.1", 0) as listener:
+        server = MllpServer(listener, lambda _raw, _peer: b"", keys=keys)
+        server.start()
+        here = {"host": "127.0.0.1", "port": server.port, "tls": True}
+        told = (
+            Destination(name="known", certificate="ris.example", **here),
+            Destination(name="other", certificate="another.example", **here),
+            Destination(name="plain", host="127.0.0.1", port=server.port),
+        )
+        settings = Settings(data_dir=tmp_path, hl7=Hl7(tls=tls, destination=told))
+        admin = WebApp(sqlite_database, tmp_path, settings).signed_in(Role.ADMIN)
+        page = admin.post("/devices/destinations/known/test").text
+        assert re.search(r"takes connections \(\d+ ms, TLS\); nothing was sent", page)
+        assert page.count("over TLS") == 2
+        page = admin.post("/devices/destinations/other/test").text
+        assert "not another.example, as we know it" in page
+        ours.key.write_text("half of it")
+        page = admin.post("/devices/destinations/known/test").text
+        assert "hl7.tls.key" in page
+        assert "holds no private key" in page
+        server.stop(5)
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.TECHNOLOGIST])
