@@ -6,6 +6,7 @@ merges. A feed is the same for the same seed.
 """
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from tests.builders import adt_a08, adt_a40, message, orm
 
 SHARED = 5
+_BUILDING = threading.Lock()  # control IDs of builders are counted for all threads
 _BEGAN = datetime(2025, 1, 1, tzinfo=UTC)
 _WAITING = ("SCHEDULED", "HELD")
 _FIRST_START = "20300102093000"
@@ -65,7 +67,8 @@ class Feed:
         kinds, weights = zip(*_KINDS, strict=True)
         while True:
             (kind,) = self._chance.choices(kinds, weights)
-            made = kind(self)
+            with _BUILDING:
+                made = kind(self)
             if made is not None:
                 self._sent.append(made)
                 yield made

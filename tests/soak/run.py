@@ -70,6 +70,7 @@ def soak(
     )
     try:
         wrong = wrongs(database, senders)
+        wrong += [f"sender {each.feed.number} broke off" for each in senders if not each.is_done]
     finally:
         database.close()
     answers = [answer for sender in senders for answer in sender.answers.values()]

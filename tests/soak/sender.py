@@ -23,6 +23,7 @@ class Sender:
         self.answers: dict[str, bytes] = {}
         self.tries: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.is_done = False
         self.lost = 0  # tries that no answer came to
         self._sock: socket.socket | None = None
         self._given_up = threading.Event()
@@ -49,6 +50,7 @@ class Sender:
                 return
             self._note(sent, answer)
         self._hang_up()
+        self.is_done = True
 
     def _note(self, sent: Sent, answer: bytes) -> None:
         said = answer.split(b"\rMSA|")[1].split(b"\r")[0].split(b"|")
