@@ -56,6 +56,8 @@ AE = answer("AE", "101", "no such patient: Doe^Jane")
 LOCKED = answer("AR", "206")
 TROUBLE = answer("AR", "207")
 GARBAGE: Answer = lambda _message: mllp.frame(b"what?")  # noqa: E731
+BINARY: Answer = lambda _message: mllp.frame(b"MSH|^~\\&\0\xff\rMSA|AA|\xfe\r")  # noqa: E731
+ENDLESS: Answer = lambda _message: b"\x0bMSH|^~\\&|" + b"x" * 1_100_000  # noqa: E731
 
 
 def silence(_message: bytes) -> None:

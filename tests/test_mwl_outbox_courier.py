@@ -1,9 +1,10 @@
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ from sqlalchemy import select, update
 from hl7.outbound import OrderStatus
 from mwl import outbox
 from mwl.config import Destination
+from mwl.db import Database
 from mwl.db.tables import Delivery
 from mwl.errors import Outage, Rejected
 from mwl.outbox import Kind, State, claims
@@ -126,8 +128,11 @@ def test_what_is_queued_is_delivered_in_order_on_one_connection(database, ris):
 
 @pytest.mark.parametrize(
     "trouble",
-    [LOCKED, TROUBLE, mllp_peer.close, mllp_peer.close_half_way, mllp_peer.GARBAGE],
-    ids=["locked", "internal", "close", "half an answer", "garbage"],
+    [
+        *(LOCKED, TROUBLE, mllp_peer.close, mllp_peer.close_half_way),
+        *(mllp_peer.GARBAGE, mllp_peer.BINARY, mllp_peer.ENDLESS),
+    ],
+    ids=["locked", "internal", "close", "half an answer", "garbage", "binary", "endless"],
 )
 def test_passing_trouble_is_met_with_the_same_bytes_again(database, ris, trouble):
     ris.answers(trouble, trouble)
@@ -145,6 +150,26 @@ def test_a_receiver_that_says_nothing_is_asked_again(database, ris):
     with delivering(database, ris, ack_timeout_s=0.3):
         settle(database, "done")
     assert ris.messages[0] == ris.messages[1]
+
+
+def test_what_was_answered_while_the_database_was_away_is_not_sent_again(sqlite_url, tmp_path, ris):
+    database = Database(sqlite_url, data_dir=tmp_path, wait_s=0.1)
+    put(database, "order:1", "order:2")
+    file = sqlite_url.removeprefix("sqlite:///")
+    with closing(database), closing(sqlite3.connect(file, check_same_thread=False)) as other:
+
+        def in_an_outage(message):
+            other.execute("BEGIN IMMEDIATE")
+            return mllp_peer.AA(message)
+
+        ris.answers(in_an_outage)
+        with delivering(database, ris):
+            ris.wait(1)
+            time.sleep(1.5)  # longer than its claim holds
+            assert states(database) == ["waiting", "waiting"]
+            other.rollback()
+            settle(database, "done", "done")
+    assert placers(ris) == ["order:1", "order:2"]
 
 
 def test_answers_to_other_messages_are_passed_over(database, ris):

@@ -4,6 +4,8 @@ A value of `""` deletes what is known, so it is of any type. What the standard w
 looked at: receivers ignore it.
 """
 
+from collections.abc import Sequence
+
 from hl7.er7 import Segment
 from hl7.escapes import UNDECLARED, unescape
 from hl7.mapping.report import MOST_FAULTS, Report
@@ -33,7 +35,7 @@ class _Checker:
         self._report = report
         self._delimiters = segment.delimiters
 
-    def all(self, rules: "list[Part] | tuple[Part, ...]") -> None:
+    def all(self, rules: Sequence[Part]) -> None:
         segment = self._segment
         first = 3 if segment.name == "MSH" else 1  # MSH-1 and MSH-2 are the delimiters
         for number, rule in enumerate(rules, 1):

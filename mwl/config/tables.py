@@ -302,15 +302,17 @@ class Settings(Table):
     def _device_titles_differ(self) -> Self:
         _refuse_twice("device", "ae_title", (each.ae_title.upper() for each in self.device))
         _refuse_twice("hl7.destination", "name", (each.name for each in self.hl7.destination))
-        told = (*self.hl7.destination, *self.hl7.forward)  # one list of deliveries shows both
-        _refuse_twice("hl7.forward", "name", (each.name for each in told))
+        # One list of deliveries shows both.
+        names = [each.name for each in self.hl7.destination]
+        names += [each.name for each in self.hl7.forward]
+        _refuse_twice("hl7.forward", "name", names)
         _refuse_twice("hl7.listener", "name", (each.name for each in self.hl7.listener))
-        names = {"", *(each.name for each in self.hl7.listener)}
+        listeners = {"", *(each.name for each in self.hl7.listener)}
         for number, each in enumerate(self.hl7.source, 1):
-            if each.listener not in names:
+            if each.listener not in listeners:
                 raise ValueError(f"hl7.source[{number}].listener: there is no {each.listener!r}")
         for number, forward in enumerate(self.hl7.forward, 1):
-            if unknown := sorted(set(forward.listeners) - names):
+            if unknown := sorted(set(forward.listeners) - listeners):
                 raise ValueError(f"hl7.forward[{number}].listeners: there is no {unknown[0]!r}")
         return self
 

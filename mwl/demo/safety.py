@@ -24,9 +24,9 @@ def dangers(settings: Settings) -> Iterator[str]:
     for each in settings.hl7.destination:
         if not is_loopback(each.host) and (not each.sources or ours in each.sources):
             yield f"[[hl7.destination]] {each.name} at {each.host} would be told of test orders"
-    for each in settings.hl7.forward:
-        if not is_loopback(each.host) and _is_of(ours, each.sources):
-            yield f"[[hl7.forward]] {each.name} at {each.host} would be sent test orders"
+    for other in settings.hl7.forward:
+        if not is_loopback(other.host) and _is_of(ours, other.sources):
+            yield f"[[hl7.forward]] {other.name} at {other.host} would be sent test orders"
 
 
 def _is_of(source: str, patterns: Sequence[str]) -> bool:
