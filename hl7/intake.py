@@ -125,12 +125,16 @@ class Intake:
         return Incoming(came, header, reader, sent, faults=faults(error), asked=asked)
 
     def _asked(self, message: er7.Message, listener: str) -> modes.Asked | None:
-        return modes.ORIGINAL if listener in self._original_mode else modes.asked(message.header)
+        if listener in self._original_mode and not modes.is_acknowledgement(message.header):
+            return modes.ORIGINAL
+        return modes.asked(message.header)
 
     def read(self, incoming: Incoming) -> list[Change]:
         """Give what a message asks for. Raises Rejected with every fault of it."""
         if incoming.message is None or incoming.faults:
             raise Rejected(*incoming.faults)
+        if modes.is_acknowledgement(incoming.message.header):
+            return []
         refused = incoming.checked if incoming.reader.profile.message.strictness == "strict" else ()
         try:
             changes = incoming.reader.mapper.read(
@@ -159,7 +163,8 @@ class Intake:
             applied = [self._change(session, change, incoming) for change in changes]
         except er7.ParseError as error:
             raise Rejected(*faults(error)) from error
-        settled = _settle(applied, answer, incoming.flags)
+        flags = incoming.flags if changes else [*incoming.flags, _why_needless(incoming.message)]
+        settled = _settle(applied, answer, flags)
         if not self._forwards.all or forwarded:
             return settled
         flags = forwarding.forward(session, self._forwards, incoming.received, settled)
@@ -262,8 +267,7 @@ def where(error: BaseException) -> dict[str, str]:
 
 def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:
     if not applied:
-        told = [*flags, "the profile asks nothing of such messages"]
-        return Settled(State.NOTED, ack.Code.AA, answer, "", told)
+        return Settled(State.NOTED, ack.Code.AA, answer, "", flags)
     outcomes = [each.outcome for each in applied]
     told = [*flags]
     orders = list(dict.fromkeys(each.order for each in applied if each.order))
@@ -284,6 +288,15 @@ def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> 
         orders[1:],
         changes,
     )
+
+
+def _why_needless(message: er7.Message | None) -> str:
+    """Say why nothing is asked for by a message that is taken."""
+    if message is None or not modes.is_acknowledgement(message.header):
+        return "the profile asks nothing of such messages"
+    said = message.text("MSA-1")
+    code = said if said in set(ack.Code) else "no known code"
+    return f"an acknowledgement ({code}): read on the connection that its message went out on alone"
 
 
 def _first(message: er7.Message | None, chain: Chain) -> str:

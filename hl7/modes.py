@@ -44,14 +44,19 @@ class Asked(NamedTuple):
 
 
 ORIGINAL: Final = None
-_NOTHING: Final = Asked("NE", "NE")
+NOTHING: Final = Asked("NE", "NE")
+
+
+def is_acknowledgement(msh: Segment) -> bool:
+    """Tell whether a message is one itself: late, or of an answer of ours."""
+    return len(msh.fields) > 9 and msh.fields[9][:3] in _ACKNOWLEDGEMENTS
 
 
 def asked(msh: Segment) -> Asked | None:
     """Tell what a message asks for; ORIGINAL where it is in original mode."""
     fields = msh.fields
-    if len(fields) > 9 and fields[9][:3] in _ACKNOWLEDGEMENTS:
-        return _NOTHING
+    if is_acknowledgement(msh):
+        return NOTHING
     if len(fields) < 16 or not (fields[15] or (len(fields) > 16 and fields[16])):
         return ORIGINAL
     given = Asked(_condition(msh, 15), _condition(msh, 16))

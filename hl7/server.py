@@ -280,7 +280,6 @@ class _Connection:
             self._sock.shutdown(how)
 
     def serve(self) -> None:
-        log.debug("mllp.connected", peer=str(self.peer))
         reason = "failed"
         try:
             reason = self._shake() or self._converse()
@@ -298,6 +297,7 @@ class _Connection:
     def _shake(self) -> str | None:
         """Agree on TLS where it is spoken; give a reason to end the connection, or None."""
         if not isinstance(self._sock, TlsSocket):
+            log.debug("mllp.connected", peer=str(self.peer))
             return None
         try:
             self._sock.handshake(self._limits.handshake_timeout_s)
@@ -307,6 +307,8 @@ class _Connection:
             return "ended by the peer"
         except TlsError as error:
             return f"no TLS: {error.strerror}"
+        shown = str(self._sock.peer or "none")
+        log.debug("mllp.connected", peer=str(self.peer), certificate=shown)
         return None
 
     def _converse(self) -> str:

@@ -118,9 +118,15 @@ def test_a_defect_of_ours_is_told_by_ce_where_that_is_all_that_is_asked_for(
 
 
 @pytest.mark.parametrize("kind", ["ACK", "ACK^O01^ACK", "MCF"])
-def test_an_acknowledgement_is_never_acknowledged(sqlite_database, kind):
-    text = orm(MSH_9=kind, MSH_15="AL", MSH_16="AL") + "MSA|CA|1\r"
-    assert inbound(sqlite_database).receive(text.encode(), "peer") == b""
+@pytest.mark.parametrize("listener", ["", "old"])
+def test_an_acknowledgement_is_never_acknowledged(sqlite_database, kind, listener):
+    """A RIS that answers later, by a message to our port, is noted, and no answer goes back."""
+    text = f"MSH|^~\\&|RIS|HOSPITAL|||20300101||{kind}|9|P|2.5.1|||AL|AL\rMSA|AE|1|no\r"
+    way_in = inbound(sqlite_database, original_mode={"old"})
+    assert way_in.receive(text.encode(), "peer", listener) == b""
+    (row,) = rows(sqlite_database)
+    assert row["state"] == "noted"
+    assert "an acknowledgement (AE): read on" in row["flags"]
 
 
 def test_a_listener_may_be_told_to_answer_in_original_mode_alone(sqlite_database):
