@@ -32,7 +32,9 @@ class Message(BaseModel):
     control_id: str = Field(description="MSH-10.")
     type: str = Field(description="MSH-9, as ORM^O01.")
     state: State = Field(description="What became of it.")
-    ack_code: str = Field(description="MSA-1 of the answer: AA, AE or AR.")
+    ack_code: str = Field(
+        description="What became of it, as MSA-1: AA, AE or AR, whichever answers were asked for."
+    )
     error: str = Field(description="Why it was not applied.")
     flags: list[str] = Field(description="What a person should see of it.")
     patient_id: str = Field(description="PID-3.1 as it came, where nothing else names the patient.")
