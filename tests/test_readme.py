@@ -101,6 +101,7 @@ def test_every_command_does_what_the_readme_says(tmp_path, path):
     assert "order CLOSED" in said["mwl demo"][0]
     assert "What to look at" in said["mwl demo --day"][0]
     assert "ORM^O01" in said["mwl story ACC-1001"][0]
+    assert "4711" in said["mwl patient show 4719"][0]
     assert "Normal knee." in said["mwl report show 1"][0]
     assert ", by accession number" in said["mwl report show 1"][0]
     assert "none" in said["mwl report list --unlinked"][0]

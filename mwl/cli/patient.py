@@ -86,12 +86,13 @@ def show(
     with frame.database(frame.settings(context)) as database, database.read() as session:
         found = story.patient(session, patients.one(session, patient_id, issuer))
     assert found is not None
-    record = {
+    merged = [_merge(each) for each in found.merges]
+    record: dict[str, Any] = {
         **_patient(found.patient),
         "merged_into": found.survivor["patient_id"] if found.survivor else "",
         "aliases": [each["patient_id"] for each in found.aliases],
         "linked_with": [each.patient_id for each in found.links],
-        "merges": [_merge(each) for each in found.merges],
+        "merges": merged,
         "orders": [each.accession_number or str(each.id) for each in found.orders],
         "studies": [each.study_instance_uid for each in found.studies],
         "mpps": [each.sop_instance_uid for each in found.mpps],
@@ -103,8 +104,8 @@ def show(
         if name != "merges":
             shown = ", ".join(value) if isinstance(value, list) else value
             typer.echo(f"{name.replace('_', ' ')}: {shown or 'none'}")
-    if record["merges"]:
-        frame.print_table(_MERGES, record["merges"])
+    if merged:
+        frame.print_table(_MERGES, merged)
 
 
 @app.command()
