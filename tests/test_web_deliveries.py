@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, insert
 
+from hl7 import profile
+from hl7.inbound import Inbound
+from hl7.profiles import Profiles
 from mwl import audit, outbox
 from mwl.accounts import Role
 from mwl.audit import Wanted
+from mwl.config import Forward
 from mwl.db import Database
 from mwl.db.tables import Commitment, CommitmentItem
 from mwl.errors import Rejected
-from mwl.outbox import inspection
-from tests.builders import orm
+from mwl.outbox import Forwards, inspection
+from tests.builders import adt_a08, orm
 from tests.feeding import DELIVERY, Feed
+from tests.hl7_mapping import BERLIN, DEFAULT
 from tests.web_app import WebApp
 
 BODY = orm(MSH_10="OUT1", ORC_1="SC", ORC_5="CM", PID_5="Müller^Jürgen").encode()
@@ -344,3 +349,27 @@ def test_no_list_reads_or_sorts_all_deliveries(sqlite_database, criteria, index)
     assert index in plan
     assert "SCAN" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_what_is_forwarded_is_shown_as_it_came_and_can_not_be_written_anew(app, feed):
+    table = Forward(name="his", host="127.0.0.1", port=1, types=["ADT^*"])
+    inbound = Inbound(
+        app.database,
+        Profiles.single(profile.load(DEFAULT), BERLIN),
+        forwards=Forwards.of([table]),
+        clock=lambda: app.now,
+    )
+    inbound.receive(adt_a08(MSH_10="FWD1", PID_5="<Roe>^Ann").encode(), "10.0.0.5:1")
+    (row,) = feed.rows(DELIVERY)
+    admin = app.signed_in(Role.ADMIN)
+    assert "ADT^A08 of RIS^HOSPITAL, forwarded" in squeezed(admin.get("/deliveries").text)
+    page = admin.get(f"/deliveries/{row.id}").text
+    assert "FWD1" in page
+    assert "&lt;Roe&gt;" in page
+    assert "Send again" in page
+    assert "Write anew" not in page
+    answer = admin.post(f"/deliveries/{row.id}/resend", data={"anew": "1"})
+    assert answer.status_code == 409
+    assert "as it came" in answer.text
+    admin.post(f"/deliveries/{row.id}/drop")
+    assert states(feed) == ["dropped"]

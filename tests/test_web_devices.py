@@ -11,7 +11,7 @@ from sqlmodel import select
 from hl7.server import MllpServer, listen
 from mwl import devices
 from mwl.accounts import Role
-from mwl.config import Archive, Destination, DeviceTable, Hl7, Settings, Tls
+from mwl.config import Archive, Destination, DeviceTable, Forward, Hl7, Settings, Tls
 from mwl.db import Database
 from mwl.db.tables import AuditEvent, Device
 from mwl.devices import Answer, Visit
@@ -29,8 +29,11 @@ def app(database: Database, tmp_path: Path) -> WebApp:
 
 def made(database: Database, folder: Path, **tools: Any) -> WebApp:
     told = Destination(name="ris", host="10.0.0.9", port=6661)
+    sent = Forward(name="his", host="10.0.0.8", port=6662, types=("ADT^*",), sources=("RIS^*",))
     settings = Settings(
-        data_dir=folder, archive=Archive(min_free_bytes=0), hl7=Hl7(destination=(told,))
+        data_dir=folder,
+        archive=Archive(min_free_bytes=0),
+        hl7=Hl7(destination=(told,), forward=(sent,)),
     )
     return WebApp(database, folder, settings, **tools)
 
@@ -272,6 +275,9 @@ def test_a_destination_is_tested(database: Database, tmp_path: Path) -> None:
     admin = app.signed_in(Role.ADMIN)
     assert "nobody at 10.0.0.9:6661" in admin.post("/devices/destinations/ris/test").text
     assert [event[1:3] for event in trail(app)] == [("test", "destination:ris")]
+    page = admin.post("/devices/destinations/his/test").text
+    assert "nobody at 10.0.0.8:6662" in page
+    assert "ADT^* of RIS^*" in page
     assert admin.post("/devices/destinations/other/test").status_code == 404
 
 
