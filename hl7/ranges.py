@@ -205,6 +205,7 @@ class Ranges:
                 found = concerned(settled)
                 about.patients |= found.patients
                 about.orders |= found.orders
+                about.reports |= found.reports
             if time.monotonic() > deadline:
                 break
         return tried, both(session, start, about)

@@ -1,6 +1,7 @@
 """A message rehearsed: told in full, and nothing stays of it."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlmodel import SQLModel
@@ -162,3 +163,12 @@ def test_an_order_that_comes_at_the_same_time_is_taken(desk):
     with pytest.raises(ZeroDivisionError):
         desk.database.rehearse(lambda _session: 1 / 0)
     assert desk.send(orm(ORC_1="XO")) == b"AA"
+
+
+def test_a_report_is_told_and_kept_nowhere(desk):
+    before = desk.contents()
+    raw = (Path(__file__).parent / "data" / "hl7" / "ORU_R01-PDF.hl7").read_bytes()
+    incoming = desk.intake.open(raw, "explain", NOW)
+    done = Rehearsal(desk.database, desk.intake)(incoming)
+    assert desk.contents() == before
+    assert by_kind(done)["report"].what == "created"

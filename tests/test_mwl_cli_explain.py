@@ -91,8 +91,8 @@ def test_explain_reads_by_a_profile_that_is_no_part_of_the_settings(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["{file}", "--profile", "nosuch"], "there is no 'nosuch'; there are default"),
-        (["{file}", "--profile", "nosuch.toml"], "there is no file nosuch.toml"),
+        (["{file}", "--profile", "nosuch"], "there is no 'nosuch'; there are"),
+        (["{file}", "--profile", "nosuch.toml"], "nosuch.toml: No such file"),
         (["{file}", "--listener", "nosuch"], "no such [[hl7.listener]]"),
         (["nosuch.hl7"], "can't be read"),
         (["{empty}"], "holds no HL7 message"),

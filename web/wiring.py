@@ -11,7 +11,7 @@ from typing import Any, cast
 from flask import current_app
 
 from mwl.audit import Actor
-from mwl.config import Destination, Settings
+from mwl.config import Destination, Forward, Settings
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.devices import Answer
@@ -32,10 +32,16 @@ class Tools:
     """What other edges do for the web, each a function."""
 
     echo: Callable[[Device], Answer]  # C-ECHO to one that has a host and a port
-    mllp: Callable[[Destination], Answer]  # whether it takes HL7; sends nothing
+    mllp: Callable[[Destination | Forward], Answer]  # whether it takes HL7; sends nothing
     outline: Callable[..., Any]  # an HL7 message as a tree for a template: hl7.outline
     # A message of the journal, applied once more, now.
     replay: Callable[[int, Actor, Overrides, datetime], Replayed]
+    # What that would do: settled, faults, differences. Nothing is done.
+    rehearse: Callable[[int, Actor, Overrides, datetime], Any]
+    ranges: Any  # hl7.ranges: rehearse and apply many
+    explain: Callable[..., tuple[list[Any], int]]  # what pasted messages would become
+    explain_kept: Callable[..., Any]  # the same of one of the journal
+    profiles: Callable[[], list[str]]  # mapping profiles, by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ trying.py is how it is found out which field gives which value, by asking the ma
 """
 
 from hl7.explain.explaining import Explainer
-from hl7.explain.files import split
+from hl7.explain.files import encoded, split
 from hl7.explain.model import Explanation, Use
 
-__all__ = ["Explainer", "Explanation", "Use", "split"]
+__all__ = ["Explainer", "Explanation", "Use", "encoded", "split"]

@@ -2,7 +2,8 @@
 
 import re
 
-from hl7 import mllp
+from hl7 import er7, mllp
+from mwl import charsets
 
 MOST_BYTES = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -26,3 +27,14 @@ def split(content: bytes) -> list[bytes]:
 def _messages(frame: bytes) -> list[bytes]:
     parts = _BEGINS.split(_BATCH.sub(b"", frame.removeprefix(_BOM)))
     return [part for part in parts if part.startswith(b"MSH")]
+
+
+def encoded(text: str) -> bytes:
+    """Give a text that somebody pasted its bytes, as its MSH-18 says that they are; else UTF-8."""
+    raw = text.encode("utf-8", "replace")
+    start = raw.find(b"MSH")
+    try:
+        declared = er7.character_sets(raw[max(start, 0) :])
+    except er7.ParseError:
+        declared = []
+    return (charsets.encode_hl7(text, declared[0]) if declared else None) or raw

@@ -37,7 +37,9 @@ def lines(told: "Explanation", number: int, count: int) -> Iterator[str]:
         (f"  {each.key:<38} {', '.join(each.places)}" for each in told.silent),
     )
     yield from _section("What would change", _rows(told))
-    yield from _section("The answer", (f"  {line}" for line in told.ack.split("\r") if line))
+    answer = [line for line in told.ack.split("\r") if line] or ["none: it asks for none"]
+    answer = [line for line in told.ack.split("\r") if line] or ["none: it asks for none"]
+    yield from _section("The answer", (f"  {line}" for line in answer))
 
 
 def _became(told: "Explanation") -> str:

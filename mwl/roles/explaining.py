@@ -1,23 +1,28 @@
 """Wire what explains HL7 messages: by the profiles of the settings, or by one that is named."""
 
-from functools import lru_cache
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
-from hl7 import profile
-from hl7.explain import Explainer
+from hl7 import mllp, profile_files
+from hl7.explain import Explainer, Explanation, encoded, split
 from hl7.intake import Intake
+from hl7.profile import Profile
 from hl7.profiles import Profiles
 from hl7.rehearsal import Rehearsal
-from mwl.config import Settings, shipped
+from mwl.config import Settings
 from mwl.db import Database
-from mwl.errors import ConfigError
+from mwl.errors import ConfigError, Fault, Reason, Rejected
+from mwl.outbox import Forwards
 from mwl.roles.following import effects
-from mwl.roles.hl7 import mapping_profiles
+from mwl.roles.hl7 import in_original_mode, mapping_profiles, profile_folders
+
+MOST: Final = 20  # messages that are explained at once
 
 
-def names() -> list[str]:
+def names(settings: Settings) -> list[str]:
     """List the profiles that there are, in use or not."""
-    return sorted(file.stem for file in shipped("hl7").glob("*.toml"))
+    return [*profile_files.available(profile_folders(settings))]
 
 
 def explainer(
@@ -29,12 +34,16 @@ def explainer(
     """
     why = ""
     if named:
-        file = _file(named)
-        loaded = _load(file, file.stat().st_mtime_ns)
-        profiles = Profiles.single(loaded, settings.site.zone_info, file.stem)
+        loaded = _load(settings, named)
+        profiles = Profiles.single(loaded, settings.site.zone_info, Path(named).stem)
         why = "it was asked for"
     profiles = profiles or mapping_profiles(settings)
-    intake = Intake(profiles, told=effects(settings).told)
+    intake = Intake(
+        profiles,
+        told=effects(settings).told,
+        forwards=Forwards.of(settings.hl7.forward),
+        original_mode=in_original_mode(settings),
+    )
     rehearse = Rehearsal(database, intake) if database is not None else None
     return Explainer(profiles, intake, rehearse, why)
 
@@ -46,27 +55,43 @@ class Explainers:
         self._settings, self._database = settings, database
         self._chosen = explainer(settings, database, profiles=profiles)
 
-    def __call__(self, named: str) -> Explainer:
-        """Give the explainer by the profile of that name; "": as messages are taken."""
+    def __call__(
+        self, content: bytes | str, at: datetime, profile: str = "", listener: str = ""
+    ) -> tuple[list[Explanation], int]:
+        """Explain the messages of a file or of a pasted text, at most MOST; tell how many more.
+
+        `profile` is a name; "": as messages are taken. Raises Rejected, Outage.
+        """
+        try:
+            found = split(encoded(content) if isinstance(content, str) else content)
+        except mllp.FrameError as error:
+            raise Rejected(Fault(Reason.MALFORMED, "", str(error))) from None
+        if not found:
+            text = "there is no HL7 message in it: one starts with MSH"
+            raise Rejected(Fault(Reason.MALFORMED, "", text))
+        explain = self._by(profile)
+        return [explain(raw, at, listener) for raw in found[:MOST]], max(0, len(found) - MOST)
+
+    def kept(self, raw: bytes, at: datetime, profile: str = "", listener: str = "") -> Explanation:
+        """Explain a message of the journal, whatever its bytes are. Raises Rejected, Outage."""
+        return self._by(profile)(raw, at, listener)
+
+    def _by(self, named: str) -> Explainer:
         if not named:
             return self._chosen
-        if named not in names():
-            raise ConfigError(f"profile: there is no {named!r}")
-        return explainer(self._settings, self._database, named)
+        if named not in names(self._settings):
+            raise Rejected(Fault(Reason.UNKNOWN_CODE, "profile", "there is no such profile"))
+        try:
+            # Read for each: it may be the one that is being written just now.
+            return explainer(self._settings, self._database, named)
+        except ConfigError as error:
+            raise Rejected(Fault(Reason.MALFORMED, "profile", str(error))) from None
 
 
-def _file(named: str) -> Path:
+def _load(settings: Settings, named: str) -> Profile:
+    folders = profile_folders(settings)
     if named.endswith(".toml"):
-        file = Path(named)
-    elif named in names():
-        file = shipped(f"hl7/{named}.toml")
-    else:
-        raise ConfigError(f"profile: there is no {named!r}; there are {', '.join(names())}")
-    if not file.is_file():
-        raise ConfigError(f"profile: there is no file {named}")
-    return file
-
-
-@lru_cache(maxsize=16)
-def _load(file: Path, _changed_at: int) -> profile.Profile:
-    return profile.load(file)
+        return profile_files.read(Path(named), folders)
+    if named not in (there := names(settings)):
+        raise ConfigError(f"profile: there is no {named!r}; there are {', '.join(there)}")
+    return profile_files.load(named, folders)

@@ -54,7 +54,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         told=effects(settings).told,
         forwards=Forwards.of(given.forward),
         ack_timeout_s=given.ack_timeout_s,
-        original_mode=_in_original_mode(settings),
+        original_mode=in_original_mode(settings),
     )
     limits = _limits(settings)
 
@@ -88,7 +88,7 @@ def _stop(servers: Sequence[MllpServer]) -> None:
         thread.join()
 
 
-def _in_original_mode(settings: Settings) -> frozenset[str]:
+def in_original_mode(settings: Settings) -> frozenset[str]:
     """Name the listeners that answer by MSA alone, whatever MSH-15 and MSH-16 say."""
     given = settings.hl7
     asked = {"": given.acknowledge} | {

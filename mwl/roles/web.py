@@ -15,8 +15,9 @@ import web
 from hl7.client import reach
 from hl7.intake import Intake
 from hl7.outline import outline
+from hl7.ranges import Ranges
 from hl7.replay import Replay
-from mwl.config import Destination, Settings
+from mwl.config import Destination, Forward, Settings
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.devices import Answer
@@ -24,7 +25,9 @@ from mwl.errors import ConfigError
 from mwl.lifeline import Lifeline, name_process
 from mwl.listeners import Listeners
 from mwl.objects import open_store
+from mwl.outbox import Forwards
 from mwl.pictures import Pictures
+from mwl.roles import explaining
 from mwl.roles.following import effects
 from mwl.roles.hl7 import mapping_profiles
 from mwl.roles.secured import hl7_keys_of, keys_of
@@ -73,7 +76,9 @@ def wiring(
     """Give the pages what they work on."""
     objects = open_store(settings.archive, settings.data_dir)
     profiles, following = mapping_profiles(settings), effects(settings)
-    replay = Replay(database, Intake(profiles, told=following.told))
+    forwards = Forwards.of(settings.hl7.forward)
+    replay = Replay(database, Intake(profiles, told=following.told, forwards=forwards))
+    explainers = explaining.Explainers(settings, database, profiles)
     return Wiring(
         database=database,
         settings=settings,
@@ -85,6 +90,13 @@ def wiring(
             mllp=partial(_reach, settings),
             outline=lambda raw, listener="": outline(raw, profiles.charset_of(raw, listener)),
             replay=lambda message, who, overrides, now: replay(message, who, overrides, now=now),
+            rehearse=lambda message, who, overrides, now: replay.rehearse(
+                message, who, overrides, now=now
+            ),
+            ranges=Ranges(database, replay),
+            explain=explainers,
+            explain_kept=explainers.kept,
+            profiles=partial(explaining.names, settings),
         ),
         serving=serving,
     )
@@ -99,7 +111,7 @@ def _echo(settings: Settings, device: Device) -> Answer:
     return echo(Peer.of(device), settings.dicom.ae_title, keys=keys)
 
 
-def _reach(settings: Settings, to: Destination) -> Answer:
+def _reach(settings: Settings, to: Destination | Forward) -> Answer:
     try:
         tls = hl7_keys_of(settings).verifier(to.certificate) if to.tls else None
     except ConfigError as error:

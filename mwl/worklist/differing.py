@@ -16,6 +16,7 @@ from mwl.db.tables import (
     Delivery,
     ImagingOrder,
     Patient,
+    Report,
     RequestedProcedure,
     ScheduledStep,
     Study,
@@ -33,6 +34,7 @@ _PATIENT: Table = Patient.__table__  # type: ignore[attr-defined]
 _ORDER: Table = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PROCEDURE: Table = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _STEP: Table = ScheduledStep.__table__  # type: ignore[attr-defined]
+_REPORT: Table = Report.__table__  # type: ignore[attr-defined]
 _STUDY: Table = Study.__table__  # type: ignore[attr-defined]
 _DELIVERY: Table = Delivery.__table__  # type: ignore[attr-defined]
 
@@ -43,6 +45,7 @@ _NAMES = {
     "procedure": ("accession_number", "requested_procedure_id"),
     "step": ("sps_id",),
     "study": ("study_instance_uid",),
+    "report": ("title", "number"),
     "delivery": ("destination",),
 }
 # A delivery is told by whom it goes to and what it says, not by how its sending goes.
@@ -51,7 +54,7 @@ _TOLD = ("kind", "destination", "subject", "state")
 _LEFT_OUT = DERIVED | {
     *("issuer_key", "former_names", "imaging_order", "procedure", "requested_procedure"),
     *("order_namespace", "referring_physician_key", "referring_physician_words", "as_received"),
-    *("coerced", "matched_by"),
+    *("coerced", "matched_by", "content_hash", "received_at", "sent_at", "linked_by"),
 }
 
 _Row = dict[str, Any]
@@ -66,6 +69,7 @@ class Concerned:
 
     patients: set[int] = field(default_factory=set)
     orders: set[int] = field(default_factory=set)
+    reports: set[int] = field(default_factory=set)
 
     def add(self, changes: Mapping[str, Any]) -> None:
         """Add what `mwl.worklist.changed` names."""
@@ -75,6 +79,8 @@ class Concerned:
                 self.patients.add(int(number))
             elif kind == "order":
                 self.orders.add(int(number))
+            elif kind == "report":
+                self.reports.add(int(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class Difference:
     `row` is its number; None for a new one, which will have another.
     """
 
-    kind: str  # patient, order, procedure, step, study, delivery
+    kind: str  # patient, order, procedure, step, study, report, delivery
     what: str  # created, changed, deleted
     name: str
     row: int | None
@@ -108,13 +114,23 @@ def read(conn: Connection, concerned: Concerned) -> Rows:
             **_rows(conn, _STUDY, "patient", people),
             **_rows(conn, _STUDY, "requested_procedure", procedures),
         },
-        "delivery": _rows(conn, _DELIVERY, "subject", [f"order:{row}" for row in orders]),
+        "report": {
+            **_rows(conn, _REPORT, "patient", people),
+            **_rows(conn, _REPORT, "imaging_order", orders),
+            **_rows(conn, _REPORT, "id", concerned.reports),
+        },
+        "delivery": _rows(
+            conn,
+            _DELIVERY,
+            "subject",
+            [*(f"order:{row}" for row in orders), *(f"patient:{row}" for row in people)],
+        ),
     }
 
 
 def of(found: Rows) -> Concerned:
     """Give what rows are about, so that the same ones can be read at another time."""
-    return Concerned(set(found["patient"]), set(found["order"]))
+    return Concerned(set(found["patient"]), set(found["order"]), set(found["report"]))
 
 
 def compare(before: Rows, after: Rows) -> list[Difference]:

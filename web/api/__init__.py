@@ -12,12 +12,32 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, render_template
 
 from mwl.accounts import Role
-from web.api import associations, devices, messages, orders, patients, reports, studies, worklist
+from web.api import (
+    associations,
+    devices,
+    explaining,
+    messages,
+    orders,
+    patients,
+    reports,
+    studies,
+    worklist,
+)
 from web.api.endpoints import document
 from web.guard import allowed
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
-for _each in (worklist, orders, patients, messages, reports, studies, devices, associations):
+for _each in (
+    worklist,
+    orders,
+    patients,
+    messages,
+    explaining,
+    reports,
+    studies,
+    devices,
+    associations,
+):
     blueprint.register_blueprint(_each.blueprint)
 
 

@@ -14,6 +14,10 @@ document.addEventListener("change", (event) => {
   }
 });
 
+// <form data-go-on> is sent by itself, the next of many portions, until somebody leaves the page.
+const onwards = document.querySelector("form[data-go-on]");
+if (onwards) setTimeout(() => onwards.requestSubmit(onwards.querySelector("button")), 700);
+
 // <main data-refresh="10"> is fetched again every so many seconds while it is looked at.
 const main = document.querySelector("main[data-refresh]");
 if (main) {
