@@ -242,7 +242,7 @@ class Intake:
             return worklist.update_patient(session, change, now=now, zone=self._zone)
         if isinstance(change, PatientLink):
             return worklist.link_patients(session, change, now=now)
-        return worklist.merge_patients(session, change, now=now)
+        return worklist.merge_patients(session, change, now=now, zone=self._zone)
 
 
 def faults(error: Rejected | er7.ParseError) -> Sequence[Fault]:

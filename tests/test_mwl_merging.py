@@ -82,6 +82,9 @@ _MESSAGES = [
     ("merge", "P2", "P3"),
     ("order", 3, "P1"),
     ("cancel", 2, "P2"),
+    ("change", 1, "P1"),
+    ("A02", "P3", "WARD8"),
+    ("A10", "P3", "GATE"),
 ]
 
 
@@ -89,12 +92,30 @@ def _play(ris, order_of_coming):
     for minute in order_of_coming:
         kind, *what = _MESSAGES[minute]
         if kind == "merge":
-            assert merge(ris, *what, at=minute) == ("AA",)
+            answer = merge(ris, *what, at=minute)
+        elif kind in ("A02", "A10"):
+            answer = ris.send(adt, kind, at=minute, PID_3=f"{what[0]}^^^ADT1^MR", PV1_3=what[1])
         else:
-            control = "CA" if kind == "cancel" else "NW"
-            assert order(ris, *what, at=minute, ORC_1=control) == ("AA",)
-    steps = {row["sps_id"]: row["state"] for row in ris.rows("scheduled_step")}
-    return aliases(ris), whose(ris), steps.get("S2", "CANCELED")
+            control = {"order": "NW", "cancel": "CA", "change": "XO"}[kind]
+            urgent = {"OBR_31": "late^Urgent"} if kind == "change" else {}
+            answer = order(ris, *what, at=minute, ORC_1=control, **urgent)
+        assert answer == ("AA",)
+    return aliases(ris), whose(ris), _ends(ris)
+
+
+def _ends(ris):
+    """Tell of each order where its patient is, how its step is, and why."""
+    steps = {row["procedure"]: row["state"] for row in ris.rows("scheduled_step")}
+    why = {row["imaging_order"]: row for row in ris.rows("requested_procedure")}
+    return {
+        row["order_number"]: (
+            row["current_patient_location"],
+            steps[why[row["id"]]["id"]],
+            why[row["id"]]["reason"],
+        )
+        for row in ris.rows("imaging_order")
+        if row["id"] in why  # a cancellation that came first leaves no step
+    }
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -104,9 +125,12 @@ def test_orders_and_merges_end_as_their_times_dictate(sqlite_database, coming):
         _empty(sqlite_database, table)
     for table in ("imaging_order", "patient"):
         _empty(sqlite_database, table)
-    found = _play(Ris(sqlite_database), coming)
-    names = {"FO1": "P3", "FO2": "P3", "FO3": "P3"}
-    assert found == ({"P1": "P2", "P2": "P3"}, names, "CANCELED")
+    found, names, ends = _play(Ris(sqlite_database), coming)
+    assert found == {"P1": "P2", "P2": "P3"}
+    assert names == {"FO1": "P3", "FO2": "P3", "FO3": "P3"}
+    cancelled = ends.pop("FO2", ("", "CANCELED", ""))
+    assert cancelled[1] == "CANCELED"
+    assert ends == {"FO1": ("GATE", "ARRIVED", "Urgent"), "FO3": ("GATE", "ARRIVED", "")}
 
 
 def _empty(database, table):

@@ -9,7 +9,7 @@ of the same patients the survivor. What is left of a later one then says nothing
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select, update
@@ -32,8 +32,8 @@ from mwl.db.tables import (
 from mwl.errors import Fault, Reason, Rejected
 from mwl.patients import MergeStated, PatientChange, root, trail
 from mwl.patients import PatientMerge as Merge
-from mwl.worklist import demographics
-from mwl.worklist.changed import CREATED, Changes, kept
+from mwl.worklist import demographics, visits
+from mwl.worklist.changed import CREATED, Changes, join, kept
 from mwl.worklist.locks import take_merges
 from mwl.worklist.outcome import Applied, Outcome
 
@@ -81,12 +81,13 @@ _RENUMBER_VISIT = Prepared(
 )
 
 
-def merge_patients(session: Session, merge: Merge, *, now: datetime) -> Applied:
+def merge_patients(session: Session, merge: Merge, *, now: datetime, zone: tzinfo = UTC) -> Applied:
     """Make `merge.prior` an alias of `merge.patient`, who gets its orders and its studies.
 
-    A survivor who was not known is the same patient under a new number (ADT^A47). Chains,
-    repeats and inverse merges end at one survivor. Raises Rejected where MRG-1 and PID-3 name
-    the same patient, or PID-3 somebody else than is on file.
+    A survivor who was not known is the same patient under a new number (ADT^A47). `zone` is
+    the site's, by whose days patients arrive. Chains, repeats and inverse merges end at one
+    survivor. Raises Rejected where MRG-1 and PID-3 name the same patient, or PID-3 somebody
+    else than is on file.
     """
     if demographics.same(merge.prior, merge.patient.id):
         raise _same_patient()
@@ -113,6 +114,8 @@ def merge_patients(session: Session, merge: Merge, *, now: datetime) -> Applied:
     is_new = changes.get(f"patient:{found.stated}") == CREATED
     record = _recorded(conn, merge, stated, loser, family, now, renumbered=is_new and is_known)
     survivor = _rearrange(conn, family, parents, now, changes)
+    told = {key: each for row in family.patients.values() for key, each in row["visits"].items()}
+    join(changes, visits.catch_up(conn, survivor, told, now, zone))
     _end_superseded(conn, family, losers, now)
     if is_new and is_known:
         _inherit(conn, family.patients[loser], found.stated, merge.patient, now)

@@ -150,6 +150,27 @@ def _tell(  # noqa: PLR0913 - one row, and what became of it
     note(changes, "order", before, {name: order[name] for name in COLUMNS})
 
 
+def catch_up(
+    conn: Connection, patient: int, visits: Mapping[str, Any], now: datetime, zone: tzinfo
+) -> Changes:
+    """Tell the open orders that a merge brought what was said before of their visits."""
+    changes: Changes = {}
+    if not visits:
+        return changes
+    for row in reversed(_OPEN.all(conn, {"patient": patient})):
+        order = _held(conn, row.id)
+        told = since(visits, order, order["visit_at"] or order["applied_at"])
+        if told:
+            said_at = told.pop("visit_at")
+            _tell(conn, order, told, said_at, now, changes)
+        days = came_since(visits, order, order["applied_at"], zone)
+        if days is None or days:
+            steps = [step._asdict() for step in _STEPS.all(conn, {"order_row": order["id"]})]
+            those = [each for each in steps if days is None or each["start_local"][:8] in days]
+            _arrive(conn, order, those, now, changes)
+    return changes
+
+
 # ---- arrivals
 
 
