@@ -44,7 +44,9 @@ def lift(raw: bytes) -> tuple[bytes, Embedded]:
         return raw, NOTHING
     field, component = raw[start + 3 : start + 4], raw[start + 4 : start + 5]
     begins = _beginning(field, component)
-    view, kept, found = memoryview(raw), [], {}
+    view = memoryview(raw)
+    kept: list[bytes | memoryview] = []
+    found: dict[str, memoryview] = {}
     position = copied = 0
     while match := begins.search(raw, position):
         end = _end(raw, match.end(), field, component)

@@ -52,7 +52,8 @@ class ReportReader:
         _, groups = split(message, self._grid, report)
         documents = message.embedded
         found = []
-        patient, described = None, {}
+        patient: Identifier | None = None
+        described: dict[str, str] = {}
         for group in groups:
             for row, detail in zip(group.rows, group.details, strict=False):
                 if patient is None:
