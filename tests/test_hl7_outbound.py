@@ -128,7 +128,7 @@ def within_the_standard(message, version, event):
 
 
 @pytest.mark.parametrize(("message", "version"), READ_BY_HL7APY)
-@pytest.mark.parametrize("event", ["IP", "CM", "DC", "CLOSED"])
+@pytest.mark.parametrize("event", ["IP", "CM"])
 def test_hl7apy_finds_every_version_in_order(message, version, event):
     raw = within_the_standard(message, version, event)
     lines = [line for line in raw.decode().split("\r") if line and not line.startswith("ZDS")]
@@ -143,7 +143,7 @@ def test_hl7apy_finds_every_version_in_order(message, version, event):
 
 
 @pytest.mark.parametrize(("message", "version"), KINDS)
-@pytest.mark.parametrize("event", ["IP", "CM", "DC", "CLOSED"])
+@pytest.mark.parametrize("event", ["IP", "CM"])
 def test_we_hold_ourselves_to_what_we_hold_others_to(message, version, event):
     assert strictness.faults(read(within_the_standard(message, version, event))) == []
 
@@ -302,6 +302,7 @@ def cx(number, issuer, type_=""):
     return f"{number}^^^{issuer.replace('^', '&')}^{type_}".rstrip("^")
 
 
+USUAL = [(message, version) for message, version in KINDS if version == "2.5.1"]
 ISSUERS = ["", "HOSP", "HOSP^1.2.6^ISO", "^1.2.6^ISO", "^ris.example^DNS"]
 
 
@@ -331,7 +332,8 @@ def test_who_assigned_a_number_is_told_as_it_came(sqlite_database, kind):
     payloads = facts_of_all_orders(sqlite_database)
     for number, (issuer, payload) in enumerate(zip(ISSUERS, payloads, strict=True)):
         placer, filler, accession = (ei(f"{name}{number}", issuer) for name in ("PO", "FO", "ACC"))
-        for message, version in KINDS:
+        every = kind is orm and number == 2
+        for message, version in KINDS if every else USUAL:
             found = read(rendered(payload, message, version))
             place = "IPC-1" if message == "OMI^O23" else "OBR-18"
             assert [found.whole(each) for each in ("ORC-2", "ORC-3", "OBR-2", "OBR-3", place)] == [
