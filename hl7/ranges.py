@@ -120,8 +120,8 @@ class Ranges:
         """Tell what replaying them would do, and do nothing. Raises Rejected, Outage."""
         rows = self._rows(wanted, after, MOST)
         attempts = [*self._attempts(rows, who, overrides, lambda: now)]
-        tried, rows = self._database.rehearse(lambda session: self._try(session, attempts))
-        return self._course(wanted, tried, differing.compare(*rows))
+        tried, written = self._database.rehearse(lambda session: self._try(session, attempts))
+        return self._course(wanted, tried, differing.compare(*written))
 
     def apply(  # noqa: PLR0913 - what, by whom, how, how much of it, and who is told
         self,

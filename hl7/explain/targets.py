@@ -17,7 +17,7 @@ _KINDS = {"PatientMerge": "merge"}
 _INNER = frozenset(
     {
         *("flags", "where", "key", "snapshot", "study_uid_policy", "source", "control", "number"),
-        *("is_only", "is_appointment", "control_id", "content_hash"),
+        *("is_only", "is_appointment", "defers", "control_id", "content_hash"),
         *("policy", "unknown_names"),
     }
 )
@@ -70,17 +70,20 @@ def _value(at: str, kind: str, name: str, value: Any) -> Iterator[Target]:
             yield from _value(f"{at}.{key}", kind, str(key), _Stated(each))
     elif isinstance(value, _Stated) and isinstance(value.value, Mapping):
         yield from _value(at, kind, name, value.value)
-    elif isinstance(value, _Stated):
+    elif isinstance(value, _Stated) and value.value != "":
         yield Target(at, kind, name, None if value.value is None else text_of(value.value))
-    elif isinstance(value, Identifier):
-        yield Target(at, kind, _NAMES.get((kind, name), name), text_of(value))
-    elif is_dataclass(value) and not isinstance(value, type):
+    elif is_dataclass(value) and not isinstance(value, Identifier | type):
         yield from _of(at, _kind(value), value)
     elif isinstance(value, list) and value and is_dataclass(value[0]):
         for number, each in enumerate(value):
             yield from _of(f"{at}[{number}]", _kind(each), each)
-    elif value is not False and value not in (None, "", [], ()):
-        yield Target(at, kind, _NAMES.get((kind, name), name), text_of(value))
+    elif (
+        value is not False
+        and value != _Stated("")
+        and value not in (None, "", [], ())
+        and (text := text_of(value))
+    ):
+        yield Target(at, kind, _NAMES.get((kind, name), name), text)
 
 
 class _Stated(NamedTuple):

@@ -21,6 +21,8 @@ _KEYS = {
     "patient_weight": ("observations",),
     "patient_size": ("observations",),
     "at": ("when it was sent",),
+    "arrived": ("events",),
+    "linked": ("events",),
 }
 # What a column's field fills beside it: the issuer of an identifier, a code's meaning.
 _BESIDE = {
