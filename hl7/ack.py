@@ -49,6 +49,7 @@ _CONDITIONS = {
     Reason.UNSUPPORTED_PROCESSING: ("202", "Unsupported processing id"),
     Reason.UNSUPPORTED_VERSION: ("203", "Unsupported version id"),
     Reason.UNKNOWN_KEY: ("204", "Unknown key identifier"),
+    Reason.UNKNOWN_ORDER: ("204", "Unknown key identifier"),
     Reason.DUPLICATE_KEY: ("205", "Duplicate key identifier"),
     Reason.OTHER_PATIENT: ("205", "Duplicate key identifier"),
     # Not 206, application record locked: senders ask again after that one.

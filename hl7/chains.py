@@ -20,6 +20,15 @@ from typing import Any, Final, NamedTuple, Self
 
 from hl7.er7 import Path, path
 
+
+class Misplaced(ValueError):
+    """Something wrong below the table or key that is read; `place` says where below it."""
+
+    def __init__(self, place: tuple[str | int, ...], text: str) -> None:
+        super().__init__(text)
+        self.place = place
+
+
 NOWHERE: Final = Path("", 0)
 """The place of a constant: no message has it."""
 
@@ -104,7 +113,14 @@ def chain(value: Any) -> Chain:
         raise ValueError('must be a list of places like ["OBR-27.4"]')
     if len(value) > _MOST_LINKS:
         raise ValueError(f"has more than {_MOST_LINKS} places")
-    return tuple(_link(each) for each in value)
+    return tuple(_at(number, each) for number, each in enumerate(value))
+
+
+def _at(number: int, value: str | dict[str, Any]) -> Link:
+    try:
+        return _link(value)
+    except ValueError as error:
+        raise Misplaced((number,), str(error)) from None
 
 
 def conditions(value: Any) -> Conditions:

@@ -353,7 +353,9 @@ def parse(document: dict[str, Any], origin: str | Callable[[_Place], object]) ->
         found = tuple(part for part in first["loc"] if part != "columns")
         cause = first.get("ctx", {}).get("error")
         place = (*found, *cause.place) if isinstance(cause, Misplaced) else found
-        table, *key = [str(part) for part in place] or [""]
+        # Of a chain the line says which place it is; of a list of tables the number helps.
+        shown = place[:-1] if place and isinstance(place[-1], int) else place
+        table, *key = [str(part) for part in shown] or [""]
         named = f"[{table}] {'.'.join(key)}".strip() if table else ""
         text = _TEXTS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
         where = origin if isinstance(origin, str) else str(origin(place))

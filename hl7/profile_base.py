@@ -4,7 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from hl7.chains import Chain, Conditions, chain, conditions
+from hl7.chains import Chain, Conditions, Misplaced, chain, conditions
+
+__all__ = ["ChainKey", "ConditionsKey", "Misplaced", "Table", "Texts", "upper"]
 
 ChainKey = Annotated[Chain, BeforeValidator(chain)]
 ConditionsKey = Annotated[Conditions, BeforeValidator(conditions)]
@@ -18,14 +20,6 @@ class Table(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True
     )
-
-
-class Misplaced(ValueError):
-    """Something wrong with keys that only together are wrong; `place` is the one to look at."""
-
-    def __init__(self, place: tuple[str | int, ...], text: str) -> None:
-        super().__init__(text)
-        self.place = place
 
 
 def upper(value: Any) -> Any:

@@ -180,5 +180,5 @@ def _document(file: Path) -> Document:
         raise ConfigError(f"{file}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         line = _AT_LINE.search(str(error))
-        where = Origin(file, int(line[1]) if line else 0)
+        where = Origin(file, int(line[1]) if line else text.count("\n") + 1)
         raise ConfigError(f"{where}: {_AT_LINE.sub('', str(error))}") from error

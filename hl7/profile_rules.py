@@ -78,4 +78,4 @@ class EventTable(Table):
 
     message: _Pattern = "*"
     when: ConditionsKey
-    event: EventName | Literal["ignore"] = Field(alias="is")
+    event: Literal[EventName, "ignore"] = Field(alias="is")

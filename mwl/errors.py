@@ -43,6 +43,9 @@ class Reason(StrEnum):
     UNSUPPORTED_PROCESSING = "unsupported processing"  # test or training data (MSH-11)
     UNSUPPORTED_VERSION = "unsupported version"
     UNKNOWN_KEY = "unknown key"  # it speaks of something that isn't here
+    UNKNOWN_ORDER = (
+        "unknown order"  # it ends an order that isn't here, and its sender wants to know
+    )
     DUPLICATE_KEY = "duplicate key"  # it collides with something that is here
     OTHER_PATIENT = "other patient"  # a known order, but somebody else's
     FINAL = "final"  # a state that never goes back

@@ -28,12 +28,13 @@ DELIVERY = Delivery.__table__  # type: ignore[attr-defined]
 class Feed:
     """A RIS that sends, and is told. Its clock goes on a second a message."""
 
-    def __init__(self, database: Database, *, now: datetime) -> None:
+    def __init__(
+        self, database: Database, *, now: datetime, by: profile.Profile | None = None
+    ) -> None:
         self.database = database
         self.now = now
-        self._inbound = Inbound(
-            database, Profiles.single(profile.load(DEFAULT), BERLIN), clock=lambda: self.now
-        )
+        profiles = Profiles.single(by or profile.load(DEFAULT), BERLIN)
+        self._inbound = Inbound(database, profiles, clock=lambda: self.now)
 
     def send(self, message: str | bytes) -> int:
         """Take a message; give its row in the journal."""

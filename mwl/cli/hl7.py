@@ -120,6 +120,37 @@ def explain(
         raise typer.Exit(frame.FAILED)
 
 
+@app.command()
+def profiles(
+    context: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="[PROFILE]", help="Print this one whole, with what it extends."),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a profile.")] = False,
+) -> None:
+    """List the mapping profiles that there are, and whose messages each reads.
+
+    The folder hl7.profiles is looked in first, then the profiles that come with the program.
+    One that is named is checked, and printed as a single file would say it.
+    """
+    from mwl.cli import profiles as known
+
+    given = frame.settings(context)
+    if name:
+        tables = known.resolved(given, name)
+        lines = [json.dumps(tables, default=float)] if as_json else known.toml(tables)
+        for line in lines:
+            typer.echo(line)
+        return
+    found = known.listed(given)
+    if as_json:
+        for row in found:
+            typer.echo(json.dumps(row))
+    else:
+        frame.print_table(known.COLUMNS, found)
+
+
 def _faults(ack: "client.Ack") -> list[str]:
     """Say what each ERR says: the place as the receiver writes it, and the text for a person."""
     found = [(str(err.whole(2) or ""), str(err.whole(8) or "")) for err in ack.message.all("ERR")]

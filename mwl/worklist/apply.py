@@ -121,7 +121,7 @@ def _first(
     change = _with_flags(change, patient)
     if change.action in _ENDS:
         if change.policy.knows_cancelled:
-            raise Rejected(Fault(Reason.UNKNOWN_KEY, change.where, "no such order is known here"))
+            raise Rejected(Fault(Reason.UNKNOWN_ORDER, change.where, "no such order is known here"))
         return _tombstone(conn, change, patient, now)
     if change.action not in _CREATES:
         flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
