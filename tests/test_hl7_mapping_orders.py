@@ -627,12 +627,8 @@ def test_a_birth_date_with_zeros_is_not_taken(unknown):
 
 
 @pytest.mark.parametrize("unknown", ["FOO", None, " ", '""'])
-def test_a_new_step_of_no_known_modality_is_flagged(unknown):
-    flag = "a step of no known modality: scanners of any find it"
-    change = order(orm(OBR_24=unknown))
-    assert not change.procedures[0].steps[0].fields.get("modality")
-    assert change.flags[-1] == flag
-    assert flag not in order(orm(ORC_1="XO", OBR_24=None)).flags
+def test_a_modality_that_is_not_known_is_none(unknown):
+    assert not step(orm(OBR_24=unknown)).fields.get("modality")
 
 
 @pytest.mark.parametrize("deleted", ['""', '""^""', '""^^""', '""^""~'])

@@ -182,8 +182,6 @@ class AppointmentReader:
             return
         if step.change.start is None and not any(f.where == "AIS-4" for f in report.faults):
             report.fault(Reason.MISSING, "AIS-4", "no start of the service", segment.occurrence)
-        if not step.change.fields.get("modality"):
-            report.flag("a step of no known modality: scanners of any find it")
 
 
 def _merged(profile: Profile, table: AppointmentTable) -> Profile:

@@ -140,7 +140,7 @@ class Procedures:
             "key": stated.key,
             "requested_procedure_id": stated.requested_procedure_id or new_id(),
         }
-        values["study_instance_uid"] = stated.study_uid or _new_study_uid(change, values)
+        values["study_instance_uid"] = stated.study_uid or _new_study_uid(stated, change, values)
         values["id"] = _INSERT_PROCEDURE.send(self._conn, values)
         self.rows.append(values)
         note_new(self.changes, "procedure", values["id"])
@@ -195,6 +195,8 @@ class Procedures:
     def _create_step(self, procedure: Row, change: StepChange) -> Row:
         if change.start is None:
             self.flags.append("no start time: scheduled for now")
+        if not change.fields.get("modality"):
+            self.flags.append("a step of no known modality: scanners of any find it")
         values = {
             **_INSERT_STEP.blank,
             **self._stated(change),
@@ -386,10 +388,11 @@ def _is_ours(identifier: str) -> bool:
     return identifier.startswith(_OURS)
 
 
-def _new_study_uid(change: OrderChange, procedure: Row) -> str:
+def _new_study_uid(stated: ProcedureChange, change: OrderChange, procedure: Row) -> str:
     """Make a Study Instance UID under 2.25 (PS3.5 B.2), by the policy of the change."""
     if change.study_uid_policy is StudyUidPolicy.REJECT:
-        raise Rejected(Fault(Reason.MISSING, "ZDS-1", "no Study Instance UID"))
+        where = "IPC-3" if stated.snapshot else "ZDS-1"
+        raise Rejected(Fault(Reason.MISSING, where, "no Study Instance UID"))
     accession = procedure["accession_number"]
     if change.study_uid_policy is StudyUidPolicy.FROM_ACCESSION and accession:
         issuer = procedure["accession_issuer"]

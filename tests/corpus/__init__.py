@@ -5,6 +5,7 @@ its framing, for quirks of that and for several messages. Beside it `QUIRK.toml`
 
     before = ["order/plain"]        # cases whose messages come first; each is answered AA
     zone = "Europe/Berlin"          # the site's, if another
+    shipped = "ihe-swf"             # a profile of config/hl7, if not the default one
     [profile.time]                  # what differs from config/hl7/default.toml
     [[answer]]                      # one a message
     code = "AE"                     # MSA-1; "" where no message comes out of the stream
@@ -14,6 +15,7 @@ its framing, for quirks of that and for several messages. Beside it `QUIRK.toml`
     [[item]]                        # the worklist as a scanner is answered, in its order
     AccessionNumber = "ACC100"      # by DICOM keyword; a code is value^scheme^meaning
     [[patient]]                     # columns of patients; merged_into by identifier
+    [[report]]                      # columns of reports; `order` by number
 
 An expectation is what the standards and the department want, and was written before the
 program was asked. A value that ends in * is the beginning of what is expected.
