@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +29,10 @@ from tests.serving import Serving
 from tests.test_mwl_outbox_courier import put
 
 SETTINGS = """
+[hl7]
+message_timeout_s = 0.5
+max_connections_per_address = 30
+
 [hl7.tls]
 port = {tls}
 certificate = "{ours.certificate}"
@@ -160,6 +165,20 @@ def test_a_port_over_tls_speaks_nothing_else_and_wants_a_certificate(site: Site)
         with pytest.raises(Outage, match="certificate of ours"):
             list(client.send("localhost", site.ports[name], [b"MSH|"], 5, nothing))
     assert "never" not in site.listeners()
+
+
+def test_bounds_are_those_of_the_settings(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.ports["old"]), 10) as half:
+        half.sendall(b"\x0bMSH|half a message")
+        assert half.recv(1) == b""
+    site.server.wait_for_log(r"mllp\.closed .*reason='half a message, then silence'")
+    silent = [socket.create_connection(("127.0.0.1", site.ports["old"])) for _ in range(100)]
+    start = time.monotonic()
+    assert site.send(site.ports["old"], False, MSH_10="served") == "AA"
+    assert time.monotonic() - start < 3
+    for sock in silent:
+        sock.close()
+    assert len(re.findall(r"mllp\.made_way", site.server.log)) >= 71
 
 
 def test_the_command_sends_over_tls(site: Site, tmp_path: Path) -> None:
