@@ -1,5 +1,6 @@
 """Each profile that comes with the program reads a message of its dialect to the worklist."""
 
+import re
 from datetime import datetime
 
 import pytest
@@ -128,6 +129,22 @@ def test_a_ris_of_v2_3_has_its_filler_number_as_accession_number():
     assert procedure.fields["priority"] == "ROUTINE"
     assert (step.sps_id, step.fields["modality"]) == (None, "CT")
     assert step.start == datetime(2030, 1, 2, 9, 30, tzinfo=BERLIN)
+
+
+def test_the_profile_that_the_readme_shows_does_what_it_says(tmp_path):
+    readme = (FOLDER.parent.parent / "README.md").read_text("utf-8")
+    (text,) = re.findall(r"```toml\n(extends = .*?)```", readme, re.DOTALL)
+    (tmp_path / "mysite.toml").write_text(text, "utf-8")
+    mapper = Mapper(profile_files.load("mysite", [tmp_path, FOLDER]), BERLIN)
+    message = orm(OBR_24=None, ORC_3="ORD-7", PV1_2="E", after="ZXX|||ramp")
+    (procedure,) = order(message, mapper).procedures
+    (step,) = procedure.steps
+    assert procedure.fields["accession_number"] == "7"
+    assert step.fields["modality"] == "OT"
+    assert step.stations == ("CT_ER",)
+    assert step.attributes == {"SpecialNeeds": "ramp"}
+    north = order(orm(MSH_4="NORTH1"), mapper).procedures[0]
+    assert north.fields["accession_number"] == "ACC1"
 
 
 def test_every_dialect_takes_what_tells_of_patients_as_the_default_does():
