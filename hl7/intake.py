@@ -165,6 +165,8 @@ class Intake:
             raise Rejected(*faults(error)) from error
         flags = incoming.flags if changes else [*incoming.flags, _why_needless(incoming.message)]
         settled = _settle(applied, answer, flags)
+        if settled.order is None and settled.patient is None:
+            settled = replace(settled, **_named(incoming))
         if not self._forwards.all or forwarded:
             return settled
         flags = forwarding.forward(session, self._forwards, incoming.received, settled)
@@ -182,15 +184,13 @@ class Intake:
         self, incoming: Incoming, state: State, code: ack.Code, found: Sequence[Fault]
     ) -> Settled:
         answer = self.acknowledge(incoming, code, found)
-        # Whom and which order it names, since it leads to no row.
         return Settled(
             state,
             code,
             answer,
             "; ".join(map(str, found)),
             incoming.flags if answer else [*incoming.flags, _UNTOLD],
-            patient_id=_first(incoming.message, incoming.reader.patient_ids),
-            accession_number=_first(incoming.message, incoming.reader.accession_numbers),
+            **_named(incoming),
         )
 
     def acknowledge(self, incoming: Incoming, code: ack.Code, found: Sequence[Fault] = ()) -> bytes:
@@ -297,6 +297,14 @@ def _why_needless(message: er7.Message | None) -> str:
     said = message.text("MSA-1")
     code = said if said in set(ack.Code) else "no known code"
     return f"an acknowledgement ({code}): read on the connection that its message went out on alone"
+
+
+def _named(incoming: Incoming) -> dict[str, str]:
+    """Name whom and which order a message is about, since it leads to no row of theirs."""
+    return {
+        "patient_id": _first(incoming.message, incoming.reader.patient_ids),
+        "accession_number": _first(incoming.message, incoming.reader.accession_numbers),
+    }
 
 
 def _first(message: er7.Message | None, chain: Chain) -> str:

@@ -52,6 +52,7 @@ _TITLES = {
     "PRT": "Participation information",
     "PV1": "Patient visit",
     "PV2": "Patient visit, additional information",
+    "RGS": "Resource group",
     "ROL": "Role",
     "SCH": "Scheduling activity information",
     "SFT": "Software",

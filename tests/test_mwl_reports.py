@@ -9,7 +9,7 @@ from hl7 import profile
 from hl7.inbound import Inbound
 from hl7.profiles import Profiles
 from mwl import reports
-from mwl.db.tables import ImagingOrder, ScheduledStep
+from mwl.db.tables import ImagingOrder, Patient, ScheduledStep
 from mwl.errors import Reason, Rejected
 from mwl.outbox import Destination, Destinations
 from mwl.reports import Wanted
@@ -18,6 +18,7 @@ from tests.feeding import DELIVERY, MESSAGE, Feed
 from tests.hl7_mapping import BERLIN, document
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
+PATIENT = Patient.__table__  # type: ignore[attr-defined]
 ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 OTHER = {"PID_3": "PID9^^^ADT1^MR", "PID_5": "Roe^Richard", "PID_7": "19700101"}
@@ -106,6 +107,24 @@ def test_a_report_of_nobody_who_is_known_is_kept_flagged_and_listed(database, fe
     assert [each.id for each in listed(database, unlinked=True)] == [row.id]
     assert last_state(feed) == ("applied", "AA")
     assert feed.rows(ORDER) == []
+
+
+def test_the_message_of_such_a_report_is_found_by_what_it_names(database, feed):
+    feed.send(oru(**OTHER, OBR_18="A9"))
+    message = feed.rows(MESSAGE)[-1]
+    assert (message.patient_id, message.accession_number) == ("PID9", "A9")
+
+
+def test_a_linked_report_goes_with_its_order_to_another_patient(database, feed):
+    feed.send(orm(PID_3="PID2^^^ADT1^MR"))
+    feed.send(oru(PID_3="PID2^^^ADT1^MR"))
+    feed.send(adt_a40())
+    survivor = feed.rows(ORDER)[0].patient
+    with database.read() as session:
+        assert [row.id for row in reports.of_patient(session, [survivor])] == [1]
+        others = [row.id for row in feed.rows(PATIENT) if row.id != survivor]
+        assert list(reports.of_patient(session, others)) == []
+    assert [row.id for row in listed(database, text="PID1")] == [1]
 
 
 def test_a_report_of_a_known_patient_without_an_order_is_the_patients(database, feed):

@@ -98,12 +98,12 @@ def of_order(session: Session, order: int) -> Sequence[Any]:
 
 def of_patient(session: Session, patients: Sequence[int]) -> Sequence[Any]:
     """List the latest versions of the reports of a patient, by rows, the newest first."""
-    statement = (
-        select(_REPORT)
-        .where(_r.patient.in_(patients), _r.superseded_by.is_(None))
-        .order_by(_r.id.desc())
-    )
-    return session.connection().execute(statement.limit(_MOST_OF_ORDER)).all()
+    found: dict[int, Any] = {}
+    for whose in _whose(patients):
+        statement = select(_REPORT).where(_r.superseded_by.is_(None), *whose)
+        rows = session.connection().execute(statement.order_by(_r.id.desc()).limit(_MOST_OF_ORDER))
+        found |= {row.id: row for row in rows}
+    return [found[row] for row in sorted(found, reverse=True)][:_MOST_OF_ORDER]
 
 
 def one(session: Session, report: int) -> Found:
@@ -204,6 +204,7 @@ def _ways(wanted: Wanted) -> list[list[ColumnElement[bool]]]:
         return [[]]
     orders = select(_PROCEDURE.c.imaging_order).where(_PROCEDURE.c.accession_number == wanted.text)
     patients = select(_PATIENT.c.id).where(_PATIENT.c.patient_id == wanted.text)
+    of_them = _whose(patients)
     numbered = [
         select(_ORDER.c.id).where(column == wanted.text)
         for column in (_ORDER.c.filler_number, _ORDER.c.placer_number)
@@ -211,9 +212,15 @@ def _ways(wanted: Wanted) -> list[list[ColumnElement[bool]]]:
     return [
         [_r.patient_id == wanted.text],
         [_r.accession_number == wanted.text],
-        [_r.patient.in_(patients)],
+        *of_them,
         *([_r.imaging_order.in_(found)] for found in (orders, *numbered)),
     ]
+
+
+def _whose(patients: Any) -> list[list[ColumnElement[bool]]]:
+    """Find by patient: an order's may have changed since, by a merge or its undoing."""
+    orders = select(_ORDER.c.id).where(_ORDER.c.patient.in_(patients))
+    return [[_r.patient.in_(patients), _r.imaging_order.is_(None)], [_r.imaging_order.in_(orders)]]
 
 
 def _status(name: str) -> Status:
