@@ -112,10 +112,15 @@ class PatientLink:
 
 
 class MergeStated(NamedTuple):
-    """A merge, by rows: who was named as prior and as survivor, when, and who came first then."""
+    """A merge, by rows: who was named as prior and as survivor, and when.
+
+    Of several that were made at once the one that came first counts first, and then the one
+    with the lower number.
+    """
 
     at: datetime
-    arrival: int
+    came_at: datetime
+    number: int
     prior: int
     survivor: int
 

@@ -1,5 +1,6 @@
 """Merges, in whatever order they come, and what takes them back; on both databases."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from mwl import archive
 from mwl.errors import Reason, Rejected
 from mwl.patients import MergeStated, root, trail
-from mwl.worklist import unmerging
+from mwl.worklist import demographics, unmerging
 from tests.archive_rows import received
 from tests.builders import adt, adt_a40, orm
 from tests.ris import NOW, Ris, second
@@ -29,8 +30,11 @@ def order(ris, number, patient, **fields):
     return ris.send(orm, **second(number, PID_3=f"{patient}^^^ADT1^MR", **fields))
 
 
-def undo(ris, record=1, by="ada"):
-    return ris.database.write(lambda s: unmerging.unmerge(s, record, by=by, now=NOW))
+def undo(ris, nth=1, by="ada"):
+    """Take back the nth of the merges, by when they were made; 0 is the last one."""
+    made = sorted(ris.rows("patient_merge"), key=lambda row: row["stated_at"])
+    number = made[nth - 1]["id"] if nth <= len(made) else 1_000_000
+    return ris.database.write(lambda s: unmerging.unmerge(s, number, by=by, now=NOW))
 
 
 def refused(ris, record=1):
@@ -57,7 +61,9 @@ def aliases(ris):
 def test_every_order_of_coming_leaves_the_same_survivor():
     start = datetime(2030, 1, 1, tzinfo=UTC)
     pairs = [(1, 2), (2, 1), (2, 3), (1, 3), (3, 4), (4, 2)]
-    made = [MergeStated(start + timedelta(minutes=n), n, *pair) for n, pair in enumerate(pairs)]
+    made = [
+        MergeStated(start + timedelta(minutes=n), start, n, *pair) for n, pair in enumerate(pairs)
+    ]
     ends = {str(trail(some, {})) for some in permutations(made)}
     assert len(ends) == 1
 
@@ -66,7 +72,9 @@ def test_every_order_of_coming_leaves_the_same_survivor():
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12), st.randoms())
 def test_a_trail_has_no_loop_and_joins_all_that_were_merged(pairs, random):
     start = datetime(2030, 1, 1, tzinfo=UTC)
-    made = [MergeStated(start, n, *pair) for n, pair in enumerate(pairs) if pair[0] != pair[1]]
+    made = [
+        MergeStated(start, start, n, *pair) for n, pair in enumerate(pairs) if pair[0] != pair[1]
+    ]
     parents, losers = trail(made, {})
     assert sorted(parents) == sorted(losers.values())
     assert all(root(parents, each.prior) == root(parents, each.survivor) for each in made)
@@ -270,3 +278,36 @@ def test_who_has_too_much_is_not_told_apart_at_once(ris, monkeypatch):
     monkeypatch.setattr(unmerging, "_MOST", 1)
     assert refused(ris) is Reason.FINAL
     assert aliases(ris) == {"P1": "P2"}
+
+
+def test_the_look_up_of_a_patient_never_walks_the_table_however_small(postgresql_database):
+    # A connection keeps its plan, and makes it while there are no patients yet.
+    order(Ris(postgresql_database), 1, "P1")
+    asked = demographics._BY_ID._plans["postgresql"].text
+    with postgresql_database.read() as session:
+        rows = session.connection().exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {asked}")
+        plan = "\n".join(rows.scalars())
+    assert "Index" in plan, plan
+    assert "Seq Scan" not in plan, plan
+
+
+def test_orders_merges_and_their_undoing_at_the_same_time_leave_nobody_in_between(database):
+    """While orders come in for both numbers, they are merged and told apart again and again."""
+    ris, another = Ris(database), Ris(database)
+    order(ris, 0, "P0")
+
+    def come():
+        for number in range(1, 25):
+            assert order(another, number, f"P{number % 2}", at=1) == ("AA",)
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    for minute in range(2, 8):
+        assert merge(ris, "P0", "P1", at=minute) == ("AA",)
+        undo(ris, 0)
+    thread.join()
+    merge(ris, "P0", "P1", at=9)
+    assert set(whose(ris).values()) == {"P1"}
+    undo(ris, 0)
+    expected = {f"FO{number}": f"P{number % 2}" for number in range(25)}
+    assert whose(ris) == expected

@@ -102,7 +102,7 @@ def merge_patients(session: Session, merge: Merge, *, now: datetime, zone: tzinf
     if not is_known:
         flags.append("the prior patient was not known here")
     family = Family.of(conn, [prior, found.stated])
-    stated = MergeStated(merge.at or now, _NEWEST, prior, found.stated)
+    stated = MergeStated(merge.at or now, now, _NEWEST, prior, found.stated)
     if merge.at is not None and _was_undone(conn, stated):
         flags.append("a person has undone this merge: a newer message would make it again")
         return Applied(Outcome.NOTED, patient=found.row, flags=flags, changes=changes)
@@ -145,7 +145,7 @@ class Family(NamedTuple):
     """
 
     patients: dict[int, Row]
-    merges: list[MergeStated]  # with the record's number as arrival
+    merges: list[MergeStated]
     losers: dict[int, int]  # by record
     legacy: dict[int, int]
 
@@ -179,7 +179,10 @@ class Family(NamedTuple):
     def _with_merges(cls, conn: Connection, patients: dict[int, Row]) -> "Family":
         in_force = select(_MERGE).where(_MERGE.c.loser.in_(patients), _MERGE.c.ended_at.is_(None))
         records = conn.execute(in_force.order_by(_MERGE.c.id)).all()
-        merges = [MergeStated(row.stated_at, row.id, row.prior, row.survivor) for row in records]
+        merges = [
+            MergeStated(row.stated_at, row.applied_at, row.id, row.prior, row.survivor)
+            for row in records
+        ]
         losers = {row.id: row.loser for row in records}
         legacy = {
             row["id"]: row["merged_into"]
@@ -230,9 +233,9 @@ def _end_superseded(
     for each in family.merges:
         loser = losers.get(each)
         if loser is None:
-            _END.send(conn, {"row": each.arrival, "now": now, "by": SUPERSEDED})
-        elif loser != family.losers[each.arrival]:
-            conn.execute(update(_MERGE).where(_MERGE.c.id == each.arrival).values(loser=loser))
+            _END.send(conn, {"row": each.number, "now": now, "by": SUPERSEDED})
+        elif loser != family.losers[each.number]:
+            conn.execute(update(_MERGE).where(_MERGE.c.id == each.number).values(loser=loser))
 
 
 def _recorded(  # noqa: PLR0913 - a row, and what it is made of
