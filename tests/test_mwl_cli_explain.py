@@ -114,24 +114,24 @@ def test_a_range_is_told_then_applied_and_may_be_run_again(
     config = tmp_path / "hl7-mended.toml"
     shutil.copy(mended, config)
     many = ("messages", "replay", "--state", "rejected")
-    told = mwl(tmp_path, *many, "--dry-run", code=1, **where)
+    told = mwl(tmp_path, *many, "--dry-run", **where)
     assert "3 messages: 3 would be refused as before" in told.stdout
     # Nothing was mended: nothing is applied, and nothing is added to the journal.
     done = mwl(tmp_path, *many, "--yes", code=1, **where)
     assert "3 messages: 3 refused as before" in done.stdout
     assert len(mwl(tmp_path, "messages", "list", "--json", **where).stdout.splitlines()) == 4
     again = ("messages", "replay", "--type", "ORM^O01", "--until", "2027-01-01")
-    told = mwl(tmp_path, *again, "--although-accepted", "--dry-run", code=1, **where)
+    told = mwl(tmp_path, *again, "--although-accepted", "--dry-run", **where)
     assert "1 would be applied" in told.stdout
     since = (NOW + timedelta(seconds=4)).isoformat()
-    told = mwl(tmp_path, *many, "--since", since, "--dry-run", code=1, **where)
+    told = mwl(tmp_path, *many, "--since", since, "--dry-run", **where)
     assert "1 message: 1 would be refused as before" in told.stdout
-    told = mwl(tmp_path, *many, "--after", "3", "--dry-run", code=1, **where)
+    told = mwl(tmp_path, *many, "--after", "3", "--dry-run", **where)
     assert "4  ORM^O01  T4  refused as before: PID-7" in told.stdout
 
 
 def test_one_is_told_before_it_is_applied(tmp_path: Path, where: dict[str, str]) -> None:
-    told = mwl(tmp_path, "messages", "replay", "2", "--dry-run", code=1, **where)
+    told = mwl(tmp_path, "messages", "replay", "2", "--dry-run", **where)
     assert "message 2 would be rejected: AR" in told.stdout
     assert len(mwl(tmp_path, "messages", "list", "--json", **where).stdout.splitlines()) == 4
 

@@ -148,7 +148,13 @@ def _page(kept: Kept, wrong: str = "") -> str:
 def page_of(name: str) -> str:
     """Give the page of a row that a message changed ("step:7"); "" where it has none."""
     kind, _, row = name.partition(":")
-    pages = {"order": "/orders/{}", "step": "/worklist/{}/edit", "report": "/reports/{}"}
+    pages = {
+        "order": "/orders/{}",
+        "step": "/worklist/{}/edit",
+        "report": "/reports/{}",
+        "patient": "/patients/{}",
+        "study": "/studies/{}",
+    }
     return pages[kind].format(row) if kind in pages and row.isdecimal() else ""
 
 

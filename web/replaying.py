@@ -86,7 +86,7 @@ def replay() -> str | tuple[str, int]:
 def rehearse(message: int) -> str | tuple[str, int]:
     """Tell what replaying one message would do."""
     wiring = wired()
-    overrides = Overrides("accepted" in request.args, "older" in request.args)
+    overrides = Overrides(*(name in request.args for name in ("accepted", "older", "patient")))
     told, wrong = None, ""
     try:
         told = wiring.tools.rehearse(message, actor(), overrides, wiring.clock())

@@ -88,7 +88,7 @@ def replay(
     For what was refused, once its cause is mended. Nobody is answered. One by its ID; many
     by a filter, in the order they came, at most a thousand at once: it is told first what
     that would do, and asked. Ctrl-C ends it between two messages; it may be run again. The
-    exit code is 1 where something is refused.
+    exit code is 1 where something was refused; it is 0 after a dry run.
     """
     from mwl.journal import Overrides, Wanted
 
@@ -133,13 +133,11 @@ def _one(replays: "Replay", message: int, overrides: "Overrides", *, dry_run: bo
         typer.echo(f"message {message} would be {told.settled.state}: {told.settled.ack_code}")
         _say((told.settled.error, *told.settled.flags))
         _say_rows(told)
-        code = told.settled.ack_code
-    else:
-        done = replays(message, who, overrides, now=now)
-        typer.echo(f"message {done.row}: {done.state}, answer {done.ack_code}")
-        _say((done.error, *done.flags))
-        code = done.ack_code
-    if code != "AA":
+        return
+    done = replays(message, who, overrides, now=now)
+    typer.echo(f"message {done.row}: {done.state}, answer {done.ack_code}")
+    _say((done.error, *done.flags))
+    if done.ack_code != "AA":
         raise typer.Exit(frame.FAILED)
 
 
@@ -161,7 +159,7 @@ def _many(
         told = ranges.rehearse(wanted, who, overrides, now=frame.now(), after=start)
         _tell(told)
         if dry_run or not told.tried:
-            _end(told.counts)
+            return
         if not sys.stdin.isatty():
             frame.refuse("say --yes to apply them, or --dry-run not to")
         if not typer.confirm(f"Apply these {len(told.tried)} messages once more?"):

@@ -148,15 +148,23 @@ class Explanations(BaseModel):
     left: int = Field(description="How many more there are.")
 
 
-class OneReplay(Given):
-    """How a message is to be replayed."""
+class Replaying(Given):
+    """How messages are to be replayed."""
 
     dry_run: bool = Field(True, description="Tell what it would do, and do nothing.")
     accepted: bool = Field(False, description="Although it was accepted before.")
     older: bool = Field(False, description="Although something newer was applied since.")
 
 
-class ManyReplays(OneReplay):
+class OneReplay(Replaying):
+    """How a message is to be replayed."""
+
+    same_patient: bool = Field(
+        False, description="It is the patient on file, whatever name and birth date it says."
+    )
+
+
+class ManyReplays(Replaying):
     """Which messages are to be replayed, and how; all that is given must hold."""
 
     text: str = Field("", max_length=200, description="A control, patient ID, accession number.")
@@ -240,7 +248,7 @@ def explain(json: Text) -> Explanations:
 @endpoint(Role.ADMIN, TAG, Replayed, problems=(404, 409, 422), numbers="The number of the message.")
 def replay(message: int, json: OneReplay) -> Replayed:
     """Apply a message once more; or tell what that would do."""
-    wiring, overrides = wired(), Overrides(json.accepted, json.older)
+    wiring, overrides = wired(), Overrides(json.accepted, json.older, json.same_patient)
     tool = wiring.tools.rehearse if json.dry_run else wiring.tools.replay
     try:
         done: Any = tool(message, actor(), overrides, wiring.clock())
