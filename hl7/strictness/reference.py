@@ -29,6 +29,7 @@ _OPEN = ("0191", "0203", "0207", "0211", "0291", "0301", "0356", "0359", "0396",
 _OPEN_TABLES = frozenset(f"HL7{n}" for n in _OPEN)
 # Any value may stand there: another field says which type it is, or the version says nothing.
 _FREE = frozenset({"varies", "CM", "wd", "WD", None})
+# TN is one of them: its form is that of one country's telephone numbers.
 _TEXTS = frozenset({"ST", "TX", "FT", "IS", "GTS", "TN"})
 _WITHOUT_LENGTHS = "2.7"  # since then no data type has a longest length
 _BAD_SEGMENTS = frozenset({"ORO"})  # of 2.1, which hl7apy holds in another shape
@@ -134,10 +135,11 @@ def _is_number(value: str) -> bool:
 
 
 def _is_sequence_id(value: str) -> bool:
-    return value.isascii() and value.isdecimal()
+    return value.isascii() and value.isdecimal() and len(value) <= _LONGEST_SEQUENCE_ID
 
 
 _LONGEST_NUMBER = 16  # 2A.47
+_LONGEST_SEQUENCE_ID = 4  # 2A.67
 _LONGEST_TIME = 26  # 2A.77
 
 READS: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
@@ -146,7 +148,7 @@ READS: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
     "DTM": (check_datetime, "no date and time: YYYYMMDDHHMMSS"),
     "TS_1": (check_datetime, "no date and time: YYYYMMDDHHMMSS"),
     "NM": (_is_number, "no number"),
-    "SI": (_is_sequence_id, "no sequence ID"),
+    "SI": (_is_sequence_id, "no sequence ID: at most four digits"),
 }
 """Data types that are more than text: what reads them, and what is wrong where that fails."""
 

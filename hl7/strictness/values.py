@@ -97,7 +97,8 @@ class _Checker:
         separator, _ = below
         parts = self._version.components(rule.type)
         if parts is None:
-            if separator in text and separator != UNDECLARED:
+            marks = {separator, self._delimiters.subcomponent} - {UNDECLARED}
+            if any(mark in text for mark in marks):
                 self._fault(Reason.MALFORMED, place, f"one value of type {rule.type}, not parts")
             else:
                 self._leaf(place, text, rule)
