@@ -138,27 +138,31 @@ class Inbound:
             return _silence(incoming, out)
 
     def _insist(
-        self, answer: Callable[[Incoming], bytes], incoming: Incoming, deadline: float
+        self, answer: Callable[[Incoming, bool], bytes], incoming: Incoming, deadline: float
     ) -> bytes:
-        """Try again while the database is out, as long as the sender waits. Raises Outage."""
-        pause = _FIRST_PAUSE_S
+        """Try again while the database is out, as long as the sender waits. Raises Outage.
+
+        `answer` is told whether it is tried again: then it may have kept the message before.
+        """
+        pause, again = _FIRST_PAUSE_S, False
         while True:
             began = time.monotonic()
             try:
-                return answer(incoming)
+                return answer(incoming, again)
             except Outage:
                 # The next attempt may wait for as many locks, as long, as this one did.
                 now = time.monotonic()
                 if now + pause + (now - began) > deadline:
                     raise
+            again = True
             self._pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def _answer(self, incoming: Incoming) -> bytes:
+    def _answer(self, incoming: Incoming, again: bool) -> bytes:
         try:
             return self._apply(incoming, self._intake.read(incoming))
         except Rejected as error:
-            return self._reject(incoming, error.faults)
+            return self._reject(incoming, error.faults, again=again)
 
     def _apply(self, incoming: Incoming, changes: Sequence[Change]) -> bytes:
         answer = self._intake.acknowledge(incoming, ack.Code.AA)
@@ -176,7 +180,7 @@ class Inbound:
             return kept
         return answer
 
-    def _reject(self, incoming: Incoming, faults: Sequence[Fault]) -> bytes:
+    def _reject(self, incoming: Incoming, faults: Sequence[Fault], *, again: bool) -> bytes:
         settled = self._intake.reject(incoming, faults)
         log.info(
             "hl7.rejected",
@@ -185,12 +189,12 @@ class Inbound:
             code=settled.ack_code,
             error=settled.error,
         )
-        return self._keep(incoming, settled)
+        return self._keep(incoming, settled, again=again)
 
-    def _fail(self, incoming: Incoming) -> bytes:
-        return self._keep(incoming, self._intake.fail(incoming))
+    def _fail(self, incoming: Incoming, again: bool) -> bytes:
+        return self._keep(incoming, self._intake.fail(incoming), again=again)
 
-    def _keep(self, incoming: Incoming, settled: Settled) -> bytes:
+    def _keep(self, incoming: Incoming, settled: Settled, *, again: bool) -> bytes:
         """Journal a message that was not applied, unless it is a repeat of one that was."""
         received = incoming.received
         if not incoming.is_kept:
@@ -198,6 +202,8 @@ class Inbound:
 
         def work(session: Session) -> bytes:
             kept = journal.repeat(session, received)
+            if kept is None and again:
+                kept = journal.written(session, received)
             if kept is not None:
                 return kept
             journal.record(session, received, settled)

@@ -391,6 +391,29 @@ def test_a_long_outage_gets_no_answer_and_keeps_nothing(sqlite_database, text):
     assert messages(sqlite_database) == []
 
 
+class Uncertain:
+    """A database that is gone after its first commit, before it could say so."""
+
+    def __init__(self, database) -> None:
+        self._database, self._told = database, False
+
+    def write(self, work):
+        done = self._database.write(work)
+        if not self._told:
+            self._told = True
+            raise Outage("database: the server closed the connection")
+        return done
+
+
+@pytest.mark.parametrize(
+    "text", [orm(), orm(PID_3=None), orm(MSH_9="MDM^T02")], ids=["AA", "AE", "AR"]
+)
+def test_what_was_kept_before_an_outage_is_kept_once(database, text):
+    answer = inbound(Uncertain(database), pause=lambda _: None).receive(text.encode(), PEER)
+    (kept,) = rows(database, "message")
+    assert bytes(kept["ack"]) == answer
+
+
 def test_no_attempt_begins_that_would_end_after_the_deadline():
     attempts: list[float] = []
 

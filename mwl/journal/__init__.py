@@ -25,6 +25,7 @@ from mwl.journal.keeping import (
     digest,
     record,
     repeat,
+    written,
 )
 from mwl.journal.outlook import outlook
 from mwl.journal.replaying import Overrides, Replayed, Text, accepted, record_replay, texts
@@ -72,4 +73,5 @@ __all__ = [
     "size",
     "texts",
     "types",
+    "written",
 ]

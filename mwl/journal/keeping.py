@@ -123,6 +123,16 @@ _REPEAT = Prepared(
 )
 
 
+_WRITTEN = Prepared(
+    select(_TABLE.c.ack).where(
+        _TABLE.c.control_id == bindparam("message"),
+        _TABLE.c.received_at == bindparam("at", type_=_TABLE.c.received_at.type),
+        _TABLE.c.source == bindparam("sender"),
+        _TABLE.c.content_hash == bindparam("content"),
+    )
+)
+
+
 class Repeated(Exception):
     """What is to be recorded was accepted before: undo what was done on account of it."""
 
@@ -183,6 +193,23 @@ def repeat(session: Session, received: Received) -> bytes | None:
             "message": received.control_id,
             "content": received.content_hash,
             "now": received.received_at,
+        },
+    )
+    return None if ack is None else bytes(ack)
+
+
+def written(session: Session, received: Received) -> bytes | None:
+    """Give the answer that this very receipt was kept with; None: it was not.
+
+    An outage may come between a commit and the news of it.
+    """
+    ack: bytes | None = _WRITTEN.scalar(
+        session.connection(),
+        {
+            "message": received.control_id,
+            "at": received.received_at,
+            "sender": received.source,
+            "content": received.content_hash,
         },
     )
     return None if ack is None else bytes(ack)
