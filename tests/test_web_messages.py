@@ -200,6 +200,17 @@ def test_what_was_accepted_is_replayed_only_where_that_is_wanted(app, feed):
     assert "no answer of its own" in page
 
 
+def test_the_answers_of_enhanced_mode_are_shown_as_they_went_out(app, feed):
+    viewer = app.signed_in(Role.VIEWER)
+    both = viewer.get(f"/messages/{feed.send(orm(MSH_15='AL', MSH_16='AL'))}").text
+    assert "MSA|CA|" in both
+    assert "MSA|AA|" in both
+    assert "a second MSH" not in both
+    none = viewer.get(f"/messages/{feed.send(orm(MSH_15='NE', MSH_16='NE', PID_3=None))}").text
+    assert "None was sent: its sender asked for none" in none
+    assert "its sender asked for no answer" in none
+
+
 def test_a_replay_overrides_the_order_of_time_where_that_is_wanted(app, feed):
     old = feed.send(orm(MSH_7="20250101120000", OBR_44="OLD"))
     feed.send(orm(MSH_7="20250101130000", OBR_44="NEW"))
