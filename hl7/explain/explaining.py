@@ -135,9 +135,7 @@ def _without(message: er7.Message, places: Sequence[str]) -> er7.Message:
             "" if n and f"{name_of(segment)}-{n}" in places else text
             for n, text in enumerate(segment.fields)
         ]
-        each = er7.Segment(
-            fields, segment.delimiters, segment.encoding, segment.occurrence, segment.plain
-        )
+        each = er7.Segment(fields, segment.delimiters, segment.encoding, segment.occurrence)
         segments.append(each)
         named.setdefault(each.name, []).append(each)
     return er7.Message(segments, named)

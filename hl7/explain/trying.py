@@ -122,9 +122,7 @@ class Trial:
     def _with(self, segment: er7.Segment, number: int, text: str) -> Reading:
         fields = [*segment.fields]
         fields[number] = text
-        changed = er7.Segment(
-            fields, segment.delimiters, segment.encoding, segment.occurrence, segment.plain
-        )
+        changed = er7.Segment(fields, segment.delimiters, segment.encoding, segment.occurrence)
         return self._as([changed if each is segment else each for each in self._message.segments])
 
     def _as(self, segments: Sequence[er7.Segment]) -> Reading:
