@@ -19,7 +19,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from mwl import accounts, archive, closing, journal, procedures, reports
+from mwl import accounts, archive, closing, journal, outbox, procedures, reports
 from mwl.accounts import Bounds
 from mwl.config import Close, Journal
 from mwl.db import Database, optimize
@@ -86,6 +86,7 @@ def sweeps(
             lambda now: database.write(lambda session: accounts.ended(session, bounds, now=now)),
         ),
         Sweep("clear the journal", _CLEAR_EVERY_S, lambda now: journal.clear(database, keep, now)),
+        Sweep("clear the outbox", _CLOSE_EVERY_S, lambda now: outbox.clear(database, keep, now)),
     ]
 
 

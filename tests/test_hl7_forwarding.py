@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from hl7 import er7, mllp, profile
 from hl7.inbound import Inbound
@@ -17,7 +17,7 @@ from hl7.replay import Replay
 from mwl import outbox
 from mwl.audit import Actor
 from mwl.config import Forward as Table
-from mwl.config import load
+from mwl.config import Journal, load
 from mwl.errors import ConfigError, Rejected
 from mwl.journal import Overrides
 from mwl.outbox import Forwards, Kind
@@ -237,6 +237,24 @@ def test_a_system_that_left_the_settings_has_its_messages_parked(sqlite_database
     with Ris() as his, forwarding(sqlite_database, his=his):
         until(lambda: states(way) == ["parked", "done"])
     assert "no [[hl7.forward]] of this name" in way.rows()[0].error
+
+
+def test_what_was_forwarded_goes_with_its_time_and_what_waits_stays(database):
+    way = Way(database, to("his"))
+    for number in range(3):
+        way.send(orm(MSH_10=f"O{number}"))
+    way.database.write(
+        lambda session: session.connection().execute(
+            update(DELIVERY).where(DELIVERY.c.id != 2).values(state="done")
+        )
+    )
+    way.now += timedelta(days=80)
+    way.send(adt_a08(MSH_10="A1"))
+    for days, left in ((89, ["O0", "O1", "O2", "A1"]), (91, ["O1", "A1"])):
+        outbox.clear(database, Journal(keep_days=90), NOW + timedelta(days=days))
+        assert [row.control_id for row in way.rows()] == left
+    outbox.clear(database, Journal(keep_days=0), NOW + timedelta(days=9999))
+    assert len(way.rows()) == 2
 
 
 @pytest.mark.parametrize(

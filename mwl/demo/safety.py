@@ -5,12 +5,12 @@ the demo's orders. Everything else asks for a person who says that it is meant.
 """
 
 import socket
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 
 from mwl.config import Settings, is_loopback
 from mwl.demo.ris import NAMESPACE, SENDER
 from mwl.errors import Outage
+from mwl.outbox.destinations import is_among
 
 _CONNECT_S = 3.0
 
@@ -22,15 +22,11 @@ def dangers(settings: Settings) -> Iterator[str]:
             yield f"{name}.host is {host}: scanners may take test patients for real ones"
     ours = f"{SENDER}^{NAMESPACE}"
     for each in settings.hl7.destination:
-        if not is_loopback(each.host) and (not each.sources or ours in each.sources):
+        if not is_loopback(each.host) and is_among(ours, each.sources):
             yield f"[[hl7.destination]] {each.name} at {each.host} would be told of test orders"
     for other in settings.hl7.forward:
-        if not is_loopback(other.host) and _is_of(ours, other.sources):
+        if not is_loopback(other.host) and is_among(ours, other.sources):
             yield f"[[hl7.forward]] {other.name} at {other.host} would be sent test orders"
-
-
-def _is_of(source: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(source, pattern) for pattern in patterns)
 
 
 def reachable(host: str) -> str:

@@ -5,6 +5,7 @@ transaction; `inspection` has the lists for people.
 `Courier` delivers, by what app.py gives it for each `Kind`.
 """
 
+from mwl.outbox.clearing import clear
 from mwl.outbox.courier import Courier, Deliver, Delivery, Done, Lost, Outcome, Park, Retry
 from mwl.outbox.destinations import Destination, Destinations
 from mwl.outbox.facts import Event, status_facts, subject
@@ -29,6 +30,7 @@ __all__ = [
     "Park",
     "Retry",
     "State",
+    "clear",
     "drop",
     "enqueue",
     "forward",

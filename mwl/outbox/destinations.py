@@ -1,7 +1,8 @@
 """Who is told what: the part of `[[hl7.destination]]` that the services need; pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Protocol
 
 
@@ -24,8 +25,8 @@ class _Given(Protocol):
 class Destination:
     """A system that is told what becomes of orders.
 
-    `sources` are the feeds (MSH-3^MSH-4) whose orders it is told of, empty: all; `peer` is
-    what it calls itself (MSH-5^MSH-6 of what we send), as far as we know.
+    `sources` are the feeds (MSH-3^MSH-4, patterns with * and ?) whose orders it is told of,
+    empty: all; `peer` is what it calls itself (MSH-5^MSH-6 of what we send), as far as we know.
     """
 
     name: str
@@ -39,12 +40,12 @@ class Destination:
         `cause` is the feed whose own message brought the event about: it knows. A
         destination that takes everything and doesn't say who it is may be that feed.
         """
-        if event not in self.events or (self.sources and feed(source) not in self.sources):
+        if event not in self.events or not is_among(feed(source), self.sources):
             return False
         return cause is None or not self._may_be(feed(cause))
 
     def _may_be(self, feed: str) -> bool:
-        if feed in self.sources or (not self.sources and not self.peer):
+        if is_among(feed, self.sources) and (self.sources or not self.peer):
             return True
         application, _, facility = feed.partition("^")
         own_application, _, own_facility = self.peer.partition("^")
@@ -80,6 +81,11 @@ class Destinations:
     def wanting(self, event: str, source: str, cause: str | None = None) -> list[str]:
         """Name those who are to hear of an event (see `Destination.wants`)."""
         return [each.name for each in self.all if each.wants(event, source, cause)]
+
+
+def is_among(value: str, patterns: Collection[str]) -> bool:
+    """Tell whether a value fits one of the patterns (* and ?); without any, all do."""
+    return not patterns or any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
 def feed(source: str) -> str:

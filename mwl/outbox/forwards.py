@@ -12,14 +12,13 @@ MSH, in hexadecimal).
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Protocol
 
 from sqlalchemy import bindparam, select
 from sqlmodel import Session
 
 from mwl.db import Prepared
-from mwl.outbox.destinations import feed, namespace
+from mwl.outbox.destinations import feed, is_among, namespace
 from mwl.outbox.rows import TABLE, Kind, enqueue
 
 _VERSION = 1
@@ -65,8 +64,8 @@ class Forward:
     def wants(self, type_: str, source: str, listener: str, *, applied: bool) -> bool:
         """Tell whether a message is forwarded here: what the system sent itself never is."""
         return (
-            _is_among(type_, self.types)
-            and _is_among(source, self.sources)
+            is_among(type_, self.types)
+            and is_among(source, self.sources)
             and (not self.listeners or listener in self.listeners)
             and (applied or not self.only_applied)
             and not self._is(source)
@@ -159,7 +158,3 @@ def _times_forwarded(session: Session, name: str, message: Forwarded, now: datet
     given = {"of_subject": message.subject, "of_destination": name, "since": now - _WITHIN}
     rows = _ALIKE.all(session.connection(), given)
     return sum(row.payload.get("digest") == message.digest for row in rows)
-
-
-def _is_among(value: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(value, pattern) for pattern in patterns)
