@@ -7,13 +7,15 @@ PostgreSQL server, and a user who may create databases there, to use instead of 
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from mwl.db import Database
 from mwl.db.migrate import upgrade
-from tests import postgres
+from tests import memory, postgres
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("patient", deadline=None)
@@ -59,10 +61,13 @@ def sqlite_template(tmp_path_factory):
 
 @pytest.fixture
 def sqlite_url(sqlite_template, tmp_path):
-    """Give the URL of a fresh, migrated SQLite database."""
-    path = tmp_path / "mwl.db"
-    shutil.copy(sqlite_template, path)
-    return f"sqlite:///{path}"
+    """Give the URL of a fresh, migrated SQLite database, in memory where there is room."""
+    place = memory.folder()
+    folder = Path(tempfile.mkdtemp(prefix="mwl-db-", dir=place)) if place else tmp_path
+    shutil.copy(sqlite_template, folder / "mwl.db")
+    yield f"sqlite:///{folder / 'mwl.db'}"
+    if place:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

