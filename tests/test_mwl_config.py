@@ -41,7 +41,7 @@ def fault(tmp_path: Path, text: str = "", **environ: str) -> str:
 def test_shipped_file_and_code_agree_on_every_default() -> None:
     in_file = flat(tomllib.loads(shipped("mwl.toml").read_text("utf-8")))
     in_code = flat(Settings().model_dump(mode="json"))
-    tables = ("device", "hl7.destination", "hl7.listener", "hl7.source")
+    tables = ("device", "hl7.destination", "hl7.forward", "hl7.listener", "hl7.source")
     lists = {key: in_code.pop(key) for key in tables}
     assert in_file == in_code
     assert not any(lists.values())
