@@ -332,6 +332,7 @@ class _Connection:
                 self._deadline = None
             elif messages or self._deadline is None:
                 self._deadline = time.monotonic() + self._limits.message_timeout_s
+            messages.clear()  # who rests for hours shall not hold ten megabytes meanwhile
 
     def _read(self) -> bytes:
         patience = self._limits.idle_timeout_s
