@@ -122,3 +122,50 @@ def test_the_veterinary_sample_keeps_chip_and_tattoo(database):
     assert patient["patient_id"] == "PID_1"
     assert "CHIP_ID_1" in str(patient["other_ids"])
     assert "TATTOO_ID_1" in str(patient["other_ids"])
+
+
+def test_the_person_sample_is_kept_for_orders_to_come(database):
+    send(inbound(database), (FOLDER / "ADT_A31-UpdatePersonInfo.hl7").read_bytes())
+    (patient,) = rows(database, "patient")
+    told = [patient[c] for c in ("patient_id", "issuer", "patient_name", "birth_date", "comments")]
+    assert told == ["PID_1", "ADT1", "Smith^Lucy^Mark", "20141014", "PatientComments"]
+    assert rows(database, "imaging_order") == []
+
+
+def test_the_change_of_an_identifier_takes_the_order_along(database):
+    way_in = inbound(database)
+    order = fitting("ORM_O01-GeneralOrder.hl7").replace(b"PID_1^", b"OLD_PID_1^")
+    assert code(send(way_in, order)) == "AA"
+    send(way_in, (FOLDER / "ADT_A47-ChangePatientID.hl7").read_bytes())
+    by_id = {row["patient_id"]: row for row in rows(database, "patient")}
+    assert by_id["OLD_PID_1"]["merged_into"] == by_id["NEW_PID_1"]["id"]
+    (ordered,) = rows(database, "imaging_order")
+    assert ordered["patient"] == by_id["NEW_PID_1"]["id"]
+
+
+def test_the_appointment_sample_becomes_a_step_although_it_has_no_schedule(database):
+    """Without SCH its number stands in AIS-11; its accents are escaped as Latin-1."""
+    send(inbound(database), (FOLDER / "SIU_S12-NewAppointmentBooking.hl7").read_bytes())
+    (order,) = rows(database, "imaging_order")
+    assert (order["order_number"], order["placer_number"]) == ("-38521669", "-38521669")
+    (procedure,) = rows(database, "requested_procedure")
+    assert procedure["description"] == "SEPTOPLASTIA (OPERAÇÃO ISOLADA)"
+    (step,) = rows(database, "scheduled_step")
+    assert (step["start_local"], step["location"]) == ("20201023083000", "R1")
+    assert (step["performing_physician"], step["modality"]) == ("teste^teste1", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [("SR", {"text"}), ("PDF", {"text", "pdf"}), ("CDA", {"text", "markup"})],
+)
+def test_a_report_sample_is_linked_with_its_order(database, name, kinds):
+    way_in = inbound(database)
+    send(way_in, fitting("ORM_O01-GeneralOrder.hl7"))
+    send(way_in, (FOLDER / f"ORU_R01-{name}.hl7").read_bytes())
+    (report,) = rows(database, "report")
+    (order,) = rows(database, "imaging_order")
+    assert report["imaging_order"] == order["id"]
+    assert (report["patient_id"], report["status"]) == ("PID_1", "FINAL")
+    assert report["title"] == "Microscopic Observation"
+    assert {row["kind"] for row in rows(database, "report_document")} == kinds
