@@ -6,6 +6,7 @@ from sqlalchemy import select
 from mwl import sightings, story
 from mwl.config import Close
 from mwl.db.tables import ImagingOrder, Patient, PatientMerge, PerformedStep, Study
+from mwl.procedures import browse
 from mwl.worklist import unmerging
 from tests.builders import adt, adt_a40, orm
 from tests.scene import Scene
@@ -34,6 +35,11 @@ def outdated(scene):
     return seen.outdated
 
 
+def listed(scene, text):
+    with scene.database.read() as session:
+        return browse.page(session, browse.Wanted(text=text))
+
+
 def said(answer):
     return answer.decode().split("\rMSA|")[1][:2]
 
@@ -59,6 +65,9 @@ def test_a_merge_between_n_create_and_n_set_and_its_undoing(scene):
     assert [each.id for each in record.orders] == [order.id]
     assert [each.id for each in record.mpps] == [performed.id]
     assert [each.id for each in record.studies] == [study.id]
+    # Who looks for the survivor finds what the scanner did for the old number.
+    (found,) = listed(scene, "PID9")
+    assert (found.patient_id, found.present_id, found.is_renamed) == ("PID1", "PID9", True)
     (merged,) = rows(scene, PatientMerge)
     assert merged.counts == {"orders": 1, "studies": 1, "mpps": 1}
 
@@ -67,6 +76,9 @@ def test_a_merge_between_n_create_and_n_set_and_its_undoing(scene):
     (study,) = rows(scene, Study)
     assert (study.patient_name, study.patient_id, study.coerced) == ("Doe^Jane^Q", "PID1", False)
     assert outdated(scene) == {}
+    assert listed(scene, "PID9") == []
+    (found,) = listed(scene, "PID1")
+    assert not found.is_renamed
     record, other = patient(scene, "PID1"), patient(scene, "PID9")
     assert [len(each) for each in (record.orders, record.mpps, record.studies)] == [1, 1, 1]
     assert [len(each) for each in (other.orders, other.mpps, other.studies)] == [0, 0, 0]
