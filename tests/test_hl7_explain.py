@@ -163,6 +163,27 @@ def test_a_value_says_which_rule_gave_it():
     assert by["stations"] == ("CT1", "[[rule]] 2")
 
 
+def test_conditions_cuts_constants_and_further_attributes_are_told():
+    ward = {"from": "PV1-3", "when": {"MSH-4": "OTHER*"}}
+    profiles = with_rules(
+        {"when": {"PV1-2": "O"}, "station_name": "OUT1"},
+        step={"location": [ward, {"value": "ROOM1"}]},
+        procedure={"accession_number": [{"from": "ORC-3", "cut_start": "F"}]},
+        attributes={"SpecialNeeds": ["ZXX-3"]},
+    )
+    told = explain(orm(ZXX_3="wheelchair", PV1_3="W1"), profiles)
+    by = {value.column: (value.value, value.place, value.by) for value in told.values}
+    assert by["location"] == ("ROOM1", "", "the constant of step.location")
+    assert by["station_name"] == ("OUT1", "PV1-2", "[[rule]] 1")
+    assert by["accession_number"] == ("O1", "ORC-3.1", "")
+    assert by["SpecialNeeds"] == ("wheelchair", "ZXX-3", "")
+    found = fields(told)
+    assert found["MSH-4"].asked_for == ["sender", "step.location.when"]
+    assert found["OBR-18"].use is Use.IGNORED
+    other = explain(orm(MSH_4="OTHER1", PV1_3="W1"), profiles)
+    assert given(other, "step.location") == ("W1", "PV1-3")
+
+
 def test_the_fields_at_fault_are_named_and_the_rest_is_explained():
     told = explain(orm(PID_7="yesterday", OBR_18="LONGER-THAN-16-CHARACTERS"))
     assert (told.ack_code, told.state) == ("AE", "rejected")

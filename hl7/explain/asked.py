@@ -42,7 +42,12 @@ def asked(profile: Profile) -> list[Asked]:
     found = [Asked(key, path(place)) for place, key in _ALWAYS]
     if profile.observations:
         found += [Asked("observations", path(place)) for place in _OBSERVED]
-    return [*found, *dict.fromkeys(_walk("", profile))]
+    return [*found, *dict.fromkeys(each for each in _walk("", profile) if each.place.field)]
+
+
+def constants(profile: Profile) -> set[str]:
+    """List the keys under which a profile has a constant, for where nothing is said."""
+    return {each.key for each in _walk("", profile) if not each.place.field}
 
 
 def _walk(key: str, value: Any) -> Iterator[Asked]:
@@ -59,6 +64,9 @@ def _walk(key: str, value: Any) -> Iterator[Asked]:
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for each in value:
             yield from _walk(key, each)
+        # A link of a chain may have conditions, which name places as well.
+        if conditions := getattr(value, "when", ()):
+            yield from _walk(f"{key}.when", conditions)
 
 
 def _below(key: str, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from hl7 import ack, er7
 from hl7.explain import model
-from hl7.explain.asked import Asked, asked
+from hl7.explain.asked import Asked, asked, constants
 from hl7.explain.attributes import COLUMNS
 from hl7.explain.missing import missing
 from hl7.explain.model import Explanation, Use, Value
@@ -209,6 +209,7 @@ def _values(read: _Read, traced: Sequence[Traced]) -> dict[str, Value]:
             places.setdefault(at, []).append(place)
             said.setdefault(at, set()).update(_leaves(each))
     rules = ruled(read.reader, read.message, read.incoming, read.trial.reading.values)
+    fixed = constants(read.reader.profile)
     several = _several(read.trial.reading.values)
     return {
         at: Value(
@@ -219,7 +220,7 @@ def _values(read: _Read, traced: Sequence[Traced]) -> dict[str, Value]:
             target.attribute.name,
             target.attribute.tag,
             ", ".join(places.get(at, ())),
-            rules.get(at) or _by(target, said.get(at, ())),
+            rules.get(at) or _by(target, said.get(at), fixed),
         )
         for at, target in read.trial.reading.values.items()
     }
@@ -248,9 +249,12 @@ def _leaves(traced: Traced) -> list[str]:
     return [each.strip() for each in text.split(marks.component)]
 
 
-def _by(target: Target, said: Container[str]) -> str:
+def _by(target: Target, said: Container[str] | None, fixed: Container[str]) -> str:
     """Name the table that translated a value, where it says something else than its field."""
-    if target.value is None or target.value in said:
+    name = f"{target.kind}.{target.column}"
+    if said is None and (name in fixed or f"with_ipc.{name}" in fixed):
+        return f"the constant of {name}"
+    if target.value is None or target.value in (said or ()):
         return ""
     if target.column == "modality":
         return "[modalities]"
@@ -313,7 +317,11 @@ def _silent(
         is_asked = message.first("IPC") is not None or key == each.key
         if is_asked and key.partition(".")[0] in tables and key not in given:
             places.setdefault(key, {})[str(each.place)] = None
-    return [model.Silent(key, list(found)) for key, found in places.items() if key not in _OTHER]
+    return [
+        model.Silent(key, list(found))
+        for key, found in places.items()
+        if key not in _OTHER and not key.endswith(".when")
+    ]
 
 
 def _where(fault: Fault) -> str:

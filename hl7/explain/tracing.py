@@ -1,6 +1,6 @@
 """Lay out which field of a message gives which value, and what is made of the others."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hl7 import er7
@@ -79,7 +79,7 @@ def trace(message: er7.Message, trial: Trial, asked: Sequence[Asked]) -> list[Tr
             for_what = list(keys.get((segment.name, number), ()))
             effect = _effect(trial, segment, number, silent)
             found.append(Traced(segment, number, effect, for_what))
-    _attribute(found, trial.reading.values, asked)
+    _attribute(found, trial, asked)
     return found
 
 
@@ -89,30 +89,33 @@ def _effect(trial: Trial, segment: er7.Segment, number: int, silent: Iterable[st
     return trial.effect(segment, number)
 
 
-def _attribute(
-    found: Sequence[Traced], values: Mapping[str, Target], asked: Sequence[Asked]
-) -> None:
+def _attribute(found: Sequence[Traced], trial: Trial, asked: Sequence[Asked]) -> None:
     """Say of every value where it comes from: what was found by trying, else the chain."""
     known: set[str] = set()
     for each in found:
         for at in each.effect.gives:
             each.values[at] = each.place + each.effect.parts.get(at, "")
             known.add(at)
-    for at, target in values.items():
-        if at not in known:
-            giver = _by_chain(found, target, asked)
-            if giver is not None:
-                giver.values[at] = giver.place
+    for at, target in trial.reading.values.items():
+        if at in known:
+            continue
+        chain = _by_chain(found, target, asked)
+        # Fields that say the same, each of which would do; if it hangs on none, a constant. What
+        # MSH says of the message as a whole isn't tried.
+        places = {(each.segment.name, each.number) for each in chain}
+        if chain and (chain[0].segment.name == "MSH" or trial.depends_on(at, places)):
+            chain[0].values[at] = chain[0].place
 
 
-def _by_chain(found: Sequence[Traced], target: Target, asked: Sequence[Asked]) -> Traced | None:
-    """Find the first place under a value's key that says something."""
+def _by_chain(found: Sequence[Traced], target: Target, asked: Sequence[Asked]) -> list[Traced]:
+    """Find the fields under a value's key that say something, in the order of the profile."""
     name = f"{target.kind}.{target.column}"
     keys = _KEYS.get(target.column) or (_BESIDE.get(name, name),)
     said = {(each.segment.name, each.number): each for each in reversed(found)}
+    chain: dict[tuple[str, int], Traced] = {}
     for key in keys:
         for each in asked:
-            is_its = each.key == key or each.key.endswith(f".{key}")
-            if is_its and (traced := said.get((each.place.segment, each.place.field))):
-                return traced
-    return None
+            place = each.place.segment, each.place.field
+            if (each.key == key or each.key.endswith(f".{key}")) and place in said:
+                chain[place] = said[place]
+    return list(chain.values())

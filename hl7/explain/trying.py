@@ -72,6 +72,21 @@ class Trial:
         rest = [each for each in self._message.segments if each.name != name]
         return self._as(rest) == self.reading
 
+    def depends_on(self, at: str, places: set[tuple[str, int]]) -> bool:
+        """Tell whether a value is another without these fields, of whichever segment."""
+        rest = [
+            _with_fields(
+                each,
+                [
+                    "" if number and (each.name, number) in places else text
+                    for number, text in enumerate(each.fields)
+                ],
+            )
+            for each in self._message.segments
+        ]
+        reading = self._as(rest)
+        return bool(reading.faults) or at in self._differing(reading)
+
     def effect(self, segment: er7.Segment, number: int) -> Effect:
         """Try a field."""
         if self.is_over or segment.occurrence > _MOST_NAMESAKES:
@@ -122,7 +137,7 @@ class Trial:
     def _with(self, segment: er7.Segment, number: int, text: str) -> Reading:
         fields = [*segment.fields]
         fields[number] = text
-        changed = er7.Segment(fields, segment.delimiters, segment.encoding, segment.occurrence)
+        changed = _with_fields(segment, fields)
         return self._as([changed if each is segment else each for each in self._message.segments])
 
     def _as(self, segments: Sequence[er7.Segment]) -> Reading:
@@ -137,6 +152,10 @@ class Trial:
         except er7.ParseError as error:
             return Reading({}, faults=tuple(faults(error)))
         return Reading(targets(changes), frozenset(_flags(changes)))
+
+
+def _with_fields(segment: er7.Segment, fields: list[str]) -> er7.Segment:
+    return er7.Segment(fields, segment.delimiters, segment.encoding, segment.occurrence)
 
 
 def _flags(changes: Sequence[Any]) -> Iterator[str]:
