@@ -13,6 +13,7 @@ from hl7.server import Limits, MllpServer
 from mwl.config import Settings, shipped
 from mwl.db import Database
 from mwl.listeners import Listeners
+from mwl.memory import return_large_blocks
 from mwl.outbox import Forwards
 from mwl.roles.following import effects
 from mwl.roles.secured import hl7_keys_of, renew
@@ -44,6 +45,7 @@ def mapping_profiles(settings: Settings) -> Profiles:
 
 def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -> None:
     """Take messages until SIGTERM."""
+    return_large_blocks()
     first, keys = listeners.take("hl7"), hl7_keys_of(settings)
     given = settings.hl7
     wait_s = max(_SHORTEST_WAIT_S, min(given.ack_timeout_s / _ATTEMPTS, _LONGEST_WAIT_S))
