@@ -286,6 +286,27 @@ def test_what_a_set_can_not_say_goes_as_utf_8(name, charset, said):
     ]
 
 
+@pytest.mark.parametrize(("message", "version"), KINDS)
+def test_a_destination_may_ask_for_every_kind(message, version):
+    assert Destination(name="ris", host="ris", port=1, message=message, version=version)
+
+
+@pytest.mark.parametrize(
+    ("message", "version", "why"),
+    [
+        ("ORM^O01", "2.7", "withdrawn with 2.7"),
+        ("ORM^O01", "2.8.2", "withdrawn with 2.7"),
+        ("OMG^O19", "2.3.1", "came with 2.4"),
+        ("OMI^O23", "2.4", "came with 2.5"),
+        ("ORU^R01", "2.2", "version"),
+        ("ORU^R01", "2.9", "version"),
+    ],
+)
+def test_a_destination_asks_for_what_its_version_has(message, version, why):
+    with pytest.raises(ValueError, match=why):
+        Destination(name="ris", host="ris", port=1, message=message, version=version)
+
+
 def test_a_fact_of_another_version_is_refused():
     with pytest.raises(ValueError, match="version"):
         rendered({**fact(), "version": 2})

@@ -5,7 +5,8 @@ import pytest
 
 from mwl import audit, outbox
 from mwl.db import Database
-from mwl.outbox import Kind
+from mwl.outbox import Forwarded, Kind
+from tests.builders import adt_a08
 from tests.mllp_peer import AE, Ris
 from tests.serving import Serving
 from tests.test_hl7_outbound import fact
@@ -18,6 +19,11 @@ host = "127.0.0.1"
 port = {port}
 message = "OMI^O23"
 application = "RIS"
+
+[[hl7.forward]]
+name = "his"
+host = "127.0.0.1"
+port = {port}
 """
 
 
@@ -109,3 +115,20 @@ def test_a_dropped_delivery_is_not_sent(server, ris):
     eventually(lambda: [row["state"] for row in listed(server)] == ["done", "dropped"])
     assert len(ris.messages) == 2
     assert decisions(server) == [("drop", "delivery:1", "cli")]
+
+
+def test_what_is_forwarded_goes_as_it_came_and_is_not_written_anew(server, ris):
+    text = adt_a08(MSH_10="FWD1").encode()
+    message = Forwarded(text, "FWD1", "ADT^A08", "RIS^HOSPITAL", "patient:1", "00")
+    database = Database("sqlite:///mwl.db", data_dir=server.data_dir)
+    database.write(lambda session: outbox.forward(session, "his", message, datetime.now(UTC)))
+    database.close()
+    eventually(lambda: [row["state"] for row in listed(server)] == ["done"])
+    assert ris.messages == [text]
+    (row,) = listed(server, "--destination", "his")
+    assert (row["kind"], row["event"], row["subject"]) == ("forward", "ADT^A08", "patient:1")
+    refused = server.run("outbox", "resend", "1", "--anew", code=1)
+    assert "forwarded as it came" in refused.stderr
+    server.run("outbox", "resend", "1")
+    ris.wait(2)
+    assert ris.messages == [text] * 2
