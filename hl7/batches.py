@@ -16,12 +16,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Final, NamedTuple
 
 from hl7 import mllp
 from mwl.errors import Fault, Reason, Rejected
 
 MAX_MESSAGES: Final = 10_000
+_MAX_PARTS = 3 * MAX_MESSAGES  # each in a batch of its own
+_TOO_MANY = f"more than {MAX_MESSAGES} messages: send smaller ones"
 _MAX_ECHO = 250  # characters of any field that we give back
 _BLANK = b"\xef\xbb\xbf \t\r\n\x0b"
 
@@ -107,7 +110,10 @@ class _Part(NamedTuple):
 
 
 def _parts(raw: bytes) -> Iterator[_Part]:
-    starts = list(_START.finditer(b"\r" + raw))  # so each starts in `raw` where the match does
+    # Each starts in `raw` where the match does.
+    starts = list(islice(_START.finditer(b"\r" + raw), _MAX_PARTS + 1))
+    if len(starts) > _MAX_PARTS:
+        raise _rejected(_TOO_MANY)
     ends = [*(match.start() for match in starts), len(raw)][1:]
     for match, end in zip(starts, ends, strict=True):
         yield _Part(match["head"] or match["tail"], raw[match.start() : end])
@@ -126,7 +132,7 @@ class _Reader:
                 raise _rejected(f"{part.kind.decode()} behind FTS")
             _READ[part.kind](self, part)
         if file.count > MAX_MESSAGES:
-            raise _rejected(f"more than {MAX_MESSAGES} messages: send smaller ones")
+            raise _rejected(_TOO_MANY)
         self._end_batch()
         if file.header and not file.is_closed:
             file.flags.append("the file has no FTS: there may have been more of it")
