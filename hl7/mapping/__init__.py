@@ -84,7 +84,8 @@ class Mapper:
     ) -> list[OrderChange]:
         head, groups = split(message, self._grid, report)
         if not groups:
-            report.fault(Reason.SEQUENCE, "ORC", "an order message without ORC and OBR")
+            if not report.faults:  # else there are too many
+                report.fault(Reason.SEQUENCE, "ORC", "an order message without ORC and OBR")
             return []
         patient = self._patient.read(with_notes(groups[0].rows[0], head), report)
         return self._orders.read(groups, Context(sent.source, at, zone, patient), report)
