@@ -7,15 +7,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hl7apy import load_library
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_segment
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hl7 import er7, profile, strictness
 from hl7.inbound import Inbound
 from hl7.mapping.report import Report
 from hl7.profiles import Profiles, Rule
-from hl7.strictness import reference, values
+from hl7.strictness import reference, structure, values
 from mwl import journal
 from mwl.errors import Reason
 from tests.builders import adt_a08, omg, omi, orm
@@ -165,6 +168,59 @@ def test_no_fault_says_what_the_message_says():
     assert secret not in " ".join(map(str, faults(text)))
 
 
+@pytest.mark.parametrize("version", sorted(reference.VERSIONS))
+def test_every_definition_that_hl7apy_has_can_be_read(version):
+    known, library = reference.version(version), load_library(version)
+    for name in library.SEGMENTS:
+        for part in known.segment(name) or ():
+            known.longest(part.type)
+            known.table(part.table)
+    for type_ in library.DATATYPES_STRUCTS:
+        assert all(isinstance(part, reference.Part) for part in known.components(type_))
+    for name in library.MESSAGES:
+        header = f"MSH|^~\\&|A|B|C|D|2030||{name.replace('_', '^')}^{name}|1|P|{version}"
+        assert structure.structure(er7.Message.parse(header), known) == name
+        structure.check(er7.Message.parse(header), known, Report())
+
+
+_VALUES = st.sampled_from(
+    [*("", "x", "1", '""', "A^B&C^^D", "~~", "20300101"), "\\F\\\\X0\\", "é" * 300]
+)
+_NAMES = st.sampled_from(
+    [
+        *(
+            "PID",
+            "PV1",
+            "ORC",
+            "OBR",
+            "OBX",
+            "IPC",
+            "TQ1",
+            "SCH",
+            "AIS",
+            "MRG",
+            "NTE",
+            "ORO",
+            "ZDS",
+        ),
+        *("QQQ", "RX1", "ANY", "QRD", "ERR", "EVN", "TXA", "DG1", "FT1", "PR1"),
+    ]
+)
+_TYPES = st.sampled_from(["ORM^O01", "ORU^R01", "ADT^A08", "OMI^O23^OMI_O23", "SIU^S12", "", "^"])
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from([*VERSIONS, "", "9"]),
+    _TYPES,
+    st.lists(st.tuples(_NAMES, st.lists(_VALUES, max_size=60)), max_size=12),
+)
+def test_whatever_can_be_read_can_be_checked(version, kind, segments):
+    lines = [f"MSH|^~\\&|A|B|C|D|2030||{kind}|1|P|{version}"]
+    lines += ["|".join([name, *fields]) for name, fields in segments]
+    assert len(faults("\r".join(lines))) <= 50
+
+
 def test_at_most_fifty_faults_are_told_and_large_messages_take_no_time():
     began = time.perf_counter()
     assert len(found(orm(after=["OBX|x|NM|||heavy"] * 9_000))) == 50
@@ -277,6 +333,18 @@ def test_strictness_is_the_sources(sqlite_database):
     ]
     assert [answer.text("MSA-1") for answer in answers] == ["AA", "AA", "AE"]
     assert [len(answer.all("ERR")) for answer in answers] == [0, 1, 1]
+
+
+def test_a_defect_in_checking_loses_no_order(sqlite_database, monkeypatch):
+    def defect(*_):
+        raise KeyError("Doe^Jane")
+
+    monkeypatch.setattr(structure, "check", defect)
+    answer = send(way_in(sqlite_database, **{"RIS^*": "strict"}), orm())
+    assert answer.text("MSA-1") == "AA"
+    with sqlite_database.read() as session:
+        (row,) = journal.search(session)
+    assert row.flags == ["it could not be held to the standard: a defect here"]
 
 
 def test_a_strictness_that_is_none_is_named():

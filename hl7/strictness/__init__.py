@@ -13,8 +13,12 @@ all is `off` nobody pays for it.
 from collections.abc import Sequence
 from typing import Literal
 
+import structlog
+
 from hl7 import er7
 from mwl.errors import Fault, Reason
+
+log = structlog.get_logger(__name__)
 
 Strictness = Literal["off", "tolerant", "strict"]
 _Found = tuple[Sequence[Fault], Sequence[str]]
@@ -30,7 +34,12 @@ def check(message: er7.Message, strictness: Strictness) -> _Found:
     """
     if strictness == "off":
         return _NOTHING
-    found = faults(message)
+    try:
+        found = faults(message)
+    except Exception as error:
+        # Not its text, which may quote the message; and no order is lost by a defect here.
+        log.error("hl7.strictness.defect", error=type(error).__name__)  # noqa: TRY400
+        return (), ["it could not be held to the standard: a defect here"]
     return found, [f"{each}" for each in found] if strictness == "tolerant" else ()
 
 

@@ -119,7 +119,7 @@ def _parts(children: Sequence[Any]) -> Sequence[Part]:
 
 
 def _part(child: Sequence[Any]) -> Part:
-    name, (_, _, type_, _, table, _), (least, most), _ = child
+    name, (_, _, type_, _, table, *_), (least, most), _ = child
     # TS is text to hl7apy before v2.5; its first component was a time then too.
     type_ = "TS_1" if name == "TS_1" else "" if type_ in _FREE else type_
     type_ = "" if name.partition("_")[0] == _BAD_TYPE and type_ == "TX" else type_

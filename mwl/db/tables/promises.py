@@ -88,7 +88,7 @@ class Delivery(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     kind: str  # mwl.outbox.Kind: who delivers it
-    destination: str  # the name of an [[hl7.destination]]; an AE title
+    destination: str  # the name of an [[hl7.destination]] or [[hl7.forward]]; an AE title
     subject: str = ""  # "order:4711", "commitment:17"
     payload: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # the fact, to be rendered
     state: str  # mwl.outbox.State
