@@ -4,6 +4,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message, parse_segment
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from hl7 import er7, profile, strictness
@@ -250,6 +252,26 @@ def test_no_value_is_read_as_a_delimiter():
     assert texts(found, "PID-3.1", "PID-5.1", "PID-5.2", "OBR-4.2", "OBR-20", "OBR-18") == [
         *(odd, "O|Neil", "A&B", odd, odd, '""')
     ]
+
+
+_TEXTS = st.text(
+    st.sampled_from('ab é山|^~\\&#\r\n"FSTREXH.0\x7f\ufdd0'), min_size=1, max_size=12
+).filter(str.strip)
+
+
+@settings(max_examples=60)
+@given(_TEXTS, _TEXTS, _TEXTS, st.sampled_from(KINDS))
+def test_every_text_comes_back_as_it_was(number, issuer, meaning, kind):
+    issuer = issuer.replace("^", "") or "x"
+    given = fact(
+        procedure(code_meaning=meaning),
+        order={"placer_number": number, "placer_issuer": issuer},
+        patient={"patient_id": number},
+    )
+    found = read(rendered(given, *kind))
+    said = texts(found, "PID-3.1", "ORC-2.1", "ORC-2.2", "OBR-4.2")
+    expected = [number, number, issuer, meaning]
+    assert said == [each.replace("\ufdd0", "\ufffd") for each in expected]
 
 
 def test_groups_of_a_name_are_repetitions():
