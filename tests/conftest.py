@@ -26,6 +26,13 @@ pytest_plugins = ["tests.s3", "tests.browser"]
 BACKENDS = ("sqlite", "postgresql")
 
 
+def pytest_xdist_auto_num_workers():
+    """Have a worker more than there are processors: tests often wait, for peers and for time."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def postgresql_server():
     """Give the URL of a PostgreSQL server: one a worker, started when first asked for."""
