@@ -30,7 +30,7 @@ def replay(
     context: typer.Context,
     message: Annotated[
         int | None,
-        typer.Argument(metavar="[ID]", min=1, help="One message, as `mwl messages list` shows it."),
+        typer.Argument(metavar="ID", min=1, help="One message, as `mwl messages list` shows it."),
     ] = None,
     state: Annotated[
         str, typer.Option(metavar="STATE", help=f"{_FILTER}those in this state, as rejected.")
