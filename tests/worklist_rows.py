@@ -28,6 +28,8 @@ _BLANKS = {
     "other_ids": [],
     "flags": [],
     "attributes": {},
+    "visits": {},
+    "former_names": [],
 }
 # Each table with the column by which its rows belong to the one before.
 _TABLES = {
