@@ -52,6 +52,10 @@ MAX_HEADER = 4_096  # bytes in which `header` looks for the end of MSH
 # Letters, digits and `"` would make values unreadable; so would anything outside ASCII.
 _LEGAL = frozenset(string.punctuation) - {'"'}
 _NULL = '""'
+_PLAIN: Sequence[int] = ()
+# By the delimiters that the standard recommends.
+_ODD = re.compile(r'[~\\&"]')
+_LONGEST_LOOKED_AT = 4_096  # characters of a segment
 _QUOTE = '"'
 _LEADING = "\ufeff \t\r\n\x0b"
 
@@ -154,11 +158,12 @@ def path(name: str) -> Path:
 class Segment:
     """One segment: `fields[n]` is field n as received, `fields[0]` the name.
 
-    `occurrence` counts the segments of this name in the message, from 1. `plain`: there is
-    nothing in it but fields and components, with the delimiters that the standard recommends.
+    `occurrence` counts the segments of this name in the message, from 1. `odd` numbers the
+    fields in which there is more than components, with the delimiters that the standard
+    recommends; None: that isn't known yet.
     """
 
-    __slots__ = ("delimiters", "encoding", "fields", "name", "occurrence", "plain")
+    __slots__ = ("delimiters", "encoding", "fields", "name", "occurrence", "odd")
 
     def __init__(
         self,
@@ -166,17 +171,25 @@ class Segment:
         delimiters: Delimiters = STANDARD,
         encoding: str = "utf-8",
         occurrence: int = 1,
-        plain: bool = False,
+        odd: Sequence[int] | None = None,
     ) -> None:
         self.name = fields[0]
         self.fields = fields
         self.delimiters = delimiters
         self.encoding = encoding
         self.occurrence = occurrence
-        self.plain = plain
+        self.odd = odd
 
     def __repr__(self) -> str:  # never the content: it may be a patient's
         return f"<Segment {self.name}({self.occurrence})>"
+
+    def find_odd(self) -> Sequence[int] | None:
+        """Look for `odd`; None in a message with other delimiters, or in a long segment."""
+        if self.odd is None and self.delimiters is STANDARD and self.name != "MSH":
+            line = STANDARD.field.join(self.fields)
+            if len(line) <= _LONGEST_LOOKED_AT:
+                self.odd = _odd_fields(line)
+        return self.odd
 
     def get(
         self, field: int, repetition: int = 1, component: int = 1, subcomponent: int = 1
@@ -258,25 +271,37 @@ class Segment:
         return count
 
 
+def _odd_fields(line: str) -> Sequence[int]:
+    found: list[int] = []
+    field = at = 0
+    for match in _ODD.finditer(line):
+        begin = match.start()
+        field += line.count(STANDARD.field, at, begin)
+        at = begin
+        if not found or found[-1] != field:
+            found.append(field)
+    return found
+
+
 def _nth(text: str, separator: str, number: int) -> str:
     parts = text.split(separator, number)
     return parts[number - 1] if number <= len(parts) else ""
 
 
 class Message:
-    """A message: its segments in order, the first of them MSH.
+    """A message: its segments in order, the first of them MSH, and the same by `named`.
 
     `embedded` are documents that were lifted out of it, by what stands in their place.
     """
 
-    __slots__ = ("_named", "delimiters", "embedded", "encoding", "segments")
+    __slots__ = ("delimiters", "embedded", "encoding", "named", "segments")
 
     def __init__(self, segments: list[Segment], named: dict[str, list[Segment]]) -> None:
         self.segments = segments
         self.delimiters = segments[0].delimiters
         self.encoding = segments[0].encoding
         self.embedded: Mapping[str, memoryview] = {}
-        self._named = named
+        self.named = named
 
     @classmethod
     def parse(cls, text: str, encoding: str = "utf-8") -> "Message":
@@ -290,17 +315,19 @@ class Message:
         separator, again = delimiters.field, delimiters.repetition
         mark, below = delimiters.escape, delimiters.subcomponent
         usual = delimiters is STANDARD
+        many = text.count(separator) > MAX_FIELDS
         segments: list[Segment] = []
         named: dict[str, list[Segment]] = {}
         for line in _lines(text, separator):
             fields = line.split(separator, MAX_FIELDS)
-            if len(fields) > MAX_FIELDS:
+            if many and len(fields) > MAX_FIELDS:
                 raise ParseError(fields[0][:3], f"more than {MAX_FIELDS} fields")
             namesakes = named.get(fields[0])
             if namesakes is None:
                 namesakes = named[fields[0]] = []
             plain = usual and not (again in line or mark in line or below in line or _QUOTE in line)
-            segment = Segment(fields, delimiters, encoding, len(namesakes) + 1, plain)
+            odd = _PLAIN if plain else None
+            segment = Segment(fields, delimiters, encoding, len(namesakes) + 1, odd)
             namesakes.append(segment)
             segments.append(segment)
         if len(named["MSH"]) > 1:
@@ -317,12 +344,12 @@ class Message:
 
     def first(self, name: str) -> Segment | None:
         """Give the first segment of that name."""
-        named = self._named.get(name)
+        named = self.named.get(name)
         return named[0] if named else None
 
     def all(self, name: str) -> Sequence[Segment]:
         """Give all segments of that name, in order."""
-        return self._named.get(name, ())
+        return self.named.get(name, ())
 
     def get(self, place: str | Path) -> Value:
         """Read one leaf, unescaped; ValueError when `place` names none."""
@@ -340,7 +367,7 @@ class Message:
         return value if isinstance(value, str) else ""
 
     def _segment(self, where: Path) -> Segment | None:
-        named = self._named.get(where.segment, ())
+        named = self.named.get(where.segment, ())
         return named[where.occurrence - 1] if where.occurrence <= len(named) else None
 
 

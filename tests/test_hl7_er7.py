@@ -401,4 +401,5 @@ def test_reading_an_order_is_a_hundred_times_faster_than_hl7apy() -> None:
 @pytest.mark.parametrize("odd", ["a~b", "a\\T\\b", "a&b", '""'])
 def test_a_segment_is_plain_without_anything_below_its_components(odd):
     message = Message.parse(f"MSH|^~\\&|RIS\rPID|1||a^b\rPV1||{odd}\rOBR||c\n")
-    assert [segment.plain for segment in message.segments] == [False, True, False, True]
+    assert [segment.odd for segment in message.segments] == [None, (), None, ()]
+    assert [segment.find_odd() for segment in message.segments] == [None, (), [2], ()]

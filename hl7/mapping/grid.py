@@ -76,7 +76,7 @@ class Grid:
     """The fields that a set of readers asks for."""
 
     def __init__(self) -> None:
-        self._slots: dict[tuple[str, int, int, int], int] = {}
+        self._slots: dict[_Slot, int] = {}
         self._layout: _Layout | None = None
         # Cells that are made of others, in the order of their slots.
         self._derived: list[Callable[[Sequence[Cell]], Cell]] = []
@@ -155,61 +155,81 @@ class Grid:
         return layout.of(view)
 
 
-class _Stretch(NamedTuple):
-    """What a row takes of one segment: fields up to the last that is asked for."""
+_Slot = tuple[str, int, int, int]
+"""A segment's name, which of its name from 0, a field, and which repetition of that from 1."""
 
-    name: str
-    nth: int
-    width: int
-    blank: list[Cell]
-    asked: Sequence[int]
-    repetitions: Sequence[tuple[int, int]]  # other than the first: field and which
+_Stretch = tuple[str, int, list[Cell], Sequence[int]]
+"""What a row takes of the first segment of a name: so many fields, that many blanks where it has
+fewer, and the fields that are asked for."""
+
+
+class _Names(NamedTuple):
+    """How rows are laid out that have segments of the same names."""
+
+    stretches: Sequence[_Stretch]
+    further: Sequence[_Slot]  # of further segments of a name, and further repetitions
+    pick: Callable[[Sequence[Cell]], Sequence[Cell]]
 
 
 class _Layout:
     """A grid, compiled: segments side by side, then the asked fields picked, both at once."""
 
     def __init__(
-        self,
-        slots: Mapping[tuple[str, int, int, int], int],
-        derived: Sequence[Callable[[Sequence[Cell]], Cell]],
+        self, slots: Mapping[_Slot, int], derived: Sequence[Callable[[Sequence[Cell]], Cell]]
     ) -> None:
-        by_segment: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        for name, nth, field, repetition in slots:
-            if name:
-                by_segment.setdefault((name, nth), []).append((field, repetition))
-        self._stretches: list[_Stretch] = []
-        at: dict[tuple[str, int, int, int], int] = {}
-        for (name, nth), asked in by_segment.items():
-            base = sum(len(each.blank) for each in self._stretches)
-            self._stretches.append(_stretch(name, nth, asked))
-            width, repetitions = self._stretches[-1].width, self._stretches[-1].repetitions
-            at.update(((name, nth, field, 1), base + field) for field, n in asked if n == 1)
-            for number, each in enumerate(repetitions):
-                at[name, nth, *each] = base + width + number
-        # itemgetter of one index gives no tuple; a blank at the end doesn't matter.
-        end = sum(len(each.blank) for each in self._stretches)
-        self._pick = itemgetter(*(at.get(slot, end) for slot in slots), end)
+        self._slots = [*slots]
         made = [slot for (name, *_), slot in slots.items() if not name]
         self._derived = list(zip(made, derived, strict=True))
         self._shapes: dict[bytes, int] = {}
+        self._by_names: dict[tuple[str, ...], _Names] = {}
 
     def of(self, view: View) -> Row:
         """Lay out a row."""
+        names = tuple(view)
+        stretches, further, pick = self._by_names.get(names) or self._compile(names)
         wide: list[Cell] = []
-        for stretch in self._stretches:
-            segments = view.get(stretch[0])
-            if segments is None or stretch[1] >= len(segments):
-                wide += stretch[3]
-            else:
-                _append(wide, segments[stretch[1]], stretch)
+        for name, width, blank, asked in stretches:
+            segments = view[name]
+            if not segments:
+                wide += blank
+                continue
+            segment = segments[0]
+            fields = segment.fields
+            wide += fields[:width]
+            wide += blank[len(fields) :]
+            if segment.odd != ():
+                _mark_odd(wide, segment, width, asked)
+        for slot in further:
+            wide.append(_further(view, slot))
         wide.append("")
-        cells = self._pick(wide)
+        cells = pick(wide)
         if self._derived:
             cells = self._with_derived([*cells])
         said = bytes(map(bool, cells))
         shape = self._shapes.get(said)
         return view, cells, self._shape(said) if shape is None else shape
+
+    def _compile(self, names: tuple[str, ...]) -> _Names:
+        stretches: list[_Stretch] = []
+        at: dict[_Slot, int] = {}
+        base = 0
+        for name in names:
+            asked = sorted(field for n, nth, field, r in self._slots if (n, nth, r) == (name, 0, 1))
+            if asked:
+                width = asked[-1] + 1
+                stretches.append((name, width, [""] * width, asked))
+                at.update(((name, 0, field, 1), base + field) for field in asked)
+                base += width
+        there = {*names}
+        further = [slot for slot in self._slots if slot[0] in there and slot not in at]
+        at.update((slot, base + number) for number, slot in enumerate(further))
+        # What is absent is the blank at the end. Of one index itemgetter gives no tuple.
+        end = base + len(further)
+        pick = itemgetter(*(at.get(slot, end) for slot in self._slots), end)
+        if len(self._by_names) >= _MOST_SHAPES:
+            self._by_names.clear()
+        self._by_names[names] = _Names(stretches, further, pick)
+        return self._by_names[names]
 
     def _with_derived(self, cells: list[Cell]) -> Sequence[Cell]:
         for slot, make in self._derived:
@@ -223,29 +243,31 @@ class _Layout:
         return shape
 
 
-def _stretch(name: str, nth: int, asked: Sequence[tuple[int, int]]) -> _Stretch:
-    fields = sorted({field for field, repetition in asked if repetition == 1})
-    repetitions = [each for each in asked if each[1] > 1]
-    width = max(fields, default=0) + 1
-    return _Stretch(name, nth, width, [""] * (width + len(repetitions)), fields, repetitions)
-
-
-def _append(wide: list[Cell], segment: Segment, stretch: _Stretch) -> None:
-    """Append the cells of a segment."""
-    _, _, width, blank, asked, repetitions = stretch
-    base, fields = len(wide), segment.fields
-    wide += fields[:width]
-    if (short := base + len(blank) - len(wide)) > 0:
-        wide += blank[:short]
-    if segment.plain:
-        return
-    search = _odd(segment.delimiters)
-    for field in asked:
-        text = wide[base + field]
-        if isinstance(text, str) and search(text):
+def _mark_odd(wide: list[Cell], segment: Segment, width: int, asked: Sequence[int]) -> None:
+    """Replace the cells at the end of `wide`, those of a segment, that are more than plain."""
+    base = len(wide) - width
+    odd = segment.find_odd()
+    if odd is None:
+        search = _odd(segment.delimiters)
+        texts = ((field, wide[base + field]) for field in asked)
+        odd = [field for field, text in texts if isinstance(text, str) and search(text)]
+    for field in odd:
+        if field < width:
             wide[base + field] = _odd_cell(segment, field, 1)
-    for number, (field, repetition) in enumerate(repetitions):
-        wide[base + width + number] = _odd_cell(segment, field, repetition)
+
+
+def _further(view: View, slot: _Slot) -> Cell:
+    """Give the cell of a further repetition, or of a further segment of its name."""
+    name, nth, field, repetition = slot
+    segments = view[name]
+    if nth >= len(segments):
+        return ""
+    segment = segments[nth]
+    text = segment.raw(field)
+    is_plain = segment.odd == () or not (text and _odd(segment.delimiters)(text))
+    if is_plain and segment.count(field) < 2:
+        return text if repetition == 1 else ""
+    return _odd_cell(segment, field, repetition)
 
 
 @lru_cache(maxsize=64)
@@ -275,6 +297,19 @@ def first(segment: Segment, field: int) -> Value:
     return segment.get(field)
 
 
+def word(row: Row, chain: Sequence[Place]) -> str:
+    """Read the first place of a chain if that is all of a field, of letters and digits alone.
+
+    Most identifiers are; for all else "", and `leaf` reads it.
+    """
+    if chain:
+        place = chain[0]
+        cell = row[1][place[0]]
+        if isinstance(cell, str) and place[1] == 0 and cell.isalnum():
+            return cell
+    return ""
+
+
 def leaf(row: Row, chain: Sequence[Place]) -> Found | None:
     """Read the first place of a chain that says something: one leaf, unescaped.
 
@@ -285,10 +320,7 @@ def leaf(row: Row, chain: Sequence[Place]) -> Found | None:
         cell = cells[place[0]]
         if not cell:
             continue
-        if isinstance(cell, str) and place[1] == 0:
-            value: Value = cell.partition(_COMPONENT)[0] or None
-        else:
-            value = leaf_of(cell, place)
+        value = part(cell, place[1]) if isinstance(cell, str) else leaf_of(cell, place)
         if value is not None and not (isinstance(value, str) and value.isspace()):
             return value, place, cell
     return None

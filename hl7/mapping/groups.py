@@ -15,6 +15,7 @@ from mwl.errors import Reason
 Named = dict[str, list[Segment]]
 
 _MOST_STEPS = 1_000
+_TURNS = frozenset({"ORC", "OBR", "PID"})  # where something else begins
 
 
 @dataclass(slots=True)
@@ -32,12 +33,18 @@ class Group:
 
 def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Group]]:
     """Give the segments before the first order, and the orders."""
+    named = message.named
+    if len(named) == len(message.segments) and _is_simple([*named]):
+        # Most orders: whatever the message has it has once, so all of it is of the one order.
+        return named, [Group(named, [named], [grid.lay_out(named)])]
     head: Named = {}
     groups: list[Group] = []
     current = head
     for segment in message.segments:
         name = segment.name
-        if name == "ORC":
+        if name not in _TURNS:
+            pass
+        elif name == "ORC":
             groups.append(Group())
             current = groups[-1].common
         elif name == "OBR":
@@ -50,10 +57,11 @@ def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Gro
             report.fault(
                 Reason.SEQUENCE, "PID", "orders of one patient a message", segment.occurrence
             )
-        if name in current:
-            current[name].append(segment)
-        else:
+        namesakes = current.get(name)
+        if namesakes is None:
             current[name] = [segment]
+        else:
+            namesakes.append(segment)
     if len(message.segments) > _MOST_STEPS and _steps(groups) > _MOST_STEPS:
         report.fault(Reason.SEQUENCE, "OBR", f"more than {_MOST_STEPS} steps in a message")
         return head, []
@@ -62,6 +70,13 @@ def split(message: Message, grid: Grid, report: Report) -> tuple[Named, list[Gro
             row = grid.lay_out({**head, **group.common, **detail})
             group.rows.append(with_notes(row, detail))
     return head, groups
+
+
+def _is_simple(names: list[str]) -> bool:
+    """Tell whether segments, each of another name, are one ORC with its OBR, without notes."""
+    if "ORC" not in names or "OBR" not in names or "NTE" in names:
+        return False
+    return names.index("ORC") < names.index("OBR")
 
 
 def _steps(groups: list[Group]) -> int:

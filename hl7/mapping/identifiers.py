@@ -8,12 +8,22 @@ from collections.abc import Sequence
 
 from hl7.er7 import Segment
 from hl7.mapping import values
-from hl7.mapping.grid import Found, Odd, Place, Row, occurrence
+from hl7.mapping.grid import Cell, Found, Odd, Place, Row, occurrence
 from hl7.mapping.report import Report
 from mwl.patients import Identifier
 
 _LONGEST_ISSUER = 64
 _LONGEST_UNIVERSAL_ID = 199
+
+
+def plain_entity(cell: Cell, length: int) -> Identifier | None:
+    """Read EI of letters and digits with a namespace of the same, as most are; None: `entity`."""
+    if not isinstance(cell, str):
+        return None
+    text, _, namespace = cell.partition("^")
+    if not text.isalnum() or len(text) > length or len(namespace) > _LONGEST_ISSUER:
+        return None
+    return Identifier(text, namespace) if namespace.isalnum() or cell == text else None
 
 
 def entity(found: Found, length: int, row: Row, report: Report) -> Identifier | None:

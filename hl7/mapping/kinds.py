@@ -188,8 +188,11 @@ def _beside(cell: Cell, place: Place, length: int, report: Report) -> str:
 def _entity(column: Column, place: Place, _: Table) -> At:
     name, length, (issuer_name,) = column.name, column.length, column.also
     read_entity = extended if column.kind is Kind.PATIENT_ENTITY else entity
+    at_first = place.at == 0
 
     def read(cell: Cell, row: Row, report: Report) -> Fields | None:
+        if at_first and isinstance(cell, str) and cell.isalnum() and len(cell) <= length:
+            return {name: cell, issuer_name: None}
         value = leaf_of(cell, place)
         if not isinstance(value, str):
             return None if value is None else {name: None, issuer_name: None}

@@ -14,7 +14,7 @@ from hl7 import columns
 from hl7.er7 import Segment
 from hl7.mapping.grid import Grid, Place, Row, first, leaf
 from hl7.mapping.groups import Group, with_notes
-from hl7.mapping.identifiers import entity
+from hl7.mapping.identifiers import entity, plain_entity
 from hl7.mapping.observations import ObservationReader
 from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
@@ -111,7 +111,8 @@ class OrderReader:
             return _WITHOUT_ORC, ""
         orc = group.common["ORC"][0]
         fields = orc.fields
-        said = (fields[1], fields[5]) if len(fields) > 5 and orc.plain and group.details else None
+        is_plain = orc.odd == () and len(fields) > 5
+        said = (fields[1], fields[5]) if is_plain and group.details else None
         known = self._known_actions.get(said)
         return known or self._look_up(orc, said, group, report)
 
@@ -203,6 +204,10 @@ def _entity(
     row: Row, chain: Sequence[Place], report: Report, *, obr_first: bool
 ) -> tuple[Identifier | None, str]:
     """Read an order number and where it stood."""
+    if chain and not obr_first and not chain[0].path.component:
+        simply = plain_entity(row[1][chain[0].slot], _ORDER_NUMBER)
+        if simply is not None:
+            return simply, chain[0].where
     found = leaf(row, _obr_first(chain) if obr_first else chain)
     if found is None or not isinstance(found[0], str):
         return None, ""

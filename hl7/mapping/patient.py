@@ -16,6 +16,7 @@ from mwl.patients import Identifier, PatientChange
 _LENGTH = 64  # (0010,0020) is an LO
 _MOST_IDENTIFIERS = 64
 _LONGEST_TYPE = 16
+_PLAIN_CX = 5  # components of CX up to its type
 
 
 class _Candidate(NamedTuple):
@@ -33,6 +34,8 @@ class PatientReader:
         table = profile.patient_identifier
         self._from = _identifiers(grid.places(table.sources))
         self._others = _identifiers(grid.places(table.others))
+        self._other_slots = [place.slot for place in self._others]
+        self._is_whole = not self._from[0].path.component
         self._prior = _identifiers([grid.place(table.prior)])
         self._where = str(self._from[0].path)
         self._authorities = {name: rank for rank, name in enumerate(table.authorities)}
@@ -47,9 +50,12 @@ class PatientReader:
 
     def read(self, row: Row, report: Report) -> PatientChange:
         """Read the patient of a message; its faults are in `report`."""
+        fields: dict[str, str | None] = {}
+        if (simply := self._simple(row)) is not None:
+            self._columns.read(row, report, fields)
+            return PatientChange(simply, self._where, None, fields, self._unknown_names)
         found = self._first(row, self._from, report)
         chosen = self._choose(found, report, self._where)
-        fields: dict[str, str | None] = {}
         self._columns.read(row, report, fields)
         further = self._all(row, self._others, report)
         if len(found) == 1 and not further:
@@ -63,6 +69,23 @@ class PatientReader:
                 others.setdefault(each.id, each.type)
         known_as = tuple(others.items()) or None
         return PatientChange(chosen, self._where, known_as, fields, self._unknown_names)
+
+    def _simple(self, row: Row) -> Identifier | None:
+        """Read the one identifier of a patient who has no other: most have one of a known type."""
+        cells = row[1]
+        cell = cells[self._from[0].slot]
+        if not isinstance(cell, str) or not self._is_whole or self._issuers:
+            return None
+        for slot in self._other_slots:
+            if cells[slot]:
+                return None
+        parts = cell.split("^")
+        if len(parts) != _PLAIN_CX or parts[4] not in self._types:
+            return None
+        number, namespace = parts[0], parts[3]
+        if not (number.isalnum() and namespace.isalnum()) or len(number) > _LENGTH:
+            return None
+        return Identifier(number, namespace) if len(namespace) <= _LENGTH else None
 
     def read_prior(self, row: Row, survivor: Identifier, report: Report) -> Identifier:
         """Read MRG-1: the identifier of the survivor's issuer, else by the usual choice."""

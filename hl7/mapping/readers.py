@@ -56,8 +56,8 @@ class Readers:
         view, cells, shape = row
         names, known, pick, common, others = self._plans.get(shape) or self._plan(shape)
         try:
-            # Nearly all that is common has been said before.
-            fields.update(zip(names, map(_look_up, known, pick(cells)), strict=False))
+            if names:  # nearly all that is common has been said before
+                fields.update(zip(names, map(_look_up, known, pick(cells))))  # noqa: B905
         except KeyError:
             for slot, at, rest in common:
                 if (found := at(cells[slot], row, report)) is None:
@@ -205,9 +205,15 @@ def _joined(column: Column, places: Sequence[Place]) -> At:
     name, length, where = column.name, column.length, places[0].where
     one_field = len({place.slot for place in places}) == 1
     indices = [place.at for place in places]
+    # As an address has them: one beside the other.
+    leading = len(indices) if indices == list(range(len(indices))) else 0
 
     def read(cell: Cell, row: Row, report: Report) -> Fields | None:
         found: list[Value]
+        if one_field and leading and isinstance(cell, str):
+            texts = " ".join(filter(None, cell.split("^")[:leading]))
+            text = values.line(texts, length, where, report)
+            return {name: text} if text else None
         if one_field and isinstance(cell, str):
             parts = cell.split("^")
             count = len(parts)

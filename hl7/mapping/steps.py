@@ -8,7 +8,7 @@ from hl7 import columns
 from hl7.attributes import Target
 from hl7.er7 import Segment, Value
 from hl7.mapping import values
-from hl7.mapping.grid import Cell, Grid, Odd, Place, Row, leaf, leaf_of, occurrence
+from hl7.mapping.grid import Cell, Grid, Odd, Place, Row, leaf, leaf_of, occurrence, word
 from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.mapping.rules import NOTHING, Asked, Rules
@@ -98,7 +98,10 @@ class StepReader:
     ) -> Step:
         """Read one step; without a zone, only what it is known by."""
         procedure_id = _identifier(row, by.procedure_id, _ID, report)
-        code = _identifier(row, by.code, _KEY, report)
+        # It names a procedure that has no other name, and is what rules are asked about.
+        code = ""
+        if not procedure_id or by.rules is not None:
+            code = _identifier(row, by.code, _KEY, report)
         sps_id = _identifier(row, by.sps_id, _ID, report)
         procedure = ProcedureChange(procedure_id or code, procedure_id or None)
         change = StepChange(sps_id or None)
@@ -131,6 +134,9 @@ class StepReader:
             for name, value in ruled.fields.items():
                 if not change.fields.get(name):
                     change.fields[name] = value
+        if (simply := self._modalities.get(word(row, by.modality))) is not None:
+            change.fields["modality"] = simply
+            return
         found = leaf(row, by.modality)
         modality = None
         if found is not None:
@@ -147,6 +153,8 @@ class StepReader:
 
 def _identifier(row: Row, chain: Sequence[Place], length: int, report: Report) -> str:
     """Read an identifier; what deletes one names none."""
+    if (simply := word(row, chain)) and len(simply) <= length:
+        return simply
     found = leaf(row, chain)
     if found is None or not isinstance(found[0], str):
         return ""
