@@ -118,6 +118,18 @@ def test_nothing_else_is_shown_in_our_name(
     assert "<svg onload" not in page
 
 
+def test_of_a_long_text_the_beginning_is_shown_and_all_of_it_is_given(
+    feed: Feed, person: Person
+) -> None:
+    text = "line \\.br\\" * 60_000
+    feed.send(oru(OBX_5=f"{text}THE END"))
+    page = person.get("/reports/1").text
+    assert len(page) < 300_000
+    assert "THE END" not in page
+    assert "All of it, as a file" in page
+    assert person.get("/reports/1/parts/1/file").data.endswith(b"line \nTHE END")
+
+
 def test_a_pointer_is_no_link(feed: Feed, person: Person) -> None:
     feed.send(oru(OBX_2="RP", OBX_5="javascript:alert(1)^PACS"))
     page = person.get("/reports/1").text

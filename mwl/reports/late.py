@@ -1,6 +1,7 @@
 """Reports whose order came after them: linked then, and done with it what would have been."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,14 +24,14 @@ _REPORT = Report.__table__  # type: ignore[attr-defined]
 # Of one run: however many reports never get an order, its work has a bound.
 _NEWEST, _NEXT = 100, 50
 _LATEST = timedelta(days=30)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _UNLINKED = select(_REPORT).where(
     _REPORT.c.imaging_order.is_(None),
     _REPORT.c.received_at >= bindparam("since", type_=_REPORT.c.received_at.type),
 )
-_NEWEST_ONES = Prepared(_UNLINKED.order_by(_REPORT.c.id.desc()).limit(_NEWEST))
-_NEXT_ONES = Prepared(
-    _UNLINKED.where(_REPORT.c.id > bindparam("after")).order_by(_REPORT.c.id).limit(_NEXT)
-)
+_at, _id = _REPORT.c.received_at, _REPORT.c.id
+_NEWEST_ONES = Prepared(_UNLINKED.order_by(_at.desc(), _id.desc()).limit(_NEWEST))
+_NEXT_ONES = Prepared(_UNLINKED.order_by(_at, _id).limit(_NEXT))
 _LINK = Prepared(
     update(_REPORT)
     .where(_REPORT.c.id == bindparam("row"), _REPORT.c.imaging_order.is_(None))
@@ -40,8 +41,8 @@ _LINK = Prepared(
         linked_by=bindparam("by"),
     )
 )
-# How far the older ones have been looked at, in turn.
-_swept_to: WeakKeyDictionary[Database, int] = WeakKeyDictionary()
+# Since when the older ones are looked at next, in turn.
+_swept_to: WeakKeyDictionary[Database, datetime] = WeakKeyDictionary()
 
 
 def link_late(database: Database, told: Destinations, now: datetime) -> int:
@@ -49,17 +50,25 @@ def link_late(database: Database, told: Destinations, now: datetime) -> int:
 
     What completes its order does so now, and `told` hear of it.
     """
-    since, after = now - _LATEST, _swept_to.get(database, 0)
+    since = now - _LATEST
     with database.read() as session:
         conn = session.connection()
-        older = _NEXT_ONES.all(conn, {"since": since, "after": after})
-        _swept_to[database] = older[-1].id if len(older) == _NEXT else 0
+        older = _NEXT_ONES.all(conn, {"since": max(since, _swept_to.get(database, since))})
+        _swept_to[database] = _after(older)
         waiting = {row.id: row for row in (*_NEWEST_ONES.all(conn, {"since": since}), *older)}
         found = [row for row in waiting.values() if linking.find(conn, _about(row)).order]
     linked = 0
     for row in sorted(found, key=lambda each: each.id):
         linked += database.write(lambda session, row=row: _link(session, row, told, now))  # type: ignore[misc]
     return linked
+
+
+def _after(older: Sequence[Any]) -> datetime:
+    """Tell where the next run goes on; of one instant there may be more than a run looks at."""
+    if len(older) < _NEXT:
+        return _BEGINNING
+    last: datetime = older[-1].received_at
+    return last if last > older[0].received_at else last + timedelta(microseconds=1)
 
 
 def _link(session: Session, row: Any, told: Destinations, now: datetime) -> bool:

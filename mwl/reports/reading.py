@@ -32,6 +32,7 @@ _r, _p = _REPORT.c, _PART.c
 
 _MOST_VERSIONS = 100
 _MOST_OF_ORDER = 200
+_MOST_ROWS = 500  # patients of one identifier, orders of one number
 _MOST_SHOWN: Final = 256 * 1024  # bytes of a text that a page shows
 _SHOWN_AS_TEXT = (Kind.TEXT, Kind.LINK, Kind.MARKUP)
 # As the partial index says it.
@@ -83,7 +84,7 @@ def search(
     """
     conn = session.connection()
     found: dict[int, Any] = {}
-    for way in _ways(wanted):
+    for way in _ways(conn, wanted):
         statement = _ordered(select(_REPORT).where(*_plain(wanted), *way), after, before)
         found |= {row.id: row for row in conn.execute(statement.limit(limit))}
     newest_first = sorted(found.values(), key=lambda row: (row.received_at, row.id), reverse=True)
@@ -98,10 +99,11 @@ def of_order(session: Session, order: int) -> Sequence[Any]:
 
 def of_patient(session: Session, patients: Sequence[int]) -> Sequence[Any]:
     """List the latest versions of the reports of a patient, by rows, the newest first."""
+    conn = session.connection()
     found: dict[int, Any] = {}
-    for whose in _whose(patients):
+    for whose in _whose(conn, patients):
         statement = select(_REPORT).where(_r.superseded_by.is_(None), *whose)
-        rows = session.connection().execute(statement.order_by(_r.id.desc()).limit(_MOST_OF_ORDER))
+        rows = conn.execute(statement.order_by(_r.id.desc()).limit(_MOST_OF_ORDER))
         found |= {row.id: row for row in rows}
     return [found[row] for row in sorted(found, reverse=True)][:_MOST_OF_ORDER]
 
@@ -198,29 +200,36 @@ def _plain(wanted: Wanted) -> list[Any]:
     return conditions
 
 
-def _ways(wanted: Wanted) -> list[list[ColumnElement[bool]]]:
+def _ways(conn: Connection, wanted: Wanted) -> list[list[ColumnElement[bool]]]:
     """Give the alternatives of what is looked up in several places, each by its own index."""
     if not wanted.text:
         return [[]]
-    orders = select(_PROCEDURE.c.imaging_order).where(_PROCEDURE.c.accession_number == wanted.text)
     patients = select(_PATIENT.c.id).where(_PATIENT.c.patient_id == wanted.text)
-    of_them = _whose(patients)
+    orders = select(_PROCEDURE.c.imaging_order).where(_PROCEDURE.c.accession_number == wanted.text)
     numbered = [
         select(_ORDER.c.id).where(column == wanted.text)
         for column in (_ORDER.c.filler_number, _ORDER.c.placer_number)
     ]
-    return [
+    found = {row for each in (orders, *numbered) for row in _rows(conn, each)}
+    ways: list[list[ColumnElement[bool]]] = [
         [_r.patient_id == wanted.text],
         [_r.accession_number == wanted.text],
-        *of_them,
-        *([_r.imaging_order.in_(found)] for found in (orders, *numbered)),
+        *_whose(conn, _rows(conn, patients)),
     ]
+    return [*ways, [_r.imaging_order.in_(sorted(found))]] if found else ways
 
 
-def _whose(patients: Any) -> list[list[ColumnElement[bool]]]:
+def _whose(conn: Connection, patients: Sequence[int]) -> list[list[ColumnElement[bool]]]:
     """Find by patient: an order's may have changed since, by a merge or its undoing."""
-    orders = select(_ORDER.c.id).where(_ORDER.c.patient.in_(patients))
-    return [[_r.patient.in_(patients), _r.imaging_order.is_(None)], [_r.imaging_order.in_(orders)]]
+    if not patients:
+        return []
+    orders = _rows(conn, select(_ORDER.c.id).where(_ORDER.c.patient.in_(patients)))
+    ways: list[list[ColumnElement[bool]]] = [[_r.patient.in_(patients), _r.imaging_order.is_(None)]]
+    return [*ways, [_r.imaging_order.in_(orders)]] if orders else ways
+
+
+def _rows(conn: Connection, statement: Select[Any]) -> list[int]:
+    return sorted(set(conn.execute(statement.limit(_MOST_ROWS)).scalars()))
 
 
 def _status(name: str) -> Status:

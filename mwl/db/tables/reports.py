@@ -8,8 +8,13 @@ from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
 
-# A report that no order is known for yet: looked for until there is one.
-_UNLINKED = "imaging_order IS NULL"
+# Index, columns, and of which rows alone. Almost none may be linked, or almost all: an index
+# that holds NULL would be taken for one that narrows a list.
+_PARTIAL = (
+    ("ix_report_unlinked", ("received_at", "id"), "imaging_order IS NULL"),
+    ("ix_report_imaging_order", ("imaging_order",), "imaging_order IS NOT NULL"),
+    ("ix_report_patient", ("patient",), "patient IS NOT NULL"),
+)
 
 
 class Report(SQLModel, table=True):
@@ -23,13 +28,12 @@ class Report(SQLModel, table=True):
     __table_args__ = (
         Index("ix_report_identity", "source", "number", "code"),
         Index("ix_report_received_at", "received_at"),
+        Index("ix_report_status", "status", "received_at"),
         Index("ix_report_patient_id", "patient_id"),
         Index("ix_report_accession_number", "accession_number"),
-        Index(
-            "ix_report_unlinked",
-            "id",
-            sqlite_where=text(_UNLINKED),
-            postgresql_where=text(_UNLINKED),
+        *(
+            Index(name, *columns, sqlite_where=text(rows), postgresql_where=text(rows))
+            for name, columns, rows in _PARTIAL
         ),
     )
 
@@ -51,11 +55,11 @@ class Report(SQLModel, table=True):
     placer_number: str = ""
     filler_number: str = ""
     study_instance_uid: str = ""
-    imaging_order: int | None = Field(default=None, foreign_key="imaging_order.id", index=True)
-    patient: int | None = Field(default=None, foreign_key="patient.id", index=True)
+    imaging_order: int | None = Field(default=None, foreign_key="imaging_order.id")
+    patient: int | None = Field(default=None, foreign_key="patient.id")
     linked_by: str = ""  # mwl.reports.values.Link
     completes: bool = False  # its order is done once it is final: so its profile says
-    superseded_by: int | None = Field(default=None, foreign_key="report.id", index=True)
+    superseded_by: int | None = Field(default=None, foreign_key="report.id")
     flags: list[Any] = Field(default_factory=list, sa_type=Json)
     # Its message in the journal, which may be kept for a shorter time.
     control_id: str = ""

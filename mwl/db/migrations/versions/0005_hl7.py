@@ -78,12 +78,16 @@ def _reports() -> None:
     op.create_index("ix_report_identity", "report", ["source", "number", "code"])
     for name in ("received_at", "patient_id", "accession_number"):
         op.create_index(f"ix_report_{name}", "report", [name])
-    for name in ("imaging_order", "patient", "superseded_by"):
-        op.create_index(f"ix_report_{name}", "report", [name])
-    unlinked = sa.text("imaging_order IS NULL")
-    op.create_index(
-        "ix_report_unlinked", "report", ["id"], sqlite_where=unlinked, postgresql_where=unlinked
-    )
+    op.create_index("ix_report_status", "report", ["status", "received_at"])
+    for name, columns, rows in (
+        ("unlinked", ["received_at", "id"], "imaging_order IS NULL"),
+        ("imaging_order", ["imaging_order"], "imaging_order IS NOT NULL"),
+        ("patient", ["patient"], "patient IS NOT NULL"),
+    ):
+        only = sa.text(rows)
+        op.create_index(
+            f"ix_report_{name}", "report", columns, sqlite_where=only, postgresql_where=only
+        )
     op.create_table(
         "report_document",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -121,7 +125,10 @@ def _patients() -> None:
         *(sa.Column(name, sa.String(), nullable=False) for name in ("source", "control_id")),
         *(sa.Column(name, UtcDateTime(), nullable=False) for name in ("stated_at", "applied_at")),
         sa.Column("renumbered", sa.Boolean(), nullable=False),
-        *(sa.Column(name, Json, nullable=False) for name in ("moved", "counts", "visits", "former")),
+        *(
+            sa.Column(name, Json, nullable=False)
+            for name in ("moved", "counts", "visits", "former")
+        ),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.Column("ended_by", sa.String(), nullable=False),
         *(
