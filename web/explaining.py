@@ -43,7 +43,7 @@ def explain() -> str | tuple[str, int]:
         told, left = wiring.tools.explain(content, wiring.clock(), _profile(), _listener())
     except Rejected as error:
         return _page(text, wrong=_said(error)), 422
-    _view(told)
+    note_view(told)
     return _page(text if isinstance(content, str) else "", told, left)
 
 
@@ -65,7 +65,7 @@ def explain_kept(message: int) -> str | tuple[str, int]:
         told = wiring.tools.explain_kept(kept.raw, wiring.clock(), _profile(), kept.row.listener)
     except Rejected as error:
         return _page("", wrong=_said(error), kept=kept), 422
-    _view([told], message)
+    note_view([told], message)
     return _page("", [told], kept=kept)
 
 
@@ -79,7 +79,7 @@ def _listener() -> str:
     return given if given in known else ""
 
 
-def _view(told: list[Any], message: int | None = None) -> None:
+def note_view(told: list[Any], message: int | None = None) -> None:
     """Have it recorded whose rows were shown."""
     rows = {
         f"{row.kind}:{row.row}"

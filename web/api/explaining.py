@@ -16,7 +16,7 @@ from mwl.journal import Overrides, State
 from web.api.endpoints import Cursor, Given, absent, endpoint, found
 from web.api.instants import key_by_time, time_key
 from web.errors import Problem
-from web.explaining import columns_of
+from web.explaining import columns_of, note_view
 from web.guard import actor, viewed
 from web.wiring import wired
 
@@ -239,7 +239,7 @@ def explain(json: Text) -> Explanations:
         told, left = wiring.tools.explain(content, wiring.clock(), json.profile, json.listener)
     except Rejected as error:
         raise _problem(error) from None
-    viewed("messages", explained=[each.control_id for each in told])
+    note_view(told)
     items = [Explained(**{**each.as_dict(), "rows": _rows(each.rows or ())}) for each in told]
     return Explanations(items=items, left=left)
 
