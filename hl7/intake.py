@@ -166,7 +166,7 @@ class Intake:
         flags = incoming.flags if changes else [*incoming.flags, _why_needless(incoming.message)]
         settled = _settle(applied, answer, flags)
         if settled.order is None and settled.patient is None:
-            settled = replace(settled, **_named(incoming))
+            settled = _with_names(settled, incoming)
         if not self._forwards.all or forwarded:
             return settled
         flags = forwarding.forward(session, self._forwards, incoming.received, settled)
@@ -184,14 +184,14 @@ class Intake:
         self, incoming: Incoming, state: State, code: ack.Code, found: Sequence[Fault]
     ) -> Settled:
         answer = self.acknowledge(incoming, code, found)
-        return Settled(
+        settled = Settled(
             state,
             code,
             answer,
             "; ".join(map(str, found)),
             incoming.flags if answer else [*incoming.flags, _UNTOLD],
-            **_named(incoming),
         )
+        return _with_names(settled, incoming)
 
     def acknowledge(self, incoming: Incoming, code: ack.Code, found: Sequence[Fault] = ()) -> bytes:
         """Write the answers, as they go out (`mllp.join`): one in most cases, b"" for none.
@@ -299,12 +299,13 @@ def _why_needless(message: er7.Message | None) -> str:
     return f"an acknowledgement ({code}): read on the connection that its message went out on alone"
 
 
-def _named(incoming: Incoming) -> dict[str, str]:
+def _with_names(settled: Settled, incoming: Incoming) -> Settled:
     """Name whom and which order a message is about, since it leads to no row of theirs."""
-    return {
-        "patient_id": _first(incoming.message, incoming.reader.patient_ids),
-        "accession_number": _first(incoming.message, incoming.reader.accession_numbers),
-    }
+    return replace(
+        settled,
+        patient_id=_first(incoming.message, incoming.reader.patient_ids),
+        accession_number=_first(incoming.message, incoming.reader.accession_numbers),
+    )
 
 
 def _first(message: er7.Message | None, chain: Chain) -> str:
