@@ -322,14 +322,16 @@ class Message:
             fields = line.split(separator, MAX_FIELDS)
             if many and len(fields) > MAX_FIELDS:
                 raise ParseError(fields[0][:3], f"more than {MAX_FIELDS} fields")
-            namesakes = named.get(fields[0])
-            if namesakes is None:
-                namesakes = named[fields[0]] = []
             plain = usual and not (again in line or mark in line or below in line or _QUOTE in line)
             odd = _PLAIN if plain else None
-            segment = Segment(fields, delimiters, encoding, len(namesakes) + 1, odd)
-            namesakes.append(segment)
+            segment = Segment(fields, delimiters, encoding, 1, odd)
             segments.append(segment)
+            if fields[0] in named:
+                namesakes = named[fields[0]]
+                namesakes.append(segment)
+                segment.occurrence = len(namesakes)
+            else:
+                named[fields[0]] = [segment]
         if len(named["MSH"]) > 1:
             raise ParseError("MSH", "a second MSH: several messages in one frame")
         segments[0].fields.insert(1, separator)

@@ -74,3 +74,14 @@ def test_what_is_remembered_is_bounded(monkeypatch):
         for table in known.values()
     ]
     assert 0 < max(map(len, tables)) <= 8
+
+
+def test_thousands_of_segments_that_nobody_asks_for_cost_little(monkeypatch):
+    names = [f"Z{a}{b}" for a in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for b in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    by = Mapper(DEFAULTS, BERLIN)
+    for turn in range(3):
+        others = [f"{name}|{turn}" for name in names[turn:]]
+        obrs = [line for n in range(300) for line in (f"OBR||P{n}|F{n}|E{n}^e", f"ZDS|1.2.{n}")]
+        text = orm(without=["OBR", "ZDS"], after=[*others, *obrs])
+        assert len(outcome(text, by)) == 300
+    assert len(by._grid._layout._by_names) == 1

@@ -178,6 +178,7 @@ class _Layout:
         self, slots: Mapping[_Slot, int], derived: Sequence[Callable[[Sequence[Cell]], Cell]]
     ) -> None:
         self._slots = [*slots]
+        self._is_asked = frozenset(name for name, *_ in slots).__contains__
         made = [slot for (name, *_), slot in slots.items() if not name]
         self._derived = list(zip(made, derived, strict=True))
         self._shapes: dict[bytes, int] = {}
@@ -185,7 +186,8 @@ class _Layout:
 
     def of(self, view: View) -> Row:
         """Lay out a row."""
-        names = tuple(view)
+        # Those alone that are asked for: a message may have thousands of others.
+        names = tuple(filter(self._is_asked, view))
         stretches, further, pick = self._by_names.get(names) or self._compile(names)
         wide: list[Cell] = []
         for name, width, blank, asked in stretches:
