@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import hl7apy.core  # noqa: F401 - loaded before anything is claimed: claims are short here
+from hl7apy import load_library
+
 from hl7.outbound import OrderStatus
 from mwl import outbox
 from mwl.config import Destination
@@ -23,6 +26,7 @@ def main(url: str, folder: str, *ports: str) -> None:
     courier = outbox.Courier(
         database, {outbox.Kind.ORDER_STATUS: statuses.deliver}, look_s=0.05, lease_s=1.0
     )
+    load_library("2.5.1")
     courier.start()
     print("ready", flush=True)
     sys.stdin.read()
