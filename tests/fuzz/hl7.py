@@ -35,7 +35,8 @@ def hl7(data: bytes) -> None:
     """A stream: the same in whatever pieces; what is in it is answered, and fits DICOM."""
     framed = _framed(data, len(data) or 1)
     assert _framed(data, 7) == framed
-    for message in framed or [data]:
+    # What no frame holds is looked at as well; but no message holds the frame's own bytes.
+    for message in framed or [data.replace(mllp.VT, b"").replace(mllp.FS, b"")]:
         for each in _messages(message):
             for intake in _intakes():
                 _taken(intake, each)
