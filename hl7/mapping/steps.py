@@ -172,6 +172,8 @@ def _study_uid(row: Row, chain: Sequence[Place], report: Report) -> str | None:
     value, place, _ = found
     if not isinstance(value, str):
         return None
+    if values.is_uid(value):
+        return value
     return values.uid(value, place.where, report, occurrence(row, place))
 
 

@@ -86,9 +86,14 @@ def identifier(
     return text
 
 
+def is_uid(text: str) -> bool:
+    """Tell whether a text is a UID without fault."""
+    return len(text) <= 64 and _RIGHT_UID.fullmatch(text) is not None
+
+
 def uid(text: str, where: str, report: Report, occurrence: int = 1) -> str | None:
     """Take a UID (PS3.5 9.1)."""
-    if len(text) <= 64 and _RIGHT_UID.fullmatch(text):
+    if is_uid(text):
         return text
     text = text.strip()
     if len(text) > 64:
