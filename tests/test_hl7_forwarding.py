@@ -14,10 +14,10 @@ from hl7.intake import Intake
 from hl7.outbound import Forwarder
 from hl7.profiles import Profiles
 from hl7.replay import Replay
-from mwl import outbox
+from mwl import outbox, story
 from mwl.audit import Actor
+from mwl.config import Close, Journal, load
 from mwl.config import Forward as Table
-from mwl.config import Journal, load
 from mwl.errors import ConfigError, Rejected
 from mwl.journal import Overrides
 from mwl.outbox import Forwards, Kind
@@ -208,6 +208,14 @@ def test_they_arrive_as_they_came_and_in_order(database, monkeypatch):
             until(lambda: sorted(states(way)) == ["done"] * 5 + ["parked"])
     assert his.messages == [texts[0]] * 3 + texts[1:]
     assert his.connections == 2  # one more after the silence
+
+
+def test_an_order_s_story_says_who_was_sent_its_messages(sqlite_database):
+    way = Way(sqlite_database, to("his"))
+    way.send(orm())
+    with sqlite_database.read() as session:
+        told = story.tell(session, 1, Close(), now=way.now, zone=BERLIN)
+    assert "his is to be sent what came in: ORM^O01" in [each.text for each in told.entries]
 
 
 def test_what_is_about_a_parked_one_waits_and_a_person_decides(sqlite_database):

@@ -50,7 +50,7 @@ def deliveries(conn: Connection, subject: Subject, zone: ZoneInfo) -> list[Entry
     d = _DELIVERY.c
     statement = (
         select(
-            *(d.id, d.destination, d.state, d.control_id, d.attempts, d.next_at, d.error),
+            *(d.id, d.kind, d.destination, d.state, d.control_id, d.attempts, d.next_at, d.error),
             *(d.answer, d.created_at, d.done_at, d.payload["event"].as_string().label("event")),
         )
         .where(d.subject == outbox.subject(subject.order["id"]))
@@ -64,7 +64,8 @@ def deliveries(conn: Connection, subject: Subject, zone: ZoneInfo) -> list[Entry
 def _delivery(row: Any, zone: ZoneInfo) -> Entry:
     event = row.event or ""
     told = f"{event} ({_EVENTS[event]})" if event in _EVENTS else event or "news"
-    verb = {State.DONE: "was told", State.DROPPED: "was not told"}.get(row.state, "is to be told")
+    did = "sent what came in" if row.kind == outbox.Kind.FORWARD else "told"
+    verb = {State.DONE: "was", State.DROPPED: "was not"}.get(row.state, "is to be")
     late = row.done_at - row.created_at if row.done_at else _PROMPT
     if late > _PROMPT:
         told += f", {several(int(late.total_seconds() // 60), 'minute')} later"
@@ -72,7 +73,7 @@ def _delivery(row: Any, zone: ZoneInfo) -> Entry:
     return Entry(
         row.created_at,
         Kind.DELIVERY,
-        f"{row.destination} {verb}: {told}",
+        f"{row.destination} {verb} {did}: {told}",
         row.state,
         [row.error] if row.error and row.state != State.DONE else [],
         known(
