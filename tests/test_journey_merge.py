@@ -9,6 +9,7 @@ from mwl.db.tables import ImagingOrder, Patient, PatientMerge, PerformedStep, St
 from mwl.procedures import browse
 from mwl.worklist import unmerging
 from tests.builders import adt, adt_a40, orm
+from tests.hl7_mapping import BERLIN
 from tests.scene import Scene
 
 
@@ -83,6 +84,10 @@ def test_a_merge_between_n_create_and_n_set_and_its_undoing(scene):
     assert [len(each) for each in (record.orders, record.mpps, record.studies)] == [1, 1, 1]
     assert [len(each) for each in (other.orders, other.mpps, other.studies)] == [0, 0, 0]
     assert rows(scene, ImagingOrder)[0].status == "CLOSED"
+    with scene.database.read() as session:
+        told = story.tell(session, order.id, Close(), now=scene.now, zone=BERLIN)
+    texts = [entry.text for entry in told.entries]
+    assert "ada took back the merge of patient PID1 into PID9" in texts
 
 
 def test_an_unknown_patient_is_identified_while_the_scanner_is_at_work(scene):

@@ -8,7 +8,16 @@ from sqlmodel import Session
 
 from mwl import config
 from mwl.closing.judging import rules_of
-from mwl.story import consequences, findings, images, messages, outlook, reports, subjects
+from mwl.story import (
+    consequences,
+    findings,
+    images,
+    messages,
+    outlook,
+    reports,
+    subjects,
+    unmerged,
+)
 from mwl.story.entries import Entry, in_order
 from mwl.story.outlook import Outlook
 from mwl.story.subjects import Subject
@@ -39,6 +48,7 @@ def tell(
     entries = [
         *findings.gather(session, subject),
         *messages.gather(conn, subject),
+        *unmerged.gather(session, subject, zone),
         *reports.shown(session, subject, zone),
         *reports.performed(conn, subject),
         *images.gather(conn, subject, zone),
