@@ -47,6 +47,7 @@ _WITHOUT = {"/static/<digest>/<name>", "/instances/<int:instance>/document"}
 _SHOWN = (
     *("/worklist", "/worklist/<int:step>/edit", "/worklist/<int:step>/why", "/audit"),
     *("/orders/<int:order>", "/patients/<int:patient>", "/messages", "/messages/<int:message>"),
+    "/messages/<int:message>/explain",
     *("/deliveries/<int:delivery>", "/studies", "/studies/<int:study>", "/quarantine", "/devices"),
     *("/studies/<int:study>/series/<int:series>", "/instances/<int:instance>/header", "/mpps"),
     *("/devices/<int:device>", "/devices/knocks/<int:knock>/register", "/commitments"),
