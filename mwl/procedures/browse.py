@@ -129,7 +129,7 @@ def page(
     orders = _orders(conn, [row.id for row in rows])
     people = _people(conn, [row.id for row in rows])
     found = [
-        Performed(*row, tuple(orders.get(row.id, ())), *people.get(row.id, ("", "")))
+        Performed._make((*row, tuple(orders.get(row.id, ())), *people.get(row.id, ("", ""))))
         for row in rows
     ]
     return found[::-1] if backwards else found
