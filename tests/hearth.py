@@ -27,11 +27,15 @@ _LONGEST = 200_000  # bytes of a request: arguments and environment
 _BIN = os.path.dirname(sys.executable)  # noqa: PTH120 - pathlib takes longer to load than all this
 
 
-def ask(path, arguments, environ, streams, folder):
-    """Have a command run; give the socket that tells its number, and then its exit code."""
+def ask(path, arguments, environ, streams, folder, module=""):
+    """Have a command run; give the socket that tells its number, and then its exit code.
+
+    `module` runs instead of `mwl`.
+    """
     asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     asking.connect(path)
-    request = {"arguments": list(arguments), "environ": dict(environ), "folder": folder}
+    request = {"arguments": list(arguments), "environ": dict(environ)}
+    request |= {"folder": folder, "module": module}
     socket.send_fds(asking, [json.dumps(request).encode()], streams)
     return asking
 
@@ -44,7 +48,7 @@ def answer(asking):
 
 
 def burn(number):
-    """Fork for each request; return in the child, when everything is as it was asked for."""
+    """Fork for each request; give in the child the module that it asks for, or ""."""
     import gc
     import importlib
     import selectors
@@ -67,9 +71,10 @@ def burn(number):
                     _tell_end(*key.data)
                 else:
                     asking, _ = listener.accept()
-                    if (child := _fork(asking)) == 0:
+                    child, module = _fork(asking)
+                    if not child:
                         listener.close()
-                        return
+                        return module
                     made = (child, asking)
                     selector.register(os.pidfd_open(child), selectors.EVENT_READ, made)
 
@@ -81,7 +86,7 @@ def _fork(asking):
         asking.send(json.dumps(child).encode())
         for stream in streams:
             os.close(stream)
-        return child
+        return child, ""
     asking.close()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -91,7 +96,7 @@ def _fork(asking):
     os.environ.update(request["environ"])
     os.chdir(request["folder"])
     sys.argv = [f"{_BIN}/mwl", *request["arguments"]]
-    return 0
+    return 0, request["module"]
 
 
 def _tell_end(child, asking):
@@ -112,7 +117,12 @@ def _end(selector):
 if __name__ == "__main__":
     if sys.argv[1].isdecimal():
         sys.path[0] = _BIN  # as it is of a script there
-        burn(int(sys.argv[1]))
+        if _module := burn(int(sys.argv[1])):
+            import runpy
+
+            sys.path[0] = os.getcwd()  # noqa: PTH109 - as of `python -m`
+            runpy.run_module(_module, run_name="__main__", alter_sys=True)
+            sys.exit()
         from mwl.cli import main
 
         sys.exit(main())

@@ -1,7 +1,5 @@
 import random
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -20,7 +18,7 @@ from mwl.errors import Outage, Rejected
 from mwl.outbox import Kind, State, claims
 from mwl.outbox.claims import Channel
 from mwl.outbox.courier import backoff_s
-from tests import mllp_peer
+from tests import mllp_peer, warm
 from tests.mllp_peer import AE, LOCKED, PATIENCE_S, TROUBLE, Ris, answer
 from tests.test_hl7_outbound import fact
 
@@ -456,12 +454,8 @@ def test_pauses_grow_and_are_bounded():
 
 @contextmanager
 def process(database_url, folder, *rises):
-    command = [sys.executable, "-m", "tests.outbox_process", database_url, str(folder)]
-    started = subprocess.Popen(
-        [*command, *(str(ris.port) for ris in rises)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    ports = [str(ris.port) for ris in rises]
+    started = warm.start_module("tests.outbox_process", [database_url, str(folder), *ports])
     try:
         assert started.stdout.readline() == b"ready\n"
         yield started

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -28,15 +28,20 @@ class Process:
     """A command that runs, as much of a Popen as tests ask for."""
 
     def __init__(
-        self, arguments: Iterable[str], env: Mapping[str, str], stdout: IO[Any], stderr: IO[Any]
+        self,
+        arguments: Iterable[str],
+        env: Mapping[str, str],
+        streams: Sequence[IO[Any]],
+        module: str = "",
     ) -> None:
-        self.args = ["mwl", *arguments]
+        """Start it with what it reads and writes; `module` runs instead of `mwl`."""
+        self.args = [module or "mwl", *arguments]
         self.returncode: int | None = None
-        self.stdout: IO[bytes] | None = None  # what reads it, where somebody does
-        with Path(os.devnull).open("rb") as nothing:
-            streams = [each.fileno() for each in (nothing, stdout, stderr)]
-            folder = str(Path.cwd())
-            self._asking = hearth.ask(_hearth(), self.args[1:], env, streams, folder)
+        self.stdin: IO[bytes] | None = None  # what writes to it and reads it, if somebody does
+        self.stdout: IO[bytes] | None = None
+        numbers = [each.fileno() for each in streams]
+        folder = str(Path.cwd())
+        self._asking = hearth.ask(_hearth(), self.args[1:], env, numbers, folder, module)
         self.pid: int = hearth.answer(self._asking)
 
     def send_signal(self, number: int) -> None:
@@ -67,9 +72,19 @@ class Process:
 def start(arguments: Iterable[str], *, env: Mapping[str, str], stderr: IO[Any]) -> Process:
     """Start a command that has nothing to read; what it says is read from its `stdout`."""
     reading, writing = os.pipe()
-    with os.fdopen(writing, "wb") as stdout:
-        process = Process(arguments, env, stdout, stderr)
+    with os.fdopen(writing, "wb") as stdout, _nothing() as stdin:
+        process = Process(arguments, env, [stdin, stdout, stderr])
     process.stdout = os.fdopen(reading, "rb")
+    return process
+
+
+def start_module(module: str, arguments: Iterable[str]) -> Process:
+    """Start `python -m MODULE`; it is written to by its `stdin`, and read from its `stdout`."""
+    theirs, ours = os.pipe()
+    reading, writing = os.pipe()
+    with os.fdopen(theirs, "rb") as stdin, os.fdopen(writing, "wb") as stdout:
+        process = Process(arguments, os.environ, [stdin, stdout, sys.__stderr__], module)
+    process.stdin, process.stdout = os.fdopen(ours, "wb"), os.fdopen(reading, "rb")
     return process
 
 
@@ -77,8 +92,12 @@ def run(
     arguments: Iterable[str], *, env: Mapping[str, str] = os.environ, timeout: float
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; give its exit code and what it said. Raises TimeoutError."""
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        process = Process(arguments, env, stdout, stderr)
+    with (
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
+        _nothing() as stdin,
+    ):
+        process = Process(arguments, env, [stdin, stdout, stderr])
         try:
             code = process.wait(timeout)
         except TimeoutError:
@@ -93,6 +112,10 @@ def script(path: Path) -> None:
     program = f"{sys.executable} -I -S {hearth.__file__} {_hearth()}"
     path.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
     path.chmod(0o755)
+
+
+def _nothing() -> IO[bytes]:
+    return Path(os.devnull).open("rb")
 
 
 def _text(file: IO[bytes]) -> str:
