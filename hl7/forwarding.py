@@ -47,16 +47,23 @@ def _message(to: Forward, received: Received, settled: Settled) -> Forwarded:
         received.control_id,
         received.type,
         received.source,
-        _subject(settled) or f"content:{digest[:16]}",
+        _subject(settled, digest),
         digest,
     )
 
 
-def _subject(settled: Settled) -> str:
-    """Name what must not overtake itself: the order, else the patient."""
+def subject(received: Received, settled: Settled) -> str:
+    """Name what the delivery of a message is about."""
+    return _subject(settled, sha256(_cut(received.raw)[1]).hexdigest())
+
+
+def _subject(settled: Settled, digest: str) -> str:
+    """Name what must not overtake itself: the order, else the patient, else what it says."""
     if settled.order is not None:
         return outbox.subject(settled.order)
-    return f"patient:{settled.patient}" if settled.patient is not None else ""
+    if settled.patient is not None:
+        return f"patient:{settled.patient}"
+    return f"content:{digest[:16]}"
 
 
 def _cut(raw: bytes) -> tuple[bytes, bytes]:

@@ -202,10 +202,7 @@ class Ranges:
             became, settled = self._try_one(session, row, attempt)
             tried.append(became)
             if settled is not None:
-                found = concerned(settled)
-                about.patients |= found.patients
-                about.orders |= found.orders
-                about.reports |= found.reports
+                about.join(concerned(attempt.incoming, settled))
             if time.monotonic() > deadline:
                 break
         return tried, both(session, start, about)

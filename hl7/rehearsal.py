@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import select
 from sqlmodel import Session
 
-from hl7 import ack
+from hl7 import ack, forwarding
 from hl7.intake import Incoming, Intake, where
 from hl7.mapping import Change
 from mwl import journal
@@ -88,14 +88,15 @@ class Rehearsal:
             journal.record(session, incoming.received, settled)
             start.settle()
             settled = _as_kept(session, incoming, settled)
-        return settled, both(session, start, concerned(settled))
+        return settled, both(session, start, concerned(incoming, settled))
 
 
-def concerned(settled: Settled) -> Concerned:
+def concerned(incoming: Incoming, settled: Settled) -> Concerned:
     """Give the rows that a message was about."""
     orders = {order for order in (settled.order, *settled.further) if order}
     found = Concerned({settled.patient} if settled.patient else set(), orders)
     found.add(settled.changes)
+    found.subjects.add(forwarding.subject(incoming.received, settled))
     return found
 
 

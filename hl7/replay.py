@@ -118,7 +118,7 @@ class Replay:
             start = Savepoint(session, "rehearsal")
             _, settled = attempt.perform(session)
             start.settle()
-            return settled, both(session, start, concerned(settled))
+            return settled, both(session, start, concerned(attempt.incoming, settled))
 
         try:
             settled, rows = self._database.rehearse(work)

@@ -12,10 +12,11 @@ from hl7.intake import Intake
 from hl7.profiles import Profiles
 from hl7.rehearsal import Rehearsal
 from mwl import outbox
+from mwl.config import Forward as Table
 from mwl.journal import State
-from mwl.outbox import Destination, Destinations
+from mwl.outbox import Destination, Destinations, Forwards
 from tests.builders import adt_a08, adt_a40, orm
-from tests.hl7_mapping import BERLIN, DEFAULT
+from tests.hl7_mapping import BERLIN, DEFAULT, document
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 TOLD = Destinations((Destination("archive", frozenset({"IP", "CM", "DC"})),))
@@ -172,3 +173,19 @@ def test_a_report_is_told_and_kept_nowhere(desk):
     done = Rehearsal(desk.database, desk.intake)(incoming)
     assert desk.contents() == before
     assert by_kind(done)["report"].what == "created"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_to_whom_it_would_be_forwarded_is_told(database, ignored):
+    given = document()
+    if ignored:
+        given["event"] = [{"message": "ADT^A08", "when": {"PID-8": "F"}, "is": "ignore"}]
+    profiles = Profiles.single(profile.parse(given, "test"), BERLIN)
+    desk = Desk(database)
+    forwards = Forwards.of([Table(name="his", host="127.0.0.1", port=1)])
+    desk.intake = Intake(profiles, forwards=forwards)
+    before = desk.contents()
+    done = desk.rehearse(adt_a08())
+    assert desk.contents() == before
+    assert by_kind(done)["delivery"].name == "his"
+    assert ("patient" in by_kind(done)) is not ignored

@@ -70,6 +70,14 @@ class Concerned:
     patients: set[int] = field(default_factory=set)
     orders: set[int] = field(default_factory=set)
     reports: set[int] = field(default_factory=set)
+    subjects: set[str] = field(default_factory=set)  # of deliveries, beside those of the others
+
+    def join(self, other: "Concerned") -> None:
+        """Add what other work was about."""
+        self.patients |= other.patients
+        self.orders |= other.orders
+        self.reports |= other.reports
+        self.subjects |= other.subjects
 
     def add(self, changes: Mapping[str, Any]) -> None:
         """Add what `mwl.worklist.changed` names."""
@@ -123,14 +131,19 @@ def read(conn: Connection, concerned: Concerned) -> Rows:
             conn,
             _DELIVERY,
             "subject",
-            [*(f"order:{row}" for row in orders), *(f"patient:{row}" for row in people)],
+            {
+                *(f"order:{row}" for row in orders),
+                *(f"patient:{row}" for row in people),
+                *concerned.subjects,
+            },
         ),
     }
 
 
 def of(found: Rows) -> Concerned:
     """Give what rows are about, so that the same ones can be read at another time."""
-    return Concerned(set(found["patient"]), set(found["order"]), set(found["report"]))
+    subjects = {each["subject"] for each in found["delivery"].values()}
+    return Concerned(set(found["patient"]), set(found["order"]), set(found["report"]), subjects)
 
 
 def compare(before: Rows, after: Rows) -> list[Difference]:
