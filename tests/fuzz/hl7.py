@@ -31,8 +31,8 @@ def _intakes() -> list[Intake]:
     return [Intake(Profiles.single(each, zone, name)) for name, each in read.items()]
 
 
-def hl7(data: bytes) -> None:
-    """A stream: the same in whatever pieces; what is in it is answered, and fits DICOM."""
+def stream(data: bytes) -> None:
+    """Take a stream: the same in whatever pieces; what is in it is answered, and fits DICOM."""
     framed = _framed(data, len(data) or 1)
     assert _framed(data, 7) == framed
     # What no frame holds is looked at as well; but no message holds the frame's own bytes.

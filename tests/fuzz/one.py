@@ -31,6 +31,9 @@ READERS = [
 with atheris.instrument_imports(include=READERS):
     from tests.fuzz.targets import TARGETS
 
+    if sys.argv[1:2] == ["hl7"]:
+        import tests.fuzz.hl7  # noqa: F401 - to be looked at as well
+
 
 def main() -> None:
     warnings.simplefilter("ignore")
