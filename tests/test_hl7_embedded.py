@@ -132,15 +132,15 @@ def test_time_is_linear(name):
     took = []
     for size in (200_000, 1_600_000):
         raw = (oru() + HOSTILE[name](size)).encode()
-        best = min(_timed(raw) for _ in range(3))
+        best = min(_timed(raw) for _ in range(5))
         took.append(best)
     assert took[1] < 30 * max(took[0], 0.0005)  # quadratic: 64
 
 
 def _timed(raw: bytes) -> float:
-    begun = time.perf_counter()
+    begun = time.thread_time()  # other work of this machine is none of ours
     lift(raw)
-    return time.perf_counter() - begun
+    return time.thread_time() - begun
 
 
 def test_lifting_copies_no_document():
