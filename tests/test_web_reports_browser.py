@@ -15,8 +15,7 @@ from tests.web_app import WebApp
 
 SAMPLES = Path(__file__).parent / "data" / "hl7"
 _FINDINGS = [
-    "OBX|1|TX|F^Findings||No acute bleeding. Ventricles of normal width.\\.br\\"
-    "No midline shift.||||||F",
+    "OBX|1|TX|F^Findings||No acute bleeding.\\.br\\No midline shift.||||||F",
     "OBX|2|TX|F^Findings||A nodule of 4 mm in the left frontal lobe.|||A^Abnormal|||F",
     "OBX|3|TX|I^Impression||Follow-up in 3 months.||||||F",
     "OBX|4|RP|L^Key images||wado://pacs/key?study=1.2.3^PACS^AP^DICOM||||||F",
