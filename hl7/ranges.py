@@ -8,8 +8,8 @@ It can be run again at any time: what was accepted meanwhile is passed over, wha
 refused for the same reason as before is left as it is, without another line in the journal,
 and replays are never replayed. Where it ended is told (`Course.after`), to go on from there.
 
-Bounded: MOST messages and MOST_BYTES of text at once; a rehearsal keeps others from writing
-no longer than LONGEST_HELD_S. What is left is told.
+Bounded: MOST messages and MOST_BYTES of text at once; a rehearsal of more than LEAST keeps
+others from writing no longer than LONGEST_HELD_S. What is left is told.
 """
 
 import time
@@ -35,6 +35,7 @@ from mwl.worklist.differing import Concerned, Difference
 MOST: Final = 1_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 LONGEST_HELD_S: Final = 1.0
+LEAST: Final = 20  # messages that a rehearsal looks at, however long they take
 _AT_ONCE: Final = 100  # messages that are looked up together
 _MOST_LEFT: Final = 10_000  # messages that are counted of those left
 _BEGINNING: Final = (datetime(1970, 1, 1, tzinfo=UTC), 0)
@@ -203,7 +204,7 @@ class Ranges:
             tried.append(became)
             if settled is not None:
                 about.join(concerned(attempt.incoming, settled))
-            if time.monotonic() > deadline:
+            if len(tried) >= LEAST and time.monotonic() > deadline:
                 break
         return tried, both(session, start, about)
 

@@ -35,6 +35,14 @@ def admin(app):
     return app.signed_in(Role.ADMIN)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Let a busy machine take its time."""
+    monkeypatch.setattr("hl7.ranges.LONGEST_HELD_S", 60)
+    monkeypatch.setattr("web.replaying._PORTION_S", 60)
+    monkeypatch.setattr("web.api.explaining._PORTION_S", 60)
+
+
 def events(app, action):
     with app.database.read() as session:
         found = audit.listing(session, audit.Wanted(action=action), limit=50)
