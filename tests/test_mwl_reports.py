@@ -44,6 +44,11 @@ def found(database, row=1):
         return reports.one(session, row)
 
 
+def reports_of(database, order):
+    with database.read() as session:
+        return reports.of_order(session, order)
+
+
 def last_state(feed):
     row = feed.rows(MESSAGE)[-1]
     return row.state, row.ack_code
@@ -166,8 +171,7 @@ def test_a_later_version_supersedes_and_the_older_is_kept(database, feed):
     assert [row.superseded_by for row in kept.versions] == [None, 3, 2]
     assert [row.status for row in kept.versions] == ["CORRECTED", "FINAL", "PRELIMINARY"]
     assert kept.parts[0]["text"] == "Perhaps bleeding."
-    with database.read() as session:
-        assert len(reports.of_order(session, 1)) == 3
+    assert len(reports_of(database, 1)) == 3
 
 
 def test_another_code_or_patient_or_number_is_another_report(database, feed):
@@ -178,6 +182,38 @@ def test_another_code_or_patient_or_number_is_another_report(database, feed):
     feed.send(oru(OBR_2=None, OBR_3=None))
     feed.send(oru(OBR_2=None, OBR_3=None))
     assert len(listed(database)) == 6
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"PID_3": "PID1^^^OTHER^MR"}, {"PID_5": "Roe^Richard", "PID_7": "19700101"}, {"PID_3": None}],
+)
+def test_a_report_of_somebody_else_hides_none_of_the_orders_own(database, feed, other):
+    feed.send(orm())
+    feed.send(oru(OBX_5="hers"))
+    feed.send(oru(OBX_5="another's", **(OTHER | {"PID_3": "PID1^^^ADT1^MR"} | other)))
+    feed.send(oru(OBX_5="hers again", OBR_25="C"))
+    assert [row.superseded_by for row in reports_of(database, 1)] == [3, None]
+    assert [row.id for row in found(database, 1).versions] == [3, 1]
+    assert [row.id for row in found(database, 2).versions] == [2]
+    assert found(database, 2).row.superseded_by is None
+
+
+def test_a_version_under_the_surviving_identifier_supersedes_that_of_the_merged_one(database, feed):
+    feed.send(orm(PID_3="PID2^^^ADT1^MR"))
+    feed.send(oru(PID_3="PID2^^^ADT1^MR"))
+    feed.send(adt_a40())
+    feed.send(oru(OBR_25="C"))
+    assert [row.superseded_by for row in reports_of(database, 1)] == [2, None]
+    assert [row.id for row in found(database, 2).versions] == [2, 1]
+
+
+def test_a_version_that_names_less_stays_with_its_order(database, feed):
+    feed.send(orm())
+    feed.send(oru(OBR_3="R7", OBR_2=None))
+    feed.send(oru(OBR_3="R7", OBR_2=None, OBR_18=None, OBR_25="C"))
+    assert only(database).linked_by == "accession number"
+    assert [row.superseded_by for row in reports_of(database, 1)] == [2, None]
 
 
 def test_a_version_that_was_sent_before_is_kept_as_an_older_one(database, feed):

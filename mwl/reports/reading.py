@@ -21,6 +21,7 @@ from mwl.db.tables import (
 )
 from mwl.errors import Fault, Reason, Rejected
 from mwl.reports.values import Kind, Status
+from mwl.reports.versions import versions
 
 _REPORT = Report.__table__  # type: ignore[attr-defined]
 _PART = ReportDocument.__table__  # type: ignore[attr-defined]
@@ -30,7 +31,6 @@ _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _MESSAGE = Message.__table__  # type: ignore[attr-defined]
 _r, _p = _REPORT.c, _PART.c
 
-_MOST_VERSIONS = 100
 _MOST_OF_ORDER = 200
 _MOST_ROWS = 500  # patients of one identifier, orders of one number
 _MOST_SHOWN: Final = 256 * 1024  # bytes of a text that a page shows
@@ -116,7 +116,7 @@ def one(session: Session, report: int) -> Found:
         raise Rejected(Fault(Reason.UNKNOWN_KEY, f"report {report}", "there is none"))
     return Found(
         row,
-        _versions(conn, row),
+        versions(conn, row),
         documents(session, report),
         conn.execute(_order(row.imaging_order)).first(),
         conn.scalar(
@@ -151,18 +151,6 @@ def document(session: Session, report: int, position: int) -> Any:
         where = f"report {report}, part {position}"
         raise Rejected(Fault(Reason.UNKNOWN_KEY, where, "there is none"))
     return row
-
-
-def _versions(conn: Connection, row: Any) -> Sequence[Any]:
-    if not row.number:
-        return [row]
-    statement = select(_REPORT).where(
-        _r.source == row.source,
-        _r.number == row.number,
-        _r.code == row.code,
-        _r.patient_id == row.patient_id,
-    )
-    return conn.execute(statement.order_by(_r.id.desc()).limit(_MOST_VERSIONS)).all()
 
 
 def _order(order: int | None) -> Select[Any]:

@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, update
 from sqlmodel import Session
 
 from mwl.db import Insertion, Prepared
 from mwl.db.tables import Report, ReportDocument
 from mwl.outbox import Destinations
-from mwl.reports import completing, linking
+from mwl.reports import completing, linking, versions
 from mwl.reports.linking import About, Found
 from mwl.reports.values import SETTLED, ReportChange, Status
 from mwl.studies import Person
@@ -22,18 +22,6 @@ _REPORT = Report.__table__  # type: ignore[attr-defined]
 _INSERT = Insertion(_REPORT)
 _INSERT_PART = Insertion(ReportDocument.__table__)  # type: ignore[attr-defined]
 
-_CURRENT = Prepared(
-    select(_REPORT.c.id, _REPORT.c.status, _REPORT.c.sent_at)
-    .where(
-        _REPORT.c.source == bindparam("source"),
-        _REPORT.c.number == bindparam("number"),
-        _REPORT.c.code == bindparam("code"),
-        _REPORT.c.patient_id == bindparam("patient_id"),
-        _REPORT.c.superseded_by.is_(None),
-    )
-    .order_by(_REPORT.c.id.desc())
-    .limit(1)
-)
 _SUPERSEDE = Prepared(
     update(_REPORT)
     .where(_REPORT.c.id == bindparam("row"))
@@ -50,8 +38,11 @@ def receive(
     """
     conn = session.connection()
     take(conn, f"report\0{change.source}\0{change.number}")
-    current = _current(conn, change)
     found = linking.find(conn, _about(change))
+    current = versions.current(conn, change, found)
+    if found.order is None and not found.flag and current is not None:
+        # What its earlier version was known by need not be said again.
+        found = Found(current.imaging_order, current.patient or found.patient, current.linked_by)
     is_older = current is not None and _is_older(change.at, current.sent_at)
     flags = [*change.flags, *_odd(change, current, found, is_older=is_older)]
     after = current.id if current is not None and is_older else None
@@ -67,13 +58,6 @@ def receive(
         applied.changes.update(done.changes)
         applied.flags.extend(done.flags)
     return applied
-
-
-def _current(conn: Connection, change: ReportChange) -> Any:
-    if not change.number:
-        return None
-    named = {"source": change.source, "number": change.number, "code": change.code}
-    return _CURRENT.first(conn, {**named, "patient_id": change.patient.id})
 
 
 def _about(change: ReportChange) -> About:
