@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from sqlmodel import Session
 
 from hl7 import ack, embedded, er7, forwarding, mllp, modes, strictness
-from hl7.mapping import Change, Envelope, envelope
+from hl7.mapping import Change, Envelope, envelope, places
 from hl7.profile import Chain
 from hl7.profiles import Profiles, Reader
 from mwl import charsets, journal, procedures, reports, worklist
@@ -309,12 +309,10 @@ def _with_names(settled: Settled, incoming: Incoming) -> Settled:
 
 
 def _first(message: er7.Message | None, chain: Chain) -> str:
-    """Read the first place of a chain that says something, in the first segment of its name."""
+    """Read what a chain says of the first segments of their names."""
     if message is None:
         return ""
-    values = (message.get(place) for places in chain for place in places[:1])
-    found = next((value for value in values if isinstance(value, str)), "")
-    return found.strip()[:_LONGEST_NAMED]
+    return places.first(message.named, chain)[:_LONGEST_NAMED]
 
 
 def _begins_with(raw: bytes, *segments: bytes) -> bool:

@@ -251,6 +251,15 @@ class ReportTable(_Table):
         dict[str, Annotated[ReportStatus, Field(strict=False)]], BeforeValidator(_upper)
     ]
 
+    @model_validator(mode="after")
+    def _people_stand_in_places(self) -> Self:
+        for name, chain in (("interpreter", self.interpreter), ("others", self.others)):
+            for number, link in enumerate(chain):
+                if link.value or link.edit:
+                    text = "takes places, with conditions or without: it reads whole names"
+                    raise Misplaced((name, number), text)
+        return self
+
 
 class Profile(_Table):
     """What a profile file says; see `config/hl7/default.toml`."""
@@ -304,19 +313,26 @@ class Profile(_Table):
 
     def _gather_places_alone(self) -> None:
         """Refuse what can't be had of a column that takes all segments of a name."""
-        given = (
-            ("patient", self.patient.columns, columns.PATIENT),
-            ("order", self.order.columns, columns.ORDER),
-            ("procedure", self.procedure.columns, columns.PROCEDURE),
-            ("step", self.step.columns, columns.STEP),
-        )
+        ipc, appointment = self.with_ipc, self.appointment
+        given: list[tuple[tuple[str, ...], _Columns, dict[str, columns.Column]]] = [
+            (("patient",), self.patient.columns, columns.PATIENT),
+            (("order",), self.order.columns, columns.ORDER),
+            (("procedure",), self.procedure.columns, columns.PROCEDURE),
+            (("step",), self.step.columns, columns.STEP),
+            (("with_ipc", "procedure"), ipc.procedure.columns, columns.PROCEDURE),
+            (("with_ipc", "step"), ipc.step.columns, columns.STEP),
+        ]
+        if appointment is not None:
+            own = appointment.procedure.columns
+            given.append((("appointment", "order"), appointment.order, columns.ORDER))
+            given.append((("appointment", "procedure"), own, columns.PROCEDURE))
+            given.append((("appointment", "step"), appointment.step.columns, columns.STEP))
         for table, chains, known in given:
             for name, chain in chains.items():
-                if known[name].kind in columns.GATHERED and not all(
-                    link.is_plain for link in chain
-                ):
+                gathers = known[name].kind in columns.GATHERED
+                if gathers and not all(link.is_plain for link in chain):
                     text = "takes places alone: it reads every segment of that name"
-                    raise Misplaced((table, name), text)
+                    raise Misplaced((*table, name), text)
 
     def _have_their_tables(self) -> None:
         """Refuse events whose tables are missing."""

@@ -6,8 +6,8 @@ site's own go before those that come with the program. A dialect says only what 
     extends = "default"
 
 Its tables are laid over those of the profile that it extends, key by key; a list replaces
-a list, but rules and events of its own are asked before the others. A site's file may
-extend the one of its own name that it hides.
+a list, but rules and events of its own are asked before the others. In a table of codes or
+events "" takes an entry away. A site's file may extend the one of its own name that it hides.
 """
 
 import re
@@ -28,6 +28,14 @@ _LARGEST = 1 << 20  # bytes
 _EXTENDS = "extends"
 # Lists of tables that are asked one after the other: whose own come first.
 _ASKED_IN_ORDER = ("rule", "event")
+# Where "" takes away what the extended profile has.
+_TAKEN_FROM = (
+    ("events",),
+    ("control",),
+    ("started",),
+    ("appointment", "control"),
+    ("report", "states"),
+)
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -87,7 +95,9 @@ def merged(documents: Sequence[Document]) -> dict[str, Any]:
     """Lay the tables of each file over those of the one that it extends."""
     whole: dict[str, Any] = {}
     for document in reversed(documents):
-        whole = _over(document.tables, whole)
+        before, whole = whole, _over(document.tables, whole)
+        for table in _TAKEN_FROM:
+            _take_away(document, table, before, whole)
         for name in _ASKED_IN_ORDER:
             if name in document.tables:
                 before = [each.tables.get(name, ()) for each in _from(documents, document)]
@@ -141,6 +151,26 @@ def _over(tables: Mapping[str, Any], under: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(value, dict) and isinstance(whole.get(key), dict)
         whole[key] = _over(value, whole[key]) if both else value
     return whole
+
+
+def _take_away(
+    document: Document, table: Place, before: Mapping[str, Any], whole: Mapping[str, Any]
+) -> None:
+    """Leave out of a table what the document wants out of it. Raises ConfigError."""
+    given, known, kept = (_below(each, table) for each in (document.tables, before, whole))
+    for name in [name for name, value in given.items() if value == ""]:
+        if name not in known:
+            where = Located([document])((*table, name))
+            named = ".".join(map(str, table))
+            raise ConfigError(f"{where}: [{named}] {name}: is not in what this profile extends")
+        del kept[name]
+
+
+def _below(tables: Mapping[str, Any], place: Place) -> Any:
+    found: Any = tables
+    for key in place:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _extended(document: Document, folders: Sequence[Path]) -> Iterator[Document]:

@@ -17,6 +17,7 @@ EventName = Literal[
     "arrive_patient",
     "merge_patient",
     "merge_patient_and_visit",
+    "renumber_patient",
     "link_patients",
     "unlink_patients",
 ]
@@ -31,6 +32,7 @@ class RuleTable(Table):
     patient_class: _Pattern = ""
     patient_location: _Pattern = ""
     when: ConditionsKey = ()
+    override: bool = False
 
     modality: str = ""
     stations: Annotated[tuple[_Title, ...], Field(strict=False)] = ()

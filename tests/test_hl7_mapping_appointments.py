@@ -218,3 +218,39 @@ def test_a_profile_without_the_table_that_its_events_need_is_refused(table):
     del given[table]
     with pytest.raises(ConfigError, match=rf"\[{table}\] is missing"):
         profile.parse(given, "test.toml")
+
+
+def test_conditions_constants_and_cuts_count_in_an_appointments_numbers_and_status():
+    by = mapper(
+        appointment={
+            **document()["appointment"],
+            "filler_appointment": [
+                {"from": "SCH-1", "when": {"MSH-4": "OTHER"}},
+                {"from": "SCH-2", "when": {"MSH-4": "!OTHER"}, "cut_start": "FA"},
+            ],
+            "status": [{"value": "CANCELLED", "when": {"PV1-2": "E"}}, "SCH-25"],
+        }
+    )
+    elsewhere = order(siu(MSH_4="OTHER", PV1_2="O"), by)
+    assert elsewhere.filler == Identifier("PA1", "RIS")
+    assert elsewhere.action is Action.CREATE
+    here = order(siu(MSH_4="HERE", PV1_2="E"), by)
+    assert here.filler == Identifier("1")  # what is cut has no issuer
+    assert here.action is Action.CANCEL
+
+
+def test_a_constant_may_stand_for_a_start_and_a_place_of_an_appointment():
+    table = document()["appointment"]
+    table["step"] = {
+        **table["step"],
+        "location": [{"from": "AIL-3.1", "when": {"AIS-3": "MR*"}}, {"value": "Hall 1"}],
+        "modality": [{"from": "AIS-3", "split": "HEAD"}],
+    }
+    planned = step(siu(), mapper(appointment=table))
+    assert planned.fields["location"] == "Hall 1"
+    assert planned.fields["modality"] == "CT"
+
+
+def test_a_number_that_is_a_constant_stands_nowhere():
+    table = {**document()["appointment"], "placer_appointment": [{"value": "SLOT"}]}
+    assert order(siu(), mapper(appointment=table)).placer == Identifier("SLOT")

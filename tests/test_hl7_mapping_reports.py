@@ -10,7 +10,7 @@ from mwl import charsets
 from mwl.patients import Identifier
 from mwl.reports import Kind, Part, ReportChange, Status
 from tests.builders import oru
-from tests.hl7_mapping import mapper, read, wheres
+from tests.hl7_mapping import document, mapper, read, wheres
 
 SAMPLES = Path(__file__).parent / "data" / "hl7"
 PDF = b"%PDF-1.4\n1 0 obj"
@@ -298,3 +298,23 @@ def test_the_samples_are_read():
         assert each.status is Status.FINAL
         assert each.fields["accession_number"] == "AccessionNumber"
         assert each.flags == []
+
+
+def test_conditions_constants_and_cuts_count_in_a_report():
+    by = mapper(
+        report={
+            **document()["report"],
+            "title": [{"from": "OBR-4.1 OBR-4.2", "when": {"MSH-4": "SITE*"}}, {"value": "Report"}],
+            "code": [{"from": "OBR-4.1", "cut_start": "CT"}],
+            "status": [{"value": "P", "when": {"OBX-11": "F", "MSH-4": "DRAFTS"}}, "OBR-25"],
+            "interpreter": [{"from": "OBR-32", "when": {"MSH-4": "SITE*"}}, "OBR-33"],
+        }
+    )
+    here = report(oru(MSH_4="SITE1", OBR_33="8&Wilson&James"), by)
+    assert here.fields["title"] == "CTHEAD CT head"
+    assert (here.code, here.status) == ("HEAD", Status.FINAL)
+    assert here.fields["interpreter"] == "House^Gregory"
+    there = report(oru(MSH_4="DRAFTS", OBR_33="8&Wilson&James"), by)
+    assert there.fields["title"] == "Report"
+    assert there.status is Status.PRELIMINARY
+    assert there.fields["interpreter"] == "Wilson^James"

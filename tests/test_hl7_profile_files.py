@@ -1,5 +1,6 @@
 """Profiles in files: one lies on another, a site's own go first, an error names its line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,38 @@ def test_rules_of_its_own_are_asked_before_those_that_it_extends(write, tmp_path
     write("ris", 'extends = "base"\n[[rule]]\ncode = "CT*"\nmodality = "CT"\n')
     found = load("ris", tmp_path)
     assert [rule.modality for rule in found.rules] == ["CT", "OT"]
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in SHIPPED.glob("*.toml")))
+def test_commented_examples_of_a_shipped_profile_can_be_used_as_they_stand(write, tmp_path, name):
+    text = (SHIPPED / f"{name}.toml").read_text("utf-8")
+    used = re.sub(r'(?m)^# (?=\[\[?[a-z.]+\]+$|[\w"., ]+ = ["{\[])', "", text)
+    write("used", used)
+    found = load("used", tmp_path)
+    if name == "default":
+        assert used != text
+        assert [*found.started] == ["CA"]
+        assert (len(found.rules), len(found.events_by_condition)) == (1, 1)
+        assert len(found.attributes.targets()) == 3
+
+
+def test_an_event_or_a_code_that_is_inherited_is_taken_away(write, tmp_path):
+    write(
+        "base",
+        'extends = "default"\n[events]\n"ADT^A08" = ""\n"SIU^S26" = ""\n[control]\nOD = ""\n'
+        '[started]\nCA = "canceled"\n[appointment.control]\nS26 = ""\n[report.states]\nW = ""\n',
+    )
+    write("ris", 'extends = "base"\n[started]\nCA = ""\n[control]\nOD = "note"\n')
+    base, ris = load("base", tmp_path), load("ris", tmp_path)
+    assert "ADT^A08" not in base.events
+    assert "OD" not in base.control
+    assert base.appointment is not None
+    assert "S26" not in base.appointment.control
+    assert base.report is not None
+    assert "W" not in base.report.states
+    assert [*base.started] == ["CA"]
+    assert (ris.started, "ADT^A08" in ris.events, "OD" in ris.control) == ({}, False, True)
+    assert ris.values["sex"]["U"] == ""
 
 
 def test_a_file_of_the_site_hides_the_one_of_its_name_and_may_extend_it(write, tmp_path):
@@ -99,6 +132,12 @@ WRONG = [
     ('[attributes]\n"0028,xx10 ACME" = ["ZXX-1"]\n', 4, "is of an odd group"),
     ('[started]\nQQ = "note"\n', 4, "is no code of [control]"),
     ('[patient]\nallergies = [{ value = "none" }]\n', 4, "takes places alone"),
+    ('[with_ipc.step]\ncomments = [{ value = "none" }]\n', 4, "takes places alone"),
+    ('[appointment.order]\n\ncomments = [{ value = "a" }]\n', 5, "takes places alone"),
+    ('[report]\nothers = ["OBR-33", { value = "A^B" }]\n', 4, "it reads whole names"),
+    ('[report]\ntitle = [{ from = "OBR-4", part = 1 }]\n', 4, "It needs split"),
+    ('[events]\n"ADT^A99" = ""\n', 4, "[events] ADT^A99: is not in what this profile extends"),
+    ('[control]\nQQ = ""\n', 4, "[control] QQ: is not in what this profile extends"),
     ('[step]\nlocation = [{ from = "PV1-3", when = { X = "A" } }]\n', 4, "'X' names no HL7"),
     ('[step]\nlocation = [{ from = "PV1-3", split = "-", part = 0 }]\n', 4, "part: must be"),
     ('[step]\nlocation = [{ from = "PV1-3.1 PV1-3.2", cut_end = "-" }]\n', 4, "joined can't"),

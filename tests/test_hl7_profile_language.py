@@ -195,6 +195,26 @@ def test_a_rule_fills_only_what_the_message_leaves_open():
     assert (given["description"], given["protocol_value"]) == ("p", "P")
 
 
+def test_a_rule_may_outrank_what_the_message_says():
+    rules = [
+        {"code": "CT*", "modality": "CT", "stations": ["CT9"], "location": "Hall 9"},
+        {"code": "CT*", "when": {"PV1-2": "E"}, "modality": "XA", "override": True},
+        {"code": "CT*", "stations": ["XA1", "XA2"], "location": "Hall 1", "override": True},
+        {"code": "CT*", "modality": "MR", "stations": ["MR1"], "override": True},
+    ]
+    by = mapper(rules, step={"stations": ["ORC-18"], "location": ["PV1-3"]})
+
+    def planned(**fields: str):
+        said = {"OBR_24": "CT", "ORC_18": "CT1", "PV1_3": "WARD", **fields}
+        found = step(orm(**said), by)
+        return found.fields["modality"], found.stations, found.fields["location"]
+
+    assert planned(PV1_2="E") == ("XA", ("XA1", "XA2"), "Hall 1")
+    assert planned(PV1_2="I") == ("MR", ("XA1", "XA2"), "Hall 1")
+    assert planned(OBR_4="US^US^L", PV1_2="E") == ("CT", ("CT1",), "WARD")
+    assert planned(OBR_24="??", PV1_2="E") == ("XA", ("XA1", "XA2"), "Hall 1")
+
+
 def test_a_message_may_be_another_event_or_none_under_a_condition():
     given = document() | {
         "event": [

@@ -81,8 +81,9 @@ class AppointmentReader:
         assert table is not None
         trigger = sent.type.partition("^")[2]
         parts = _sort(message, report)
-        numbers = self._numbers(_named(message), table, report)
-        action = self._action(parts.schedule, trigger, table, report)
+        view = _named(message)
+        numbers = self._numbers(view, table, report)
+        action = self._action(view, trigger, table, report)
         row = self._patient_grid.lay_out({**parts.schedule, **parts.patient})
         patient = self._patient.read(with_notes(row, parts.patient), report)
         changes: dict[Action, OrderChange] = {}
@@ -120,14 +121,12 @@ class AppointmentReader:
         found[0].flags += report.take_flags()
         return found
 
-    def _action(
-        self, schedule: Named, trigger: str, table: AppointmentTable, report: Report
-    ) -> Action:
+    def _action(self, view: Named, trigger: str, table: AppointmentTable, report: Report) -> Action:
         by_status = table.control.get(trigger)
         if by_status is None:
             report.fault(Reason.UNSUPPORTED_EVENT, "MSH-9.2", "not in [appointment.control]")
             return Action.NOTE
-        said = places.first(schedule, table.status).upper()
+        said = places.first(view, table.status).upper()
         return by_status.get(said or EMPTY, by_status[ANY])
 
     def _numbers(self, view: Named, table: AppointmentTable, report: Report) -> _Numbers:
@@ -271,8 +270,8 @@ def _named(message: Message) -> Named:
 
 
 def _tell_of_others(view: Named, place: Path, report: Report) -> None:
-    segment = view[place.segment][place.occurrence - 1]
-    if segment.count(place.field) > 1:
+    segments = view.get(place.segment)  # a constant stands nowhere
+    if segments and segments[place.occurrence - 1].count(place.field) > 1:
         report.flag(f"{place}: further numbers of orders: only the first is taken")
 
 

@@ -184,7 +184,7 @@ def _number(view: View, chain: Chain) -> Identifier | None:
 def _people(view: View, chain: Chain) -> list[str]:
     """Read the names of XCN, or of NDL, whose first component is a CNN; each once, as PN."""
     found: dict[str, None] = {}
-    for place, *_ in chain:
+    for place in [place for link in chain if places.hold(view, link.when) for place in link]:
         for segment in view.get(place.segment, ()):
             for repetition in range(1, min(segment.count(place.field), _MOST_PEOPLE) + 1):
                 if name := _name(segment, place.field, repetition):

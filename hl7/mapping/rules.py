@@ -1,7 +1,7 @@
 """A profile's `[[rule]]` tables: what follows from a code, a station, or anything else."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from types import MappingProxyType
 from typing import NamedTuple
@@ -52,23 +52,37 @@ class Rules:
     """The rules of a profile, compiled."""
 
     def __init__(self, profile: Profile, grid: Grid) -> None:
-        self._rules = [
-            _Rule([*_tests(rule, grid)], Ruled(rule.modality, rule.stations, rule.fields()))
-            for rule in profile.rules
-        ]
+        self._outranking = _compiled(grid, (rule for rule in profile.rules if rule.override))
+        self._rules = _compiled(grid, (rule for rule in profile.rules if not rule.override))
 
     def find(self, asked: Asked) -> Ruled:
-        """Take each answer from the first rule that matches and has it."""
-        modality = ""
-        stations: tuple[str, ...] = ()
-        fields: dict[str, str | None] = {}
-        for rule in self._rules:
-            if rule.matches(asked):
-                modality = modality or rule.gives.modality
-                stations = stations or rule.gives.stations
-                # A code, its meaning and its scheme are of one rule: none has a part of them.
-                fields = {**rule.gives.fields, **fields}
-        return Ruled(modality, stations, fields)
+        """Give what is asked for where the message says nothing."""
+        return _first(self._rules, asked)
+
+    def outranking(self, asked: Asked) -> Ruled:
+        """Give what counts whatever the message says."""
+        return _first(self._outranking, asked) if self._outranking else NOTHING
+
+
+def _compiled(grid: Grid, rules: Iterable[RuleTable]) -> list[_Rule]:
+    return [
+        _Rule([*_tests(rule, grid)], Ruled(rule.modality, rule.stations, rule.fields()))
+        for rule in rules
+    ]
+
+
+def _first(rules: Sequence[_Rule], asked: Asked) -> Ruled:
+    """Take each answer from the first rule that matches and has it."""
+    modality = ""
+    stations: tuple[str, ...] = ()
+    fields: dict[str, str | None] = {}
+    for rule in rules:
+        if rule.matches(asked):
+            modality = modality or rule.gives.modality
+            stations = stations or rule.gives.stations
+            # A code, its meaning and its scheme are of one rule: none has a part of them.
+            fields = {**rule.gives.fields, **fields}
+    return Ruled(modality, stations, fields)
 
 
 def _tests(rule: RuleTable, grid: Grid) -> list[_Test]:

@@ -124,16 +124,21 @@ class StepReader:
     def _assign(self, row: Row, by: _Chains, step: Step, code: str, report: Report) -> None:
         """Decide modality and stations: the message, else a rule."""
         change = step.change
-        ruled = NOTHING
+        ruled = outranking = NOTHING
         if by.rules is not None:
             stated = step.procedure.fields
             codes = (code, stated.get("code_value") or "")
             asked = Asked(codes, stated.get("code_scheme") or "", change.stations or (), row[1])
-            ruled = by.rules.find(asked)
-            change.stations = change.stations or ruled.stations or change.stations
+            ruled, outranking = by.rules.find(asked), by.rules.outranking(asked)
+            stations = outranking.stations or change.stations or ruled.stations
+            change.stations = stations or change.stations
             for name, value in ruled.fields.items():
                 if not change.fields.get(name):
                     change.fields[name] = value
+            change.fields |= outranking.fields
+        if outranking.modality:
+            change.fields["modality"] = outranking.modality
+            return
         if (simply := self._modalities.get(word(row, by.modality))) is not None:
             change.fields["modality"] = simply
             return
