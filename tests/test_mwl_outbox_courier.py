@@ -320,6 +320,21 @@ def test_a_head_that_waits_for_its_next_attempt_holds_its_channel_up(database):
         assert claims.due(session, now + timedelta(seconds=61)) == [mine.channel]
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up(database):
+    put(database, "order:1")
+    ahead = datetime.now(UTC)
+    now = ahead - timedelta(hours=1)
+    assert claim(database, "a", now=now) is not None  # though it was queued in an hour
+    assert claim(database, "killed", now=ahead) is not None
+    mine = claim(database, "b", now=now)
+    assert mine is not None
+    again = claims.Settled(State.WAITING, "no", next_at=ahead + timedelta(seconds=60))
+    database.write(lambda s: claims.settle(s, mine, "b", again, now))
+    with database.read() as session:
+        assert claims.due(session, now) == [mine.channel]
+    assert claim(database, "c", now=now).attempts == 4
+
+
 def test_channels_are_found_whatever_waits_in_them(database):
     put(database, *["order:1"] * 5)
     put(database, *["order:1"] * 5, destination="ris1")

@@ -5,15 +5,16 @@ it. Nothing is locked while the network waits, and the claim of a process that w
 runs out. Only the head of a channel can be claimed, and only while nothing else of the
 channel is on its way, so its order is kept whichever processes look. A head that waits for
 its next attempt holds its channel up; one that is parked lets others pass, but none of its
-own subject.
+own subject. What is put off, or claimed, for longer than anybody does that was written by a
+clock that was set back since: that holds nothing up.
 
 No SKIP LOCKED: who skips a head that somebody is just claiming would take the one behind it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, text, tuple_, update
 from sqlmodel import Session
@@ -24,6 +25,7 @@ from mwl.outbox.rows import IS_OPEN, TABLE, State, has_parked
 _LONGEST_ERROR = 500
 _LONGEST_ANSWER = 65_536  # bytes kept of what was answered
 _MOST_CHANNELS = 10_000
+_FURTHEST: Final = timedelta(minutes=15)  # longer than any pause, and any claim
 
 
 class Channel(NamedTuple):
@@ -61,6 +63,7 @@ _head, _other = TABLE.alias("head"), TABLE.alias("other")
 # Literals, so that the partial indexes serve statements prepared with any parameters.
 _IS_WAITING = TABLE.c.state == text("'waiting'")
 _now = bindparam("now", type_=TABLE.c.next_at.type)
+_furthest = bindparam("furthest", type_=TABLE.c.next_at.type)
 _kind = bindparam("of_kind", type_=TABLE.c.kind.type)
 _destination = bindparam("of_destination", type_=TABLE.c.destination.type)
 _worker = bindparam("worker", type_=TABLE.c.claimed_by.type)
@@ -93,6 +96,7 @@ _SOMETHING_ON_ITS_WAY = (
         _other.c.destination == _destination,
         _other.c.kind == _kind,
         _other.c.claimed_until > _now,
+        _other.c.claimed_until <= _furthest,
     )
     .exists()
 )
@@ -101,9 +105,13 @@ _CLAIM = Prepared(
     .where(
         TABLE.c.id == _HEAD,
         _IS_WAITING,
-        TABLE.c.next_at <= _now,
+        or_(TABLE.c.next_at <= _now, TABLE.c.next_at > _furthest),
         # Again of the row itself: who waited for another's claim sees it here.
-        or_(TABLE.c.claimed_by == "", TABLE.c.claimed_until <= _now),
+        or_(
+            TABLE.c.claimed_by == "",
+            TABLE.c.claimed_until <= _now,
+            TABLE.c.claimed_until > _furthest,
+        ),
         ~_SOMETHING_ON_ITS_WAY,
     )
     .values(claimed_by=_worker, claimed_until=_until, attempts=TABLE.c.attempts + 1)
@@ -179,19 +187,23 @@ def due(session: Session, now: datetime) -> list[Channel]:
         head = _NEXT_CHANNEL.first(conn, key)
         if head is None:
             break
-        if head.next_at <= now and (head.claimed_until is None or head.claimed_until <= now):
+        if not _is_ahead(head.next_at, now) and not _is_ahead(head.claimed_until, now):
             found.append(Channel(head.kind, head.destination))
         key = {"of_destination": head.destination, "of_kind": head.kind}
     return found
+
+
+def _is_ahead(at: datetime | None, now: datetime) -> bool:
+    """Tell whether a time is still to come, and not of a clock that was set back."""
+    return at is not None and now < at <= now + _FURTHEST
 
 
 def claim(
     session: Session, channel: Channel, worker: str, *, now: datetime, until: datetime
 ) -> Claimed | None:
     """Claim the head of a channel for `worker`; None: nothing is due, or somebody has it."""
-    row = _CLAIM.first(
-        session.connection(), {**_key(channel), "worker": worker, "now": now, "until": until}
-    )
+    times = {"now": now, "until": until, "furthest": now + _FURTHEST}
+    row = _CLAIM.first(session.connection(), {**_key(channel), "worker": worker, **times})
     if row is None:
         return None
     return Claimed(
