@@ -54,10 +54,10 @@ _DAY: Final = JournalDay.__table__  # type: ignore[attr-defined]
 
 _TO_BE_DONE: Final = ("SCHEDULED", "IN_PROGRESS")
 _OPEN: Final = (*_TO_BE_DONE, "COMPLETED")  # completed, but its images are not all here
-_AT_ONCE: Final = 25  # rows of a transaction, which is to be as short as an order's
+_AT_ONCE: Final = 20  # rows of a transaction, which is to be as short as an order's
 _HELD_AT_ONCE: Final = 1_000  # looked at again in every run
 _BUDGET_S: Final = 4.0  # who ends us waits for it
-_REST: Final = 2.0  # times as long as a transaction took
+_REST: Final = 6.0  # times as long as a transaction took: orders have the rest of the time
 _LEAST_REST_S: Final = 0.005
 _CLAIM: Final = timedelta(seconds=60)
 _WHO: Final = Actor("mwl", "job")
