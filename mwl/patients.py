@@ -86,7 +86,8 @@ class PatientMerge:
     """ADT^A40: `prior` (MRG-1) was the same person as `patient` (PID-3), who survives.
 
     With ADT^A36 the visit `prior_visit` (MRG-3) of the former has the number `visit` (PID-18)
-    from then on. `control_id` is the message's.
+    from then on. With ADT^A47 `patient` is a new number of the prior patient's (`renumbers`), and
+    nobody else's. `control_id` is the message's.
     """
 
     source: str
@@ -97,6 +98,7 @@ class PatientMerge:
     control_id: str = ""
     prior_visit: Identifier | None = None
     visit: Identifier | None = None
+    renumbers: bool = False
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from mwl.errors import Reason, Rejected
 from mwl.patients import MergeStated, root, trail
 from mwl.worklist import demographics, unmerging
 from tests.archive_rows import received
-from tests.builders import adt, adt_a40, orm
+from tests.builders import adt, adt_a08, adt_a40, orm, oru
 from tests.ris import NOW, Ris, second
 
 
@@ -229,6 +229,7 @@ def test_a_number_that_a_mistaken_change_made_is_nobodys_again(ris):
     undo(ris)
     new = ris.rows("patient")[1]
     assert (new["patient_name"], new["mother_name"], new["birth_date"]) == ("", "", "")
+    assert new["former_names"] in ("[]", [])  # whoever gets the number was never called that
     assert order(ris, 2, "P9", PID_5="Poe^Ed", PID_7="19600101") == ("AA",)
 
 
@@ -269,6 +270,81 @@ def test_studies_follow_there_and_back_and_what_contradicts_them_is_shown(ris):
 def keep(ris, number, study=1, **given):
     values = {"PatientBirthDate": "19800229", "PatientSex": "F", **given}
     return archive.store(ris.database, received(number, study=study, **values)).outcome
+
+
+ANN = {"PID_5": "Doe^Ann", "PID_7": "19800101"}
+EVA = {"PID_5": "Roe^Eva", "PID_7": "19700101"}
+
+
+def image(ris, number, person, **fields):
+    said = {"PatientName": person["PID_5"], "PatientBirthDate": person["PID_7"]}
+    return keep(ris, number, study=number, AccessionNumber="", **said, **fields)
+
+
+def shown(ris):
+    """Tell of each study whose it is, and the name that it shows."""
+    numbers = {row["id"]: row["issuer"] for row in ris.rows("patient")}
+    rows = ris.rows("study")
+    return [(row["patient"] and numbers[row["patient"]], row["patient_name"]) for row in rows]
+
+
+def test_the_same_number_of_two_authorities_goes_back_by_name(ris):
+    ris.send(orm, **second(1, PID_3="7^^^A^MR", **ANN))
+    ris.send(orm, **second(2, PID_3="7^^^B^MR", **EVA))
+    ris.send(adt_a40, PID_3="7^^^B^MR", MRG_1="7^^^A^MR", **EVA)
+    # Images that don't say whose number it is.
+    image(ris, 1, EVA, PatientID="7")
+    image(ris, 2, ANN, PatientID="7")
+    assert [name for _, name in shown(ris)] == ["Roe^Eva"] * 2
+    assert undo(ris).studies == 1
+    assert shown(ris) == [("B", "Roe^Eva"), ("A", "Doe^Ann")]
+
+
+def test_images_with_one_number_and_the_others_name_are_nobodys(ris):
+    order(ris, 1, "P1", **ANN)
+    order(ris, 2, "P2", **EVA)
+    merge(ris, "P1", "P2", **EVA)
+    image(ris, 1, EVA, PatientID="P1")
+    assert ris.one("study")["patient_id"] == "P2"
+    undo(ris)
+    assert shown(ris) == [(None, "Roe^Eva")]
+
+
+def test_a_report_goes_back_by_whichever_name_of_its_issuer(ris):
+    unknown = {"OBR_2": "X^RIS", "OBR_3": "X^RIS", "OBR_18": ""}
+    ris.send(oru, PID_3="P1^^^&1.2.3&ISO^MR", **unknown, **ANN)
+    ris.send(orm, **second(1, PID_3="P1^^^&1.2.3&ISO^MR", **ANN))
+    ris.send(oru, PID_3="P1^^^&1.2.3&ISO^MR", at=9, **unknown, **ANN)
+    ris.send(adt_a08, PID_3="P1^^^ADT1&1.2.3&ISO^MR", **ANN)
+    order(ris, 2, "P2", **EVA)
+    merge(ris, "P1", "P2", at=20, **EVA)
+    # Of the order that was P1's, under the number that is valid then.
+    ris.send(oru, PID_3="P2^^^ADT1^MR", OBR_2="PO1^RIS", OBR_3="FO1^RIS", **EVA)
+    undo(ris)
+    numbers = {row["id"]: row["patient_id"] for row in ris.rows("patient")}
+    assert [numbers.get(row["patient"]) for row in ris.rows("report")][1:] == ["P1", "P1"]
+
+
+def test_a_number_that_is_somebody_elses_already_is_no_new_one(ris):
+    order(ris, 1, "P1", **ANN)
+    order(ris, 2, "P2", **EVA)
+    renumber = {"PID_3": "P2^^^ADT1^MR", "MRG_1": "P1^^^ADT1^MR", "without": ["PV1"]}
+    for said in (ANN, {"PID_5": "", "PID_7": ""}, {"PID_5": "Doe^Ann", "PID_7": ""}):
+        assert ris.send(adt, "A47", **renumber, **said) == ("AE", "205")
+    assert (whose(ris), aliases(ris)) == ({"FO1": "P1", "FO2": "P2"}, {})
+    assert {row["patient_name"] for row in ris.rows("patient")} == {"Doe^Ann", "Roe^Eva"}
+    # A merge says that they are one, whatever they were called.
+    assert merge(ris, "P1", "P2", **EVA) == ("AA",)
+    assert ris.send(adt, "A47", **renumber, **EVA) == ("AA",)
+    assert ris.last()["state"] == "noted"
+
+
+def test_who_was_nobody_yet_may_get_a_number_that_is_known(ris):
+    order(ris, 1, "P1", PID_5="UNKNOWN^MALE", PID_7="19000101")
+    order(ris, 2, "P2", **EVA)
+    known = {"PID_3": "P2^^^ADT1^MR", "MRG_1": "P1^^^ADT1^MR"}
+    assert ris.send(adt, "A47", without=["PV1"], **known, **EVA) == ("AA",)
+    assert whose(ris) == {"FO1": "P2", "FO2": "P2"}
 
 
 def test_who_has_too_much_is_not_told_apart_at_once(ris, monkeypatch):

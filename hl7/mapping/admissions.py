@@ -21,6 +21,7 @@ from mwl.errors import Reason
 from mwl.patients import Identifier, PatientLink, PatientMerge, PatientUpdate, VisitChange
 from mwl.worklist import visits
 
+_MERGES = ("merge_patient", "merge_patient_and_visit", "renumber_patient")
 _MOST_MERGES = 100
 _LENGTH = 64  # (0038,0010) is an LO
 _NO_VISIT = "N"
@@ -45,9 +46,8 @@ class AdmissionReader:
         self, event: str, message: Message, sent: Envelope, at: datetime | None, report: Report
     ) -> list[Change]:
         """Read a message by the name that its profile gives its event."""
-        if event.startswith("merge_patient"):
-            with_visit = event == "merge_patient_and_visit"
-            return [*self._merges(message, sent, at, report, with_visit=with_visit)]
+        if event in _MERGES:
+            return [*self._merges(event, message, sent, at, report)]
         if event in ("link_patients", "unlink_patients"):
             return [*self._links(message, sent, at, report, linked=event == "link_patients")]
         return [self._update(message, sent, at, report, arrived=event == "arrive_patient")]
@@ -74,13 +74,7 @@ class AdmissionReader:
         return VisitChange(fields, arrived) if fields or arrived else None
 
     def _merges(
-        self,
-        message: Message,
-        sent: Envelope,
-        at: datetime | None,
-        report: Report,
-        *,
-        with_visit: bool,
+        self, event: str, message: Message, sent: Envelope, at: datetime | None, report: Report
     ) -> list[PatientMerge]:
         """Read ADT_A39, which repeats PID with its MRG, or ADT_A30, which has one of each."""
         common, pairs = _by_patient(message)
@@ -94,7 +88,8 @@ class AdmissionReader:
             prior = self._patient.read_prior(row, patient.id, report)
             merge = PatientMerge(sent.source, patient, prior, at, report.take_flags())
             merge.control_id = sent.control_id
-            if with_visit:
+            merge.renumbers = event == "renumber_patient"
+            if event == "merge_patient_and_visit":
                 merge.prior_visit = self._number(row, self._prior_visit, report)
                 merge.visit = self._number(row, self._visit_number, report)
             merges.append(merge)

@@ -188,38 +188,20 @@ def follow_merge(conn: Connection, loser: int, survivor: int) -> None:
     follow_patient(conn, survivor)
 
 
-def follow_split(
-    conn: Connection, survivor: int, loser: int, numbers: Collection[tuple[str, str]]
-) -> int:
-    """Give back to `loser` what a merge took, once its orders are back; tell how many studies.
-
-    Those of its orders, and, of those without one, what shows one of its `numbers`: patient
-    ID and issuer.
-    """
-    moved = 0
-    for study in _OF_PATIENT.all(conn, {"patient": survivor}):
-        if study.requested_procedure is None and _shows(study, numbers):
-            claim(conn, study.id, loser)
-        elif study.requested_procedure is not None:
-            follow(conn, study.id)
-        moved += _BY_ROW.first(conn, {"row": study.id}).patient != survivor
-    return moved
-
-
-def _shows(study: Any, numbers: Collection[tuple[str, str]]) -> bool:
-    person = person_said(study)
-    number, issuer = person.patient_id.strip(), person.issuer
-    return any(number == each and not is_other_issuer(issuer, of) for each, of in numbers)
-
-
 def follow_procedure(conn: Connection, procedure: int) -> None:
     """Bring the studies of a procedure whose accession number changed to that."""
     for study in _OF_PROCEDURE.all(conn, {"procedure": procedure}):
         follow(conn, study.id)
 
 
-def claim(conn: Connection, study: int, patient: int) -> None:
-    """Note that the study in row `study`, which has no order, is of the patient's."""
+def whose(conn: Connection, study: int) -> int | None:
+    """Tell whose the study in row `study` is: a patient, by row."""
+    patient: int | None = _BY_ROW.first(conn, {"row": study}).patient
+    return patient
+
+
+def claim(conn: Connection, study: int, patient: int | None) -> None:
+    """Note that the study in row `study`, which has no order, is of the patient's, or nobody's."""
     _CLAIM.send(conn, {"row": study, "patient": patient})
     follow(conn, study)
 

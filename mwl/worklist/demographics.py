@@ -324,6 +324,16 @@ def _judge(
     return [found, *([f"shown the former name: {shown}"] if shown else [])]
 
 
+def refuse_another(row: Row, holder: Row, change: PatientChange) -> None:
+    """Raise Rejected (OTHER_PATIENT) where who has a number can't be the patient in `row`.
+
+    Unless that one was nobody yet, or a person confirmed the `change`.
+    """
+    nobody = is_placeholder(row["patient_name"], change.unknown_names)
+    if _contradicts(holder, row) and not nobody and not change.confirmed:
+        raise _someone_else(change.where)
+
+
 def _someone_else(where: str) -> Rejected:
     return Rejected(
         Fault(

@@ -93,6 +93,7 @@ def merge_patients(session: Session, merge: Merge, *, now: datetime, zone: tzinf
         raise _same_patient()
     conn = session.connection()
     take_merges(conn)
+    holder = demographics.find(conn, merge.patient.id) if merge.renumbers else None
     asked = demographics.ask(conn, merge.patient.id)
     found = demographics.resolve(conn, asked, merge.source, merge.patient, merge.at, now)
     changes, flags = found.changes, [*merge.flags, *found.flags]
@@ -112,6 +113,10 @@ def merge_patients(session: Session, merge: Merge, *, now: datetime, zone: tzinf
         flags.append("these were merged before")
         return Applied(Outcome.NOTED, patient=found.row, flags=flags, changes=changes)
     is_new = changes.get(f"patient:{found.stated}") == CREATED
+    if holder is not None:
+        # As both were before this message told them anything.
+        subject = family.patients[root(family.parents, prior)]
+        demographics.refuse_another(subject, demographics.follow(conn, holder), merge.patient)
     record = _recorded(conn, merge, stated, loser, family, now, renumbered=is_new and is_known)
     survivor = _rearrange(conn, family, parents, now, changes)
     told = {key: each for row in family.patients.values() for key, each in row["visits"].items()}

@@ -24,11 +24,13 @@ from sqlalchemy import Connection, Select, bindparam, func, select, update
 from sqlmodel import Session
 
 from mwl import sightings
-from mwl.archive import following, reconsidering
+from mwl.archive import reconsidering, splitting
+from mwl.archive.splitting import Side
 from mwl.db import Prepared
 from mwl.db.tables import ImagingOrder, Patient, PatientMerge, Report, Study
 from mwl.errors import Fault, Reason, Rejected
 from mwl.patients import root
+from mwl.studies import Person
 from mwl.worklist import demographics
 from mwl.worklist.locks import take_merges
 from mwl.worklist.merging import Family
@@ -52,14 +54,27 @@ _GIVE_BACK = Prepared(
     )
     .values(patient=bindparam("loser"), updated_at=bindparam("now"))
 )
-_GIVE_REPORTS_BACK = Prepared(
+_REPORTS_FOLLOW = Prepared(
     update(_REPORT)
-    .where(
-        _REPORT.c.patient == bindparam("survivor"),
-        _REPORT.c.patient_id == bindparam("patient_id"),
-        _REPORT.c.issuer_key == bindparam("issuer_key"),
+    .where(_REPORT.c.patient == bindparam("survivor"), _REPORT.c.imaging_order.is_not(None))
+    .values(
+        patient=select(_ORDER.c.patient)
+        .where(_ORDER.c.id == _REPORT.c.imaging_order)
+        .scalar_subquery()
     )
-    .values(patient=bindparam("loser"))
+)
+_REPORTS = Prepared(
+    select(
+        *(_REPORT.c[name] for name in ("id", "patient_id", "issuer", "patient_name", "birth_date"))
+    ).where(_REPORT.c.patient == bindparam("survivor"), _REPORT.c.imaging_order.is_(None))
+)
+_GIVE_REPORT = Prepared(
+    update(_REPORT).where(_REPORT.c.id == bindparam("row")).values(patient=bindparam("whose"))
+)
+_FORGET_NAMES = Prepared(
+    update(_PATIENT)
+    .where(_PATIENT.c.id == bindparam("row"))
+    .values(former_names=bindparam("none", type_=_PATIENT.c.former_names.type))
 )
 _VISIT_BACK = Prepared(
     update(_ORDER)
@@ -100,7 +115,7 @@ def unmerge(session: Session, merge: int, *, by: str, now: datetime) -> Unmerged
         update(_PATIENT).where(_PATIENT.c.id == loser).values(merged_into=None, updated_at=now)
     )
     orders = _give_orders_back(conn, record, theirs, now)
-    studies = _give_studies_back(conn, family, record, theirs)
+    studies = _give_the_rest_back(conn, family, record, theirs)
     if record["renumbered"]:
         _empty(conn, record, now)
     ended = {"ended_at": now, "ended_by": by[:_LONGEST_NAME]}
@@ -157,17 +172,26 @@ def _give_orders_back(conn: Connection, record: Row, theirs: list[int], now: dat
     return moved
 
 
-def _give_studies_back(conn: Connection, family: Family, record: Row, theirs: list[int]) -> int:
-    loser, survivor = record["loser"], record["survivor"]
-    rows = [family.patients[row] for row in theirs]
-    for row in rows:
-        identifier = {"patient_id": row["patient_id"], "issuer_key": row["issuer_key"]}
-        _GIVE_REPORTS_BACK.send(conn, {"survivor": survivor, "loser": loser, **identifier})
-    numbers = [(row["patient_id"], row["issuer"].partition("^")[0]) for row in rows]
-    moved = following.follow_split(conn, survivor, loser, numbers)
-    for patient in (loser, survivor):
-        reconsidering.reconsider(conn, patient)
+def _give_the_rest_back(conn: Connection, family: Family, record: Row, theirs: list[int]) -> int:
+    """Give studies and reports back; tell how many studies."""
+    rows = family.patients
+    loser = Side(record["loser"], [rows[row] for row in theirs])
+    survivor = Side(record["survivor"], [rows[row] for row in rows if row not in theirs])
+    _give_reports_back(conn, loser, survivor)
+    moved = splitting.split(conn, loser, survivor)
+    for side in (loser, survivor):
+        reconsidering.reconsider(conn, side.patient)
     return moved
+
+
+def _give_reports_back(conn: Connection, loser: Side, survivor: Side) -> None:
+    _REPORTS_FOLLOW.send(conn, {"survivor": survivor.patient})
+    for row in _REPORTS.all(conn, {"survivor": survivor.patient}):
+        issuers = demographics.authority(row.issuer)
+        said = Person(row.patient_id, "", row.patient_name, row.birth_date)
+        found = splitting.whose(said, issuers, loser, survivor)
+        if found != survivor.patient:
+            _GIVE_REPORT.send(conn, {"row": row.id, "whose": found})
 
 
 def _empty(conn: Connection, record: Row, now: datetime) -> None:
@@ -177,6 +201,7 @@ def _empty(conn: Connection, record: Row, now: datetime) -> None:
     if survivor["applied_at"] in ({}, heard) and not _has_orders(conn, survivor["id"]):
         blank: Row = dict.fromkeys(demographics.DESCRIBED, "")
         demographics.save(conn, survivor, {**blank, "other_ids": [], "visits": {}}, now)
+        _FORGET_NAMES.send(conn, {"row": survivor["id"], "none": []})
 
 
 def _has_orders(conn: Connection, patient: int) -> bool:
