@@ -23,6 +23,7 @@ from hl7 import mllp
 from mwl.errors import Fault, Reason, Rejected
 
 MAX_MESSAGES: Final = 10_000
+UNENDED: Final = "it came without its end (FS): there may have been more of it"
 _MAX_PARTS = 3 * MAX_MESSAGES  # each in a batch of its own
 _TOO_MANY = f"more than {MAX_MESSAGES} messages: send smaller ones"
 _MAX_ECHO = 250  # characters of any field that we give back
@@ -53,7 +54,10 @@ class Batch:
 
 @dataclass(slots=True)
 class File:
-    """All that came in one frame; `header` is its FHS, empty where none came."""
+    """All that came in one frame; `header` is its FHS, empty where none came.
+
+    `flags` are about all of its messages, a message's own are told by `flags_of`.
+    """
 
     header: bytes = b""
     batches: list[Batch] = field(default_factory=list)
@@ -67,6 +71,14 @@ class File:
     @property
     def count(self) -> int:
         return sum(len(each.messages) for each in self.batches)
+
+    def flags_of(self, batch: Batch, number: int) -> list[str]:
+        """Tell what is to be flagged of a message, by its place in its batch from 0."""
+        own = [*batch.flags, *self.flags]
+        # Its frame ended behind another: the FS and VT between them are missing, or the sender
+        # never sends any; nothing else says where it was to end.
+        is_last = batch is self.batches[-1] and number == len(batch.messages) - 1
+        return own if self.has_headers or is_last else [*own, UNENDED]
 
     def open(self) -> Batch:
         """Give the batch that messages go to."""

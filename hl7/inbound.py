@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 import structlog
 from sqlmodel import Session
 
-from hl7 import ack, batches
+from hl7 import ack, batches, mllp
 from hl7.intake import NOBODY, NOWHERE, Incoming, Intake, where
 from hl7.mapping import Change
 from hl7.profiles import Profiles
@@ -86,11 +86,16 @@ class Inbound:
         The answer is b"" where none was asked for, and may be several messages (`mllp.join`).
         """
         came = _Came(str(peer)[:_LONGEST_PEER], listener)
+        flags = (batches.UNENDED,) if isinstance(raw, mllp.Unended) else ()
+        raw = bytes(raw)
         try:
             batch = batches.split(raw)
         except Rejected as error:
             return self._refuse(raw, came, error)
-        return self._take(raw, came) if batch is None else self._take_batch(batch, came)
+        if batch is None:
+            return self._take(raw, came, flags)
+        batch.flags += flags
+        return self._take_batch(batch, came)
 
     def refuse(self, beginning: bytes, peer: object, listener: str = "") -> bytes | None:
         """Answer a message that is too long to be read on, and keep its beginning."""
@@ -101,8 +106,8 @@ class Inbound:
         answers = []
         for batch in file.batches:
             said = []
-            for each in batch.messages:
-                one = self._take(each, came, [*batch.flags, *file.flags])
+            for number, each in enumerate(batch.messages):
+                one = self._take(each, came, file.flags_of(batch, number))
                 if one is None:
                     return None
                 said.append(one)
@@ -167,18 +172,18 @@ class Inbound:
     def _apply(self, incoming: Incoming, changes: Sequence[Change]) -> bytes:
         answer = self._intake.acknowledge(incoming, ack.Code.AA)
 
-        def work(session: Session) -> None:
+        def work(session: Session) -> bytes:
             settled = self._intake.apply(session, incoming, changes, answer)
             journal.record(session, incoming.received, settled)
+            return settled.ack
 
         try:
-            self._database.write(work)
+            return self._database.write(work)
         except journal.Repeated:
             kept = self._database.write(lambda session: journal.repeat(session, incoming.received))
             if kept is None:
                 raise Outage("database: an accepted message was deleted just now") from None
             return kept
-        return answer
 
     def _reject(self, incoming: Incoming, faults: Sequence[Fault], *, again: bool) -> bytes:
         settled = self._intake.reject(incoming, faults)

@@ -3,10 +3,12 @@ r"""MLLP framing without sockets: `<VT> message <FS> <CR>` (HL7 v2 transport, Mi
 `Framer.feed` takes bytes as they come from a stream and gives the messages that they
 complete, whatever the chunking. What real senders do is allowed for:
 
-- VT or FS doubled; CR missing behind FS; no VT, when a message starts with `MSH`.
+- VT or FS doubled; CR missing behind FS; no VT, when a message starts with `MSH`, or a batch
+  with `FHS` or `BHS`.
 - FS missing: the next VT, or the end of the stream, ends a message whose last byte ends a
-  segment (CR or LF). Anything else is half a message, dropped: nobody acknowledged it, so
-  its sender sends it again.
+  segment (CR or LF). It may be a part of one all the same, and is given as `Unended`.
+  Anything else is half a message, dropped: nobody acknowledged it, so its sender sends it
+  again.
 - Bytes between frames are skipped and counted in `skipped`; line ends there are nothing.
 
 VT and FS occur in no character set that HL7 allows, so neither is ever content.
@@ -20,9 +22,14 @@ VT = b"\x0b"
 FS = b"\x1c"
 CR = b"\r"
 
-_START = re.compile(rb"\x0b|MSH")
+_HEADERS = (b"MSH", b"FHS", b"BHS")
+_START = re.compile(b"|".join((VT, *_HEADERS)))
 _PADDING = b"\r\n\x1c"
 _BEGINNING = 65_536  # bytes kept of what is too long
+
+
+class Unended(bytes):
+    """A message whose FS did not come: there may have been more of it."""
 
 
 class FrameError(Exception):
@@ -63,7 +70,7 @@ class Framer:
         self._max_bytes = max_bytes
         self._inside = False
         self._content = bytearray()
-        self._prefix = b""  # outside: what may become "MSH" with the next chunk
+        self._prefix = b""  # outside: what may become a header with the next chunk
         self._garbage = 0  # bytes skipped since the last message
 
     @property
@@ -115,7 +122,7 @@ class Framer:
         if data[position] in _PADDING:
             return position + 1
         match = _START.search(data, position)
-        stop = match.start() if match else len(data) - _prefix_of_msh(data, position)
+        stop = match.start() if match else len(data) - _begun(data, position)
         skipped = data[position:stop]
         self._skip(len(skipped) - sum(map(skipped.count, _PADDING)))
         if self._garbage > self._max_bytes:
@@ -145,7 +152,7 @@ class Framer:
         if not content or content.isspace():
             return  # VT doubled, or an empty frame
         if proper or content.endswith((b"\r", b"\n")):
-            complete.append(content)
+            complete.append(content if proper else Unended(content))
             self._garbage = 0
         else:
             self._skip(len(content))
@@ -155,9 +162,10 @@ class Framer:
         self._garbage += count
 
 
-def _prefix_of_msh(data: bytes, position: int) -> int:
-    """Count the bytes at the end of `data[position:]` that begin `MSH`."""
+def _begun(data: bytes, position: int) -> int:
+    """Count the bytes at the end of `data[position:]` that begin a header."""
     for length in (2, 1):
-        if len(data) - position >= length and data.endswith(b"MSH"[:length]):
+        begun = tuple(header[:length] for header in _HEADERS)
+        if len(data) - position >= length and data.endswith(begun):
             return length
     return 0

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hl7.mllp import FrameError, Framer, frame, join
+from hl7.mllp import FrameError, Framer, Unended, frame, join
 
 A = b"MSH|^~\\&|A\rPID|||1\r"
 B = b"MSH|^~\\&|B\rPID|||2\r"
+BATCH = b"BHS|^~\\&|A\r" + B + b"BTS|1\r"
+FILE = b"FHS|^~\\&|A\r" + BATCH + b"FTS|1\r"
 LIMIT = 1000
 
 
@@ -35,6 +37,7 @@ def fed(stream: bytes, size: int = 10_000, limit: int = LIMIT) -> tuple[list[byt
         (b"\x0b\x1c\r\x0b\r\x1c\r\x0b" + A + b"\x1c\r", [A]),
         (b"\x0bMSH|half a mess\x0b" + A + b"\x1c\r", [A]),
         (b"\x0bno header\x1c\r", [b"no header"]),
+        (b"F FH B" + FILE + b"\x1c\r" + BATCH + b"\x1c\r", [FILE, BATCH]),
     ],
     ids=[
         "one",
@@ -48,6 +51,7 @@ def fed(stream: bytes, size: int = 10_000, limit: int = LIMIT) -> tuple[list[byt
         "empty frames",
         "half a message, begun again",
         "framed, but no HL7",
+        "batches without VT",
     ],
 )
 def test_frames_are_found_however_the_stream_is_cut(
@@ -59,6 +63,11 @@ def test_frames_are_found_however_the_stream_is_cut(
 def test_the_end_of_the_stream_completes_a_message_that_ends_with_a_segment() -> None:
     assert fed(b"\x0b" + A) == ([], [A])
     assert fed(A.replace(b"\r", b"\n")) == ([], [A.replace(b"\r", b"\n")])
+
+
+def test_a_message_whose_fs_did_not_come_is_told_from_others() -> None:
+    begun, ended = fed(b"\x0b" + A + b"\x0b" + B + b"\x1c\r\x0b" + A)
+    assert [type(each) for each in (*begun, *ended)] == [Unended, bytes, Unended]
 
 
 def test_the_end_of_the_stream_drops_half_a_message() -> None:
