@@ -15,7 +15,7 @@ from mwl import outbox
 from mwl.config import Forward as Table
 from mwl.journal import State
 from mwl.outbox import Destination, Destinations, Forwards
-from tests.builders import adt_a08, adt_a40, orm
+from tests.builders import adt, adt_a08, adt_a40, orm
 from tests.hl7_mapping import BERLIN, DEFAULT, document
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
@@ -189,3 +189,20 @@ def test_to_whom_it_would_be_forwarded_is_told(database, ignored):
     assert desk.contents() == before
     assert by_kind(done)["delivery"].name == "his"
     assert ("patient" in by_kind(done)) is not ignored
+
+
+def test_a_link_of_patients_is_told_and_what_is_said_of_it(desk):
+    def both(event, at):
+        second = "PID|||PID2^^^ADT1^MR"
+        return adt(event, without=["PV1"], after=[second], MSH_7=f"203001010600{at:02}")
+
+    desk.send(adt_a08(PID_3="PID3^^^ADT1^MR"))
+    desk.send(adt("A24", without=["PV1"], after=["PID|||PID3^^^ADT1^MR"]))
+    link = by_kind(desk.rehearse(both("A24", 1)))["link"]
+    assert (link.what, link.name, link.row) == ("created", "PID1 ADT1 and PID2 ADT1", None)
+    assert link.columns["said"] == (None, "may be one person")
+    desk.send(both("A24", 1))
+    assert desk.rehearse(both("A24", 2)).differences == []
+    (link,) = desk.rehearse(both("A37", 3)).differences
+    assert (link.kind, link.what) == ("link", "changed")
+    assert dict(link.columns) == {"said": ("may be one person", "are two people")}

@@ -16,6 +16,7 @@ from mwl.db.tables import (
     Delivery,
     ImagingOrder,
     Patient,
+    PatientLink,
     Report,
     RequestedProcedure,
     ScheduledStep,
@@ -37,10 +38,12 @@ _STEP: Table = ScheduledStep.__table__  # type: ignore[attr-defined]
 _REPORT: Table = Report.__table__  # type: ignore[attr-defined]
 _STUDY: Table = Study.__table__  # type: ignore[attr-defined]
 _DELIVERY: Table = Delivery.__table__  # type: ignore[attr-defined]
+_LINK: Table = PatientLink.__table__  # type: ignore[attr-defined]
 
 # What each kind of row is called by, for people.
 _NAMES = {
     "patient": ("patient_id", "issuer"),
+    "link": ("pair",),
     "order": ("order_number",),
     "procedure": ("accession_number", "requested_procedure_id"),
     "step": ("sps_id",),
@@ -54,7 +57,7 @@ _TOLD = ("kind", "destination", "subject", "state")
 _LEFT_OUT = DERIVED | {
     *("issuer_key", "former_names", "imaging_order", "procedure", "requested_procedure"),
     *("order_namespace", "referring_physician_key", "referring_physician_words", "as_received"),
-    *("coerced", "matched_by", "content_hash", "received_at", "sent_at", "linked_by"),
+    *("pair", "coerced", "matched_by", "content_hash", "received_at", "sent_at", "linked_by"),
 }
 
 _Row = dict[str, Any]
@@ -98,7 +101,7 @@ class Difference:
     `row` is its number; None for a new one, which will have another.
     """
 
-    kind: str  # patient, order, procedure, step, study, report, delivery
+    kind: str  # patient, link, order, procedure, step, study, report, delivery
     what: str  # created, changed, deleted
     name: str
     row: int | None
@@ -115,6 +118,7 @@ def read(conn: Connection, concerned: Concerned) -> Rows:
     procedures = _rows(conn, _PROCEDURE, "imaging_order", orders)
     return {
         "patient": _rows(conn, _PATIENT, "id", people),
+        "link": _links(conn, people),
         "order": orders,
         "procedure": procedures,
         "step": _rows(conn, _STEP, "procedure", procedures),
@@ -216,6 +220,24 @@ def _shown(column: str, value: Any) -> Any:
     if column == "study_instance_uid" and text.startswith(_MADE_UID):
         return MADE
     return kept(value)
+
+
+def _links(conn: Connection, people: Iterable[int]) -> _Table:
+    """Read the links of patients (ADT^A24, A37), named by both: the other one may not be here."""
+    rows = {**_rows(conn, _LINK, "one", people), **_rows(conn, _LINK, "other", people)}
+    both = {row[end] for row in rows.values() for end in ("one", "other")}
+    named = {
+        number: _name("patient", row) for number, row in _rows(conn, _PATIENT, "id", both).items()
+    }
+    return {
+        number: {
+            "id": number,
+            "pair": f"{named[row['one']]} and {named[row['other']]}",
+            "said": "may be one person" if row["linked"] else "are two people",
+            "source": row["source"],
+        }
+        for number, row in rows.items()
+    }
 
 
 def _rows(conn: Connection, table: Table, column: str, values: Iterable[int | str]) -> _Table:

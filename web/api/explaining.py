@@ -109,7 +109,7 @@ class ChangedColumn(BaseModel):
 class ChangedRow(BaseModel):
     """A row that would differ."""
 
-    kind: str = Field(description="patient, order, procedure, step, study or delivery.")
+    kind: str = Field(description="patient, link, order, procedure, step, study or delivery.")
     what: str = Field(description="created, changed or deleted.")
     name: str = Field(description="What people call it.")
     row: int | None = Field(description="Its number; null for a new one.")
