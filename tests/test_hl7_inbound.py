@@ -178,6 +178,39 @@ def test_ipcs_are_a_snapshot_of_their_procedure(way_in, database):
     assert states == {"S1": "CANCELED", "S2": "SCHEDULED"}
 
 
+def test_a_change_without_obr_speaks_of_all_of_its_order(way_in, database):
+    second = "OBR||PO1^RIS|FO1^RIS|MRKNEE^Knee^99RIS||||||||||||||ACC1|RP2|SPS2||||MR"
+    send(way_in, orm(after=second))
+    start = {"ORC_1": "XO", "ORC_7": "^^^20300103110000^^S", "MSH_7": "20300101130000"}
+    assert code(send(way_in, orm(without=["OBR", "ZDS"], **start))) == "AA"
+    steps = rows(database, "scheduled_step")
+    assert [row["start_local"] for row in steps] == ["20300103110000"] * 2
+    procedures = rows(database, "requested_procedure")
+    assert [row["priority"] for row in procedures] == ["STAT", "STAT"]
+    assert [row["code_value"] for row in procedures] == ["CTHEAD", "MRKNEE"]
+
+
+@pytest.mark.parametrize("fields", [{"without": ["OBR", "ZDS"]}, {"OBR_4": None, "OBR_19": None}])
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_nothing_is_scheduled_of_which_nobody_says_what(way_in, database, fields, is_cancelled):
+    if is_cancelled:
+        send(way_in, orm(ORC_1="CA"))
+    answer = send(way_in, orm(ORC_1="XO", **fields))
+    assert (code(answer), errors(answer)) == ("AE", [("OBR-None", "101")])
+    assert rows(database, "scheduled_step") == []
+
+
+def test_of_two_procedures_of_one_code_a_change_names_the_one(way_in, database):
+    second = "OBR||PO1^RIS|FO1^RIS|CTHEAD^CT head^99RIS||||||||||||||ACC1|RP2|SPS2||||CT"
+    send(way_in, orm(after=second))
+    change = {"ORC_1": "XO", "OBR_19": None, "without": ["ZDS"], "OBR_31": "^Fall"}
+    answer = send(way_in, orm(**change, OBR_20=None))
+    assert (code(answer), errors(answer)) == ("AE", [("OBR-19", "101")])
+    assert code(send(way_in, orm(**change, OBR_20="SPS2"))) == "AA"
+    found = rows(database, "requested_procedure")
+    assert [(row["key"], row["reason"]) for row in found] == [("RP1", ""), ("RP2", "Fall")]
+
+
 # ---- repeats ----------------------------------------------------------------------------
 
 

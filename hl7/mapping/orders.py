@@ -105,6 +105,8 @@ class OrderReader:
             change.flags += [flag for flag in report.take_flags() if flag not in change.flags]
 
     def _action(self, group: Group, report: Report) -> tuple[Action, str]:
+            elif action in _WHOLE and (stated := self._steps.timing(row, context.zone, report)):
+                change.procedures.append(stated)
         """Look ORC-1 and ORC-5 up in the profile's `[control]`."""
         if not group.common:
             report.flag("an order without ORC: taken as an update")

@@ -15,7 +15,7 @@ from hl7.mapping.rules import NOTHING, Asked, Rules
 from hl7.mapping.times import NotATime, read_instant
 from hl7.profile import Chain, IpcProcedureTable, Profile, StepTable
 from mwl.errors import Reason
-from mwl.orders import ProcedureChange, StepChange
+from mwl.orders import Fields, ProcedureChange, StepChange
 
 _ID = 16  # (0040,1001) and (0040,0009) are SH
 _KEY = 199  # characters of a code that tells procedures apart
@@ -92,6 +92,20 @@ class StepReader:
             row = self._ipc_grid.lay_out({**view, "IPC": [ipc]})
             found.append(self._read(row, self._with_ipc, ipc, zone if whole else None, report))
         return found
+
+    def timing(self, row: Row, zone: tzinfo, report: Report) -> ProcedureChange | None:
+        """Read when, and how urgently, what an ORC without OBR speaks of is to be done.
+
+        That is all of its order, so that nothing else is taken from there; None: it says neither.
+        """
+        fields: Fields = {}
+        self._plain.procedure.read(row, Report(), fields)
+        priority = {name: value for name, value in fields.items() if name == "priority"}
+        start = _start(row, self._plain.start, zone, report)
+        if start is None and not priority:
+            return None
+        steps = [StepChange(start=start)] if start is not None else []
+        return ProcedureChange("", fields=priority, steps=steps)
 
     def _read(
         self, row: Row, by: _Chains, segment: Segment, zone: tzinfo | None, report: Report

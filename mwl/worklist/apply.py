@@ -23,7 +23,7 @@ from mwl.worklist.changed import note, note_new
 from mwl.worklist.demographics import Resolved
 from mwl.worklist.locks import order_key, patient_key, take
 from mwl.worklist.outcome import Applied, Outcome
-from mwl.worklist.procedures import Procedures
+from mwl.worklist.procedures import PROCEDURE_NEEDED, Procedures
 from mwl.worklist.stations import Devices
 
 _TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
@@ -127,9 +127,7 @@ def _first(
         flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
         return Applied(Outcome.NOTED, patient=patient.row, flags=flags, changes=patient.changes)
     if not change.procedures:
-        raise Rejected(
-            Fault(Reason.MISSING, "OBR", "an order that is not known here needs its procedure")
-        )
+        raise Rejected(PROCEDURE_NEEDED)
     flags = list(change.flags)
     if change.action is not Action.CREATE:
         flags.append("a change came before its order: created")

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, bindparam, select
@@ -61,6 +61,9 @@ _INSERT_PROCEDURE, _UPDATE_PROCEDURE = Insertion(_PROCEDURE), rewriting(_PROCEDU
 _INSERT_STEP, _UPDATE_STEP = Insertion(_STEP, attributes={}, expired=False), rewriting(_STEP)
 
 
+PROCEDURE_NEEDED: Final = Fault(
+    Reason.MISSING, "OBR", "an order that is not known here needs its procedure"
+)
 # What identifiers begin with that we made because the RIS gave none.
 _OURS = "MWL-"
 
@@ -113,9 +116,12 @@ class Procedures:
             elif stated.is_only and len(self.rows) == 1:
                 (procedure,) = self.rows
                 self._update_procedure(procedure, _deferring(stated, procedure))
-            else:
+            elif stated.key:
                 self._create_procedure(stated, change)
 
+            else:
+                # Of a tombstone, too: what was cancelled isn't scheduled as nobody knows what.
+                raise Rejected(PROCEDURE_NEEDED)
     def _match(self, stated: ProcedureChange) -> list[Row]:
         """Find the rows that `stated` speaks of; none: it is new."""
         if not stated.key:
@@ -130,7 +136,18 @@ class Procedures:
         by_code = [row for row in self.rows if row["code_value"] == stated.key]
         if len(by_code) == 1:
             return by_code
-        return [row for row in self.rows if row["study_instance_uid"] == stated.study_uid][:1]
+        by_uid = [row for row in self.rows if row["study_instance_uid"] == stated.study_uid]
+        return by_uid[:1] if by_uid or not by_code else self._by_step(by_code, stated)
+
+    def _by_step(self, rows: list[Row], stated: ProcedureChange) -> list[Row]:
+        """Tell procedures of one code apart by the steps that are named."""
+        names = {step.sps_id for step in stated.steps} - {None}
+        found = {step["procedure"] for step in self.steps if step["sps_id"] in names}
+        meant = [row for row in rows if row["id"] in found]
+        if len(meant) != 1:
+            text = "the order has several procedures of this code: which one is open"
+            raise Rejected(Fault(Reason.MISSING, "OBR-19", text))
+        return meant
 
     def _create_procedure(self, stated: ProcedureChange, change: OrderChange) -> None:
         values = {
