@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from hl7 import er7
 from hl7.escapes import UNDECLARED
+from hl7.order_answer import OrderAnswer
 from mwl.errors import Fault, Reason
 
 
@@ -90,6 +91,7 @@ def acknowledge(  # noqa: PLR0913 - what an answer is made of
     now: datetime,
     control_id: str,
     is_enhanced: bool = False,
+    orders: OrderAnswer | None = None,
 ) -> bytes:
     """Write the ACK of a message, unframed.
 
@@ -98,7 +100,8 @@ def acknowledge(  # noqa: PLR0913 - what an answer is made of
     answer's own MSH-10. Faults that come with an AA are warnings, which no version before
     v2.5 can tell from errors: there they are left out. The first error's text is MSA-3 too:
     v2.5 deprecated it, but it is what most engines show. `is_enhanced`: an application
-    acknowledgement of that mode, which says that it wants none itself (2.9.3.2).
+    acknowledgement of that mode, which says that it wants none itself (2.9.3.2). `orders` makes
+    it the answer to an order message.
     """
     msh = request.header if request else _NOBODY
     fields = tuple([_echo(msh, number) for number in _CONVERSATION])
@@ -108,13 +111,16 @@ def acknowledge(  # noqa: PLR0913 - what an answer is made of
         faults = ()
     note = writer.text(str(faults[0]), MAX_MSA_TEXT) if faults and code not in _ACCEPTING else ""
     at = _time(int(now.timestamp()), now.tzinfo)
+    kind = head.type if orders is None else _order_type(head, orders)
     segments = [
-        f"{head.to_time}{at}{head.type}{control_id}{head.rest}",
+        f"{head.to_time}{at}{kind}{control_id}{head.rest}",
         writer.join("MSA", code, _echo(msh, 10), note),
     ]
     if faults:
         severity = "W" if code in _ACCEPTING else "E"
         segments += _eld(writer, faults) if head.old else _err(writer, faults, severity)
+    if orders is not None:
+        segments += [writer.join(*(f[:MAX_ECHO] for f in each)) for each in orders.segments]
     segments.append("")
     return "\r".join(segments).encode(msh.encoding, "replace")
 
@@ -153,6 +159,7 @@ class _Head(NamedTuple):
 
     writer: _Writer
     old: bool  # before v2.5
+    structured: bool  # MSH-9.3 came with v2.3.1
     to_time: str
     type: str
     rest: str
@@ -177,12 +184,20 @@ def _head(
     return _Head(
         writer,
         release < (2, 5),
+        release >= (2, 3, 1),
         separator.join(("MSH", delimiters.msh_2, *receiver, "")),
         separator.join(("", "", _message_type(writer, kind, said(1, 1, 2), release), "")),
         writer.join(
             "", processing or "P", version or _DEFAULT_VERSION, "", "", *wants, "", charset
         ),
     )
+
+
+def _order_type(head: _Head, orders: OrderAnswer) -> str:
+    name = [orders.type, orders.event]
+    kind = head.writer.components(*name, *(["_".join(name)] if head.structured else []))
+    separator = head.writer.delimiters.field
+    return separator.join(("", "", kind, ""))
 
 
 # Formatting a time takes as long as all the rest of an AA.

@@ -8,7 +8,8 @@ leaves after the commit. What becomes of a message:
 - at fault: AE or AR naming every fault; nothing of it is applied, all of it is kept;
 - not readable as HL7: the same; what begins like neither message nor batch is not kept;
 - we are out (no database): tried again until `ack_timeout_s`, then no answer at all, so
-  that the sender asks again, where it would move on after an AE or AR;
+  that the sender asks again, where it would move on after an AE or AR; by option AR with
+  ERR-3 207, where its sender asks again after that alone;
 - a defect of ours: kept as FAILED and answered AE with ERR-3 207. Not silence: the message
   would come again for ever and hold up all that wait behind it. Not AR, after which some
   senders repeat as well (MC#2049).
@@ -27,7 +28,7 @@ from typing import Final, NamedTuple
 import structlog
 from sqlmodel import Session
 
-from hl7 import ack, batches, mllp
+from hl7 import ack, batches, mllp, modes
 from hl7.intake import NOBODY, NOWHERE, Incoming, Intake, where
 from hl7.mapping import Change
 from hl7.profiles import Profiles
@@ -45,6 +46,7 @@ _LONGEST_PEER: Final = 64
 _TOO_LONG = Fault(
     Reason.TOO_LONG, "", "the message is longer than is taken here; its beginning is kept"
 )
+_OUT = Fault(Reason.INTERNAL, "", "nothing can be kept here just now: send it again")
 
 
 class _Came(NamedTuple):
@@ -59,7 +61,8 @@ class Inbound:
 
     `told` are the systems that hear when a message leaves nothing to be done of an order
     that scanners have worked on, `forwards` those that messages are forwarded to. The
-    listeners of `original_mode` answer in that alone.
+    listeners of `original_mode` answer in that alone. `refuses_when_out`: an outage is
+    answered AR, in original mode; the other one has no word for what may be tried again.
     """
 
     def __init__(  # noqa: PLR0913 - wired once, in app.py
@@ -71,12 +74,14 @@ class Inbound:
         forwards: Forwards = NOWHERE,
         ack_timeout_s: float = 20.0,
         original_mode: Collection[str] = (),
+        refuses_when_out: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
         self._intake = Intake(profiles, told=told, forwards=forwards, original_mode=original_mode)
         self._ack_timeout_s = ack_timeout_s
+        self._refuses_when_out = refuses_when_out
         self._clock = clock
         self._pause = pause
 
@@ -123,14 +128,14 @@ class Inbound:
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as error:
-            return _silence(incoming, error)
+            return self._out(incoming, error)
         except Exception as error:
             # Not its text, which may quote the message.
             log.error("hl7.defect", peer=incoming.received.peer, **where(error))  # noqa: TRY400
         try:
             return self._insist(self._fail, incoming, deadline)
         except Outage as error:
-            return _silence(incoming, error)
+            return self._out(incoming, error)
 
     def _refuse(self, raw: bytes, came: _Came, error: Rejected) -> bytes | None:
         """Keep and answer as one what is not looked into."""
@@ -140,7 +145,7 @@ class Inbound:
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as out:
-            return _silence(incoming, out)
+            return self._out(incoming, out)
 
     def _insist(
         self, answer: Callable[[Incoming, bool], bytes], incoming: Incoming, deadline: float
@@ -216,8 +221,9 @@ class Inbound:
 
         return self._database.write(work)
 
-
-def _silence(incoming: Incoming, error: Outage) -> bytes | None:
-    """Give no answer, and say why in the log."""
-    log.error("hl7.outage", peer=incoming.received.peer, error=str(error))
-    return None
+    def _out(self, incoming: Incoming, error: Outage) -> bytes | None:
+        """Give no answer, or AR by option, and say why in the log."""
+        log.error("hl7.outage", peer=incoming.received.peer, error=str(error))
+        if not self._refuses_when_out or incoming.asked is not modes.ORIGINAL:
+            return None
+        return self._intake.acknowledge(incoming, ack.Code.AR, [_OUT])

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from sqlmodel import Session
 
-from hl7 import ack, embedded, er7, forwarding, mllp, modes, strictness
+from hl7 import ack, embedded, er7, forwarding, mllp, modes, order_answer, strictness
 from hl7.mapping import Change, Envelope, envelope, places
 from hl7.profile import Chain
 from hl7.profiles import Profiles, Reader
@@ -163,6 +163,8 @@ class Intake:
             applied = [self._change(session, change, incoming) for change in changes]
         except er7.ParseError as error:
             raise Rejected(*faults(error)) from error
+        if incoming.reader.answers_orders:
+            answer = self.acknowledge(incoming, ack.Code.AA, undone=_undone(changes, applied))
         flags = incoming.flags if changes else [*incoming.flags, _why_needless(incoming.message)]
         settled = _settle(applied, answer, flags)
         if settled.order is None and settled.patient is None:
@@ -193,17 +195,35 @@ class Intake:
         )
         return _with_names(settled, incoming)
 
-    def acknowledge(self, incoming: Incoming, code: ack.Code, found: Sequence[Fault] = ()) -> bytes:
+    def acknowledge(
+        self,
+        incoming: Incoming,
+        code: ack.Code,
+        found: Sequence[Fault] = (),
+        *,
+        undone: Collection[int] = (),
+    ) -> bytes:
         """Write the answers, as they go out (`mllp.join`): one in most cases, b"" for none.
 
         `code` is the application's. What was found in a message that is taken is a warning.
+        `undone` are the orders of it, by the occurrence of ORC, that could not be done as asked.
         """
         told = found or incoming.checked
+        orders = None
+        if incoming.reader.answers_orders:
+            refused = code != ack.Code.AA
+            orders = order_answer.answer(incoming.message, lambda orc: refused or orc in undone)
         if incoming.asked is modes.ORIGINAL:
-            return self._write(incoming, code, told)
+            return self._write(incoming, code, told, orders)
         codes = modes.answers(incoming.asked, code, found)
         return mllp.join(
-            self._write(incoming, each, told if each == codes[-1] else (), is_enhanced=each == code)
+            self._write(
+                incoming,
+                each,
+                told if each == codes[-1] else (),
+                orders if each == code else None,
+                is_enhanced=each == code,
+            )
             for each in codes
         )
 
@@ -212,6 +232,7 @@ class Intake:
         incoming: Incoming,
         code: ack.Code,
         told: Sequence[Fault],
+        orders: order_answer.OrderAnswer | None,
         *,
         is_enhanced: bool = False,
     ) -> bytes:
@@ -222,6 +243,7 @@ class Intake:
             now=incoming.received.received_at,
             control_id=self.control_id(),
             is_enhanced=is_enhanced,
+            orders=orders,
         )
 
     def control_id(self) -> str:
@@ -263,6 +285,16 @@ def where(error: BaseException) -> dict[str, str]:
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
     return {"error": type(error).__name__, "at": " > ".join(places)}
+
+
+def _undone(changes: Sequence[Change], applied: Sequence[Applied]) -> set[int]:
+    """Give the ORC segments, by occurrence, of which not all could be done."""
+    return {
+        occurrence
+        for change, each in zip(changes, applied, strict=True)
+        if each.undone and isinstance(change, OrderChange)
+        for occurrence in change.occurrences
+    }
 
 
 def _settle(applied: Sequence[Applied], answer: bytes, flags: Sequence[str]) -> Settled:

@@ -100,6 +100,7 @@ class MessageTable(_Table):
     processing_ids: _Texts
     charset: str
     strictness: Strictness = "off"
+    answer: Literal["ack", "order"] = "ack"
 
 
 class TimeTable(_Table):

@@ -32,6 +32,7 @@ class Reader:
         self.zone = site_zone
         self.mapper = Mapper(profile, site_zone)
         self.default_charset = profile.message.charset or None
+        self.answers_orders = profile.message.answer == "order"
         # By what a refused message is found.
         self.patient_ids: Chain = profile.patient_identifier.sources
         self.accession_numbers: Chain = (

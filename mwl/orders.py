@@ -235,7 +235,8 @@ class OrderChange:
     else the placer's. `at` is when the sender made the message, None if it doesn't say.
     `where` names the field that holds the number, for errors. No `procedures`: the message
     speaks of all procedures of its order. An appointment (`is_appointment`) also releases
-    what is held, and a step that it moves is flagged.
+    what is held, and a step that it moves is flagged. `occurrences` number the ORC segments that
+    it was read from, where they are answered one by one.
     """
 
     source: str
@@ -252,4 +253,5 @@ class OrderChange:
     flags: list[str] = field(default_factory=list)
     study_uid_policy: StudyUidPolicy = StudyUidPolicy.GENERATE
     is_appointment: bool = False
+    occurrences: tuple[int, ...] = ()
     policy: Policy = DEFAULT_POLICY

@@ -17,7 +17,7 @@ _KINDS = {"PatientMerge": "merge"}
 _INNER = frozenset(
     {
         *("flags", "where", "key", "snapshot", "study_uid_policy", "source", "control", "number"),
-        *("is_only", "is_appointment", "defers", "control_id", "content_hash"),
+        *("is_only", "is_appointment", "defers", "occurrences", "control_id", "content_hash"),
         *("policy", "unknown_names"),
     }
 )

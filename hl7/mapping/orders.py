@@ -57,6 +57,7 @@ class OrderReader:
         self._policy = profile.procedure.study_uid_policy
         self._started = profile.started
         self._refuses_unknown = profile.order.unknown_cancel == "refuse"
+        self._answers_orders = profile.message.answer == "order"
         self._has_policies = bool(self._started) or self._refuses_unknown
 
     def read(self, groups: list[Group], context: Context, report: Report) -> list[OrderChange]:
@@ -100,13 +101,15 @@ class OrderReader:
                     report.flag("a new order without the patient's name")
                 if action in _WHOLE:
                     self._read_columns(row, group, change, report)
+            if self._answers_orders and group.common:
+                change.occurrences += (group.common["ORC"][0].occurrence,)
             if group.details:
                 self._read_steps(row, change, context.zone, report)
+            elif action in _WHOLE and (stated := self._steps.timing(row, context.zone, report)):
+                change.procedures.append(stated)
             change.flags += [flag for flag in report.take_flags() if flag not in change.flags]
 
     def _action(self, group: Group, report: Report) -> tuple[Action, str]:
-            elif action in _WHOLE and (stated := self._steps.timing(row, context.zone, report)):
-                change.procedures.append(stated)
         """Look ORC-1 and ORC-5 up in the profile's `[control]`."""
         if not group.common:
             report.flag("an order without ORC: taken as an update")

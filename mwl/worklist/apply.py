@@ -73,7 +73,7 @@ def apply(session: Session, change: OrderChange, *, now: datetime, zone: ZoneInf
         return _first(conn, asked, change, now, zone)
     if _is_older(change.at, order["applied_at"]):
         flags = [*change.flags, "older than the order's last message: not applied"]
-        return Applied(Outcome.STALE, order["id"], order["patient"], flags)
+        return Applied(Outcome.STALE, order["id"], order["patient"], flags, undone=True)
     patient = _resolve(conn, asked, change, now)
     if patient.row != order["patient"]:
         raise Rejected(
@@ -125,7 +125,9 @@ def _first(
         return _tombstone(conn, change, patient, now)
     if change.action not in _CREATES:
         flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
-        return Applied(Outcome.NOTED, patient=patient.row, flags=flags, changes=patient.changes)
+        undone = change.action is not Action.NOTE
+        told = patient.changes
+        return Applied(Outcome.NOTED, patient=patient.row, flags=flags, changes=told, undone=undone)
     if not change.procedures:
         raise Rejected(PROCEDURE_NEEDED)
     flags = list(change.flags)
@@ -186,7 +188,8 @@ def _next(
     note(procedures.changes, "order", order, values)
     outcome = Outcome.NOTED if change.action is Action.NOTE else Outcome.APPLIED
     ended = _ended(order["status"], values["status"], change.action)
-    return Applied(outcome, order["id"], order["patient"], flags, ended, procedures.changes)
+    changes, undone = procedures.changes, procedures.undone
+    return Applied(outcome, order["id"], order["patient"], flags, ended, changes, undone)
 
 
 def _ended(before: str, after: str, action: Action) -> tuple[OrderState, OrderState] | None:

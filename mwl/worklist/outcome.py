@@ -21,7 +21,8 @@ class Applied:
 
     `ended` is the order's state before and after, where it has been done or given up now
     and the change itself did not report that: it took away what was still to be done.
-    `changes` are what differs now (`mwl.worklist.changed`).
+    `undone`: not all of what was asked for could be done. `changes` are what differs now
+    (`mwl.worklist.changed`).
     """
 
     outcome: Outcome
@@ -30,3 +31,4 @@ class Applied:
     flags: list[str] = field(default_factory=list)
     ended: tuple[OrderState, OrderState] | None = None
     changes: dict[str, Any] = field(default_factory=dict)
+    undone: bool = False

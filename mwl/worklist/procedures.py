@@ -80,6 +80,7 @@ class Procedures:
         self.steps: list[Row] = []
         self.flags: list[str] = []
         self.changes: Changes = {}
+        self.undone = False  # not all of what was asked for could be done
         self._is_appointment = False
 
     @classmethod
@@ -118,10 +119,10 @@ class Procedures:
                 self._update_procedure(procedure, _deferring(stated, procedure))
             elif stated.key:
                 self._create_procedure(stated, change)
-
             else:
                 # Of a tombstone, too: what was cancelled isn't scheduled as nobody knows what.
                 raise Rejected(PROCEDURE_NEEDED)
+
     def _match(self, stated: ProcedureChange) -> list[Row]:
         """Find the rows that `stated` speaks of; none: it is new."""
         if not stated.key:
@@ -175,6 +176,7 @@ class Procedures:
             if begun:
                 # The scanner has put the old one into its images.
                 self.flags.append("another Study Instance UID after the procedure began: not taken")
+                self.undone = True
             else:
                 new["study_instance_uid"] = stated.study_uid
                 for step in steps:
@@ -242,12 +244,14 @@ class Procedures:
             stated |= self._clock(change.start)
         if step["state"] in FINAL:
             self.flags.append(f"a step that is {step['state']} is not scheduled again: reopen it")
+            self.undone = True
             return
         if step["state"] not in WAITING:
             # Once STARTED the scanner owns the step; a person decides what to do.
             if names := [name for name, value in stated.items() if step[name] != value]:
                 changed = ", ".join(sorted(names))
                 self.flags.append(f"{changed} of a step that is {step['state']}: not taken")
+                self.undone = True
             return
         modality: str = (step | stated)["modality"]
         if change.stations is not None or modality != step["modality"]:
@@ -356,6 +360,7 @@ class Procedures:
         moved = transition(action, state)
         if moved.flag:
             self.flags.append(moved.flag)
+            self.undone = True
         if moved.state != step["state"]:
             self._save_step(step, {"state": moved.state, "state_at": self._now})
 
