@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from mwl.config import Settings
+from mwl.config import Settings, is_loopback
 from mwl.errors import ConfigError, Outage
 
 _BACKLOG = 128
@@ -68,6 +68,16 @@ def doubled(place: Place, others: Iterable[Place]) -> str:
         if place.port and place.port == other.port and same_host:
             return f"{place} is that of {other.port_key} too: set another"
     return ""
+
+
+def own_place(settings: Settings, host: str, port: int) -> Place | None:
+    """Tell which of our own sockets a message would come in on that is sent there; None: none."""
+    for place in places(settings).values():
+        everywhere = place.host in _EVERYWHERE
+        same_host = host == place.host or (is_loopback(host) and is_loopback(place.host))
+        if place.port == port and (same_host or (everywhere and is_loopback(host))):
+            return place
+    return None
 
 
 def needed(settings: Settings, roles: Sequence[str]) -> list[str]:

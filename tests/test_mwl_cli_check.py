@@ -10,7 +10,8 @@ import pytest
 
 from mwl.cli.checks import Finding
 from mwl.cli.checks import findings as looked_at
-from mwl.config import Archive, Settings
+from mwl.cli.receivers import receivers
+from mwl.config import Archive, Settings, load
 from mwl.db.migrate import REVISION
 from tests import s3
 from tests.serving import Serving
@@ -77,6 +78,25 @@ def test_each_fault_is_found_and_none_hides_another(tmp_path: Path) -> None:
     assert found["dicom.admit"][0] == "WARN"
     assert found["dicom.user_identity"][0] == "WARN"
     assert found["dicom.port"][0] == "ok"
+
+
+def test_receivers_are_called_and_none_may_be_ourselves(tmp_path: Path) -> None:
+    tables = [("destination", "there"), ("destination", "nobody"), ("forward", "us")]
+    with socket.create_server(("127.0.0.1", 0)) as ris, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and not listened on
+        ports = [ris.getsockname()[1], free.getsockname()[1], 2599]
+        lines = [
+            f'[[hl7.{table}]]\nname = "{name}"\nhost = "localhost"\nport = {port}'
+            for (table, name), port in zip(tables, ports, strict=True)
+        ]
+        (tmp_path / "mwl.toml").write_text("\n".join(lines))
+        settings = load(tmp_path / "mwl.toml", environ={"MWL_HL7__PORT": "2599"})
+        there, nobody, us = receivers(settings)
+    assert (there.level, there.subject) == ("ok", "hl7.destination")
+    assert there.text.startswith("there: takes connections")
+    assert (nobody.level, nobody.text.partition(":")[0]) == ("warn", "nobody")
+    assert (us.level, us.subject) == ("fail", "hl7.forward")
+    assert us.text == "us: localhost:2599 is our own hl7.port: name another system's"
 
 
 def test_nobody_may_associate_is_told(tmp_path: Path, sqlite_url: str) -> None:

@@ -9,13 +9,15 @@ import typer
 from mwl.cli import frame
 
 if TYPE_CHECKING:
-    from mwl.cli.checks import Finding
+    from mwl.cli.finding import Finding
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
 
 def check(context: typer.Context) -> None:
     """Look at the settings, the archive, the database, the ports and the disk; change nothing.
+
+    Who is sent HL7 messages is connected to, and sent nothing.
 
     Each line is ok, a WARN that a person should know of, or a FAIL that says what to do.
     The exit code is 1 if anything failed.

@@ -7,13 +7,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Literal
 
 from mwl import devices, journal, packages
+from mwl.cli.finding import Finding
+from mwl.cli.receivers import receivers
 from mwl.config import Archive, Settings, Tls, is_loopback
 from mwl.db import Database, reusable_bytes
 from mwl.db.migrate import REVISION, revision_matches
@@ -29,15 +30,6 @@ _MOST_NAMES = 5  # of devices in one line
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, how it is, and what a person should read about it."""
-
-    level: Literal["ok", "warn", "fail"]
-    subject: str
-    text: str
-
-
 def findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Look at everything; a fault in one thing does not keep the others from being seen."""
     yield _settings(settings, environ)
@@ -51,6 +43,7 @@ def findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding
     yield from _ports(settings)
     yield from _exposure(settings)
     yield from _certificates(settings)
+    yield from receivers(settings)
 
 
 def _settings(settings: Settings, environ: Mapping[str, str]) -> Finding:

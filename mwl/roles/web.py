@@ -12,12 +12,11 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 import web
-from hl7.client import reach
 from hl7.intake import Intake
 from hl7.outline import outline
 from hl7.ranges import Ranges
 from hl7.replay import Replay
-from mwl.config import Destination, Forward, Settings
+from mwl.config import Settings
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.devices import Answer
@@ -30,7 +29,8 @@ from mwl.pictures import Pictures
 from mwl.roles import explaining
 from mwl.roles.following import effects
 from mwl.roles.hl7 import mapping_profiles
-from mwl.roles.secured import hl7_keys_of, keys_of
+from mwl.roles.reaching import reach_receiver
+from mwl.roles.secured import keys_of
 from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
 from web.wiring import Tools, Wiring
@@ -87,7 +87,7 @@ def wiring(
         effects=following,
         tools=Tools(
             echo=partial(_echo, settings),
-            mllp=partial(_reach, settings),
+            mllp=partial(reach_receiver, settings),
             outline=lambda raw, listener="": outline(raw, profiles.charset_of(raw, listener)),
             replay=lambda message, who, overrides, now: replay(message, who, overrides, now=now),
             rehearse=lambda message, who, overrides, now: replay.rehearse(
@@ -109,14 +109,6 @@ def _echo(settings: Settings, device: Device) -> Answer:
     except ConfigError as error:
         return Answer(False, str(error))
     return echo(Peer.of(device), settings.dicom.ae_title, keys=keys)
-
-
-def _reach(settings: Settings, to: Destination | Forward) -> Answer:
-    try:
-        tls = hl7_keys_of(settings).verifier(to.certificate) if to.tls else None
-    except ConfigError as error:
-        return Answer(False, str(error))
-    return reach(to.host, to.port, tls=tls)
 
 
 def _servers(board: Board) -> dict[str, bool]:
