@@ -272,6 +272,8 @@ def test_what_was_forwarded_goes_with_its_time_and_what_waits_stays(database):
         ('name = "a"\nhost = "h"\nport = 1\nlisteners = ["west"]', "hl7.forward.1..listeners"),
         ('name = "ris"\nhost = "h"\nport = 1', "'ris' is there twice"),
         ('name = "a"\nhost = "h"\nport = 1\ntypes = [""]', "types"),
+        ('name = "a"\nhost = "h"\nport = 1\ntypes = "ADT"', r'types: must be a list, like \["ADT'),
+        ('name = "a"\nhost = "h"\nport = 1\noutcom = "x"', "did you mean outcome"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, text, wrong):

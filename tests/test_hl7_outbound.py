@@ -329,6 +329,14 @@ def test_a_destination_asks_for_what_its_version_has(message, version, why):
         Destination(name="ris", host="ris", port=1, message=message, version=version)
 
 
+def test_a_destination_asks_for_a_set_that_there_is_and_for_an_event():
+    given = {"name": "ris", "host": "h", "port": 1}
+    assert Destination(**given, charset="8859/1").charset == "8859/1"
+    for wrong in ({"charset": "UNICODE UTF8X"}, {"events": []}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Destination(**given, **wrong)
+
+
 def test_a_fact_of_another_version_is_refused():
     with pytest.raises(ValueError, match="version"):
         rendered({**fact(), "version": 2})

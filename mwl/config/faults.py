@@ -7,14 +7,33 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from mwl.config.tables import Destination, DeviceTable, Listener, Settings, Source, Table
+from mwl.config.tables import (
+    Destination,
+    DeviceTable,
+    Forward,
+    Listener,
+    Settings,
+    Source,
+    Table,
+)
 
 Place = tuple[str, ...]
 
 _LISTS: dict[Place, type[Table]] = {
     ("hl7", "destination"): Destination,
+    ("hl7", "forward"): Forward,
     ("hl7", "listener"): Listener,
     ("hl7", "source"): Source,
+}
+
+# With something that may stand in each.
+_LISTS_OF_TEXTS = {
+    "may": "worklist",
+    "events": "CM",
+    "types": "ADT^*",
+    "sources": "RIS^*",
+    "listeners": "",
+    "private_classes": "1.2.3",
 }
 
 # A database URL may hold a password.
@@ -67,8 +86,8 @@ def _text(error: ErrorDetails, names: Place) -> str:
 def _structure(error: ErrorDetails) -> str:
     """Say how a table, or a list of them, is written in TOML."""
     *sections, last = error["loc"]
-    if last == "may":
-        return 'must be a list, like ["worklist"]'
+    if last in _LISTS_OF_TEXTS:
+        return f'must be a list, like ["{_LISTS_OF_TEXTS[last]}"]'
     if isinstance(last, int):
         return f"must be a table, written [[{_dotted(tuple(sections))}]]"
     if error["type"] == "tuple_type":

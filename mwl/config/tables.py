@@ -36,6 +36,7 @@ from mwl.config.values import (
 )
 
 Certificate = Annotated[str, StringConstraints(max_length=256), AfterValidator(values.certificate)]
+Charset = Annotated[str, StringConstraints(max_length=40), AfterValidator(values.hl7_charset)]
 Acknowledge = Literal["as_asked", "original"]
 
 
@@ -104,11 +105,11 @@ class Destination(Table):
     port: PeerPort
     message: Literal["ORM^O01", "OMG^O19", "OMI^O23", "ORU^R01"] = "ORM^O01"
     version: Hl7Version = "2.5.1"
-    events: tuple[Event, ...] = ("IP", "CM", "DC")
+    events: Annotated[tuple[Event, ...], Field(min_length=1)] = ("IP", "CM", "DC")
     sources: tuple[str, ...] = ()
     application: Annotated[str, StringConstraints(max_length=180)] = ""
     facility: Annotated[str, StringConstraints(max_length=180)] = ""
-    charset: Annotated[str, StringConstraints(max_length=40)] = "UNICODE UTF-8"
+    charset: Charset = "UNICODE UTF-8"
     ack_timeout_s: Time = Field(default=30, gt=0, le=600)
     tls: bool = False  # with the files of [hl7.tls]
     certificate: Certificate = ""
@@ -180,6 +181,7 @@ class Hl7(Table):
     idle_timeout_s: Time = Field(default=3600, gt=0, le=604_800)
     message_timeout_s: Time = Field(default=30, gt=0, le=3600)
     ack_timeout_s: Time = Field(default=20, gt=0, le=600)
+    outage: Literal["no_answer", "AR"] = "no_answer"
     listener: tuple[Listener, ...] = Field(default=(), max_length=100)
     source: tuple[Source, ...] = Field(default=(), max_length=1000)
     destination: tuple[Destination, ...] = Field(default=(), max_length=100)

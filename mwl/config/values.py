@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from mwl import charsets
 from mwl.tls import check_rule
 
 _POSTGRESQL = "postgresql+psycopg://"
@@ -90,6 +91,13 @@ def path(value: str) -> str:
 def certificate(value: str) -> str:
     """Bring what names a peer's certificate into one spelling."""
     return check_rule(value)
+
+
+def hl7_charset(value: str) -> str:
+    """See that a name of MSH-18 is one that we can write."""
+    if charsets.encode_hl7("", value) is None:
+        raise ValueError("no such character set of table 0211 that we write, as UNICODE UTF-8 is")
+    return value
 
 
 def _number(value: Any) -> Any:
