@@ -224,15 +224,19 @@ class Connection:
     def _awaited(self, asked: _Asked, wait_s: float) -> Ack:
         deadline = time.monotonic() + wait_s
         committed: Ack | None = None
+        strays = 0
         assert self._answers is not None
         for _ in range(_MAX_STRAYS):
             try:
                 ack = _read_ack(self._answers.next(deadline), self._peer)
-            except (Outage, OSError):
-                if committed is None:
-                    raise
-                return committed
+            except (Outage, OSError) as error:
+                if committed is not None:
+                    return committed
+                if strays and isinstance(error, _Silence):
+                    raise _Silence(f"{error}: the MSA-2 of what came is another's") from error
+                raise
             if not asked.is_answered_by(ack):
+                strays += 1
                 continue
             if ack.code != "CA" or not asked.wants_both:
                 return ack

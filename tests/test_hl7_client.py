@@ -109,6 +109,12 @@ def answers_others(sock: socket.socket) -> None:
     sock.sendall(ack("other") * 100)
 
 
+def answers_another(sock: socket.socket) -> None:
+    take(sock)
+    sock.sendall(ack("other"))
+    assert sock.recv(1) == b""
+
+
 def says(raw: bytes) -> Script:
     def script(sock: socket.socket) -> None:
         take(sock)
@@ -122,6 +128,7 @@ def says(raw: bytes) -> Script:
     [
         (closes, Outage, "closed the connection without an answer"),
         (stays_silent, Outage, "gave no answer in time"),
+        (answers_another, Outage, "in time: the MSA-2 of what came is another's"),
         (answers_others, ProtocolError, "answered other messages"),
         (says(mllp.frame(b"hello")), ProtocolError, "no HL7 message"),
         (says(mllp.frame(message("7"))), ProtocolError, "without MSA-1"),
