@@ -336,6 +336,25 @@ def test_an_order_that_comes_after_its_report_is_completed_then(database, comple
     assert told(completing) == [("PACS", "CM")]
 
 
+@pytest.mark.parametrize(
+    ("fields", "after"),
+    [
+        ({}, ["COMPLETED", "SCHEDULED"]),
+        ({"OBR_4": "MRKNEE"}, ["SCHEDULED", "COMPLETED"]),
+        ({"OBR_4": "REPORT", "OBR_18": "ACC2"}, ["SCHEDULED", "COMPLETED"]),
+        ({"ZDS_1": "1.2.3", "OBR_4": "REPORT"}, ["SCHEDULED", "COMPLETED"]),
+        ({"OBR_4": "REPORT", "OBR_18": None}, ["COMPLETED", "COMPLETED"]),
+    ],
+)
+def test_of_several_procedures_a_report_completes_those_that_it_is_about(completing, fields, after):
+    second = "OBR||PO1^RIS|FO1^RIS|MRKNEE^Knee^99RIS||||||||||||||ACC2|RP2|SPS2||||MR"
+    completing.send(orm(after=[second, "ZDS|1.2.3"]))
+    completing.send(oru(**fields))
+    assert states(completing)[1] == after
+    flags = completing.rows(MESSAGE)[-1].flags
+    assert any("the others are left" in flag for flag in flags) is ("SCHEDULED" in after)
+
+
 def test_once_it_is_completed_nobody_is_told_again(completing):
     completing.send(orm())
     completing.send(oru())

@@ -13,6 +13,7 @@ from mwl.db import Database, Prepared
 from mwl.db.tables import Report
 from mwl.outbox import Destinations
 from mwl.reports import completing, linking
+from mwl.reports.completing import Reported
 from mwl.reports.linking import About
 from mwl.reports.values import SETTLED, Status
 from mwl.studies import Person
@@ -80,14 +81,18 @@ def _link(session: Session, row: Any, told: Destinations, now: datetime) -> bool
     if not _LINK.run(conn, {**named, "by": found.by}):
         return False  # somebody was faster
     if row.completes and row.superseded_by is None and Status(row.status) in SETTLED:
-        completing.complete(session, found.order, row.source, told, now=now)
+        said = Reported(row.code, row.accession_number, _uids(row))
+        completing.complete(session, found.order, said, row.source, told, now=now)
     log.info("report.linked_later", report=row.id, order=found.order)
     return True
 
 
 def _about(row: Any) -> About:
     person = Person(row.patient_id, row.issuer_key, row.patient_name, row.birth_date)
-    uids = row.study_instance_uid.split("\\") if row.study_instance_uid else []
     return About(
-        row.source, row.filler_number, row.placer_number, row.accession_number, uids, person
+        row.source, row.filler_number, row.placer_number, row.accession_number, _uids(row), person
     )
+
+
+def _uids(row: Any) -> Sequence[str]:
+    return row.study_instance_uid.split("\\") if row.study_instance_uid else ()

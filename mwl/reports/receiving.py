@@ -10,6 +10,7 @@ from mwl.db import Insertion, Prepared
 from mwl.db.tables import Report, ReportDocument
 from mwl.outbox import Destinations
 from mwl.reports import completing, linking, versions
+from mwl.reports.completing import Reported
 from mwl.reports.linking import About, Found
 from mwl.reports.values import SETTLED, ReportChange, Status
 from mwl.studies import Person
@@ -54,7 +55,8 @@ def receive(
     )
     note_new(applied.changes, "report", row)
     if change.completes and change.status in SETTLED and found.order is not None and not is_older:
-        done = completing.complete(session, found.order, change.source, told, now=now)
+        said = Reported(change.code, change.fields.get("accession_number", ""), change.study_uids)
+        done = completing.complete(session, found.order, said, change.source, told, now=now)
         applied.changes.update(done.changes)
         applied.flags.extend(done.flags)
     return applied
