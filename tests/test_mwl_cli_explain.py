@@ -7,7 +7,10 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from hl7.ranges import Course
+from mwl.cli import replaying
 from mwl.db import Database
+from mwl.worklist.differing import Difference
 from tests.builders import orm
 from tests.feeding import Feed
 from tests.hl7_mapping import DEFAULT
@@ -130,6 +133,17 @@ def test_one_is_told_before_it_is_applied(
     again = ("messages", "replay", "1", "--although-accepted", "--dry-run")
     assert "message 1 would be applied: AA" in mwl(tmp_path, *again, **where).stdout
     assert count(sqlite_database) == 4
+
+
+def test_who_would_be_told_is_told_however_many_rows_differ(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [Difference("order", "created", f"F{row}", None, {}) for row in range(300)]
+    told = [Difference("delivery", "created", "his", None, {})] * 300
+    replaying._say_rows(Course([], differences=rows + told))
+    assert capsys.readouterr().out.endswith(
+        "  … and 100 rows more\n  his would be told 300 times\n"
+    )
 
 
 def count(database: Database) -> int:

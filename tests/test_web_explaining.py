@@ -8,6 +8,7 @@ import pytest
 
 from mwl import audit
 from mwl.accounts import Role
+from mwl.config import Forward, Hl7, Settings
 from tests.builders import orm
 from tests.feeding import MESSAGE, Feed
 from tests.web_app import WebApp
@@ -172,6 +173,21 @@ def test_many_are_looked_at_then_applied(app, feed, admin):
     again = admin.post("/messages/replay", data={**filters, "do": "apply", "upto": upto}).text
     assert "<strong>3</strong> applied" in again
     assert [subject for subject, _ in events(app, "replay")].count("messages") == 2
+
+
+def test_who_would_be_told_is_told_however_many_rows_differ(sqlite_database, tmp_path, monkeypatch):
+    monkeypatch.setattr("web.replaying._MOST_SHOWN", 1)
+    (tmp_path / "mended.toml").write_text('extends = "default"\n[control]\nZZ = "create"\n')
+    his = Forward(name="his", host="127.0.0.1", port=1)
+    hl7 = Hl7(forward=[his], profile="mended", profiles=str(tmp_path))
+    app = WebApp(sqlite_database, tmp_path, Settings(data_dir=tmp_path, hl7=hl7))
+    feed, admin = Feed(app.database, now=app.now), app.signed_in(Role.ADMIN)
+    for number in range(3):
+        feed.send(order(number, ORC_1="ZZ"))
+    page = admin.post("/messages/replay", data={"state": "rejected"}).text
+    assert "<p>his would be told 3 times.</p>" in page
+    assert "rows more" in page
+    assert "<p>his would be told.</p>" in admin.get("/messages/1/replay").text
 
 
 def test_portions_go_on_and_count_together(app, feed, admin, monkeypatch):

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -219,12 +220,16 @@ def _say_rows(told: "Course | Rehearsed") -> None:
     if not told.differences:
         return
     typer.echo("What would change:")
-    for each in told.differences[:_MOST_SHOWN]:
+    rows = [each for each in told.differences if each.kind != "delivery"]
+    for each in rows[:_MOST_SHOWN]:
         columns = [(name, *values) for name, values in each.columns.items()]
         for line in row_lines(each.kind, each.what, each.name, columns):
             typer.echo(line)
-    if len(told.differences) > _MOST_SHOWN:
-        typer.echo(f"  … and {len(told.differences) - _MOST_SHOWN} rows more")
+    if len(rows) > _MOST_SHOWN:
+        typer.echo(f"  … and {len(rows) - _MOST_SHOWN} rows more")
+    deliveries = Counter(each.name for each in told.differences if each.kind == "delivery")
+    for name, count in deliveries.items():
+        typer.echo(f"  {name} would be told" + (f" {count} times" if count > 1 else ""))
 
 
 def _say_left(course: "Course", what: str) -> None:
