@@ -362,7 +362,9 @@ def test_what_is_forwarded_is_shown_as_it_came_and_can_not_be_written_anew(app, 
     inbound.receive(adt_a08(MSH_10="FWD1", PID_5="<Roe>^Ann").encode(), "10.0.0.5:1")
     (row,) = feed.rows(DELIVERY)
     admin = app.signed_in(Role.ADMIN)
-    assert "ADT^A08 of RIS^HOSPITAL, forwarded" in squeezed(admin.get("/deliveries").text)
+    listed = squeezed(admin.get("/deliveries").text)
+    assert "ADT^A08 of RIS^HOSPITAL, forwarded" in listed
+    assert f'<a href="/{row.subject.replace("patient:", "patients/")}">patient</a>' in listed
     page = admin.get(f"/deliveries/{row.id}").text
     assert "FWD1" in page
     assert "&lt;Roe&gt;" in page

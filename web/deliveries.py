@@ -179,7 +179,8 @@ def _helpers() -> dict[str, Any]:
     now = wired().clock()
     return {
         "told": _told,
-        "order_of": _order_of,
+        "order_of": lambda row: _subject(row, "order"),
+        "patient_of": lambda row: _subject(row, "patient"),
         "accession_of": _accession_of,
         "standing": lambda row: _standing(row, now),
     }
@@ -195,10 +196,10 @@ def _told(row: Any) -> str:
     return _EVENTS.get(event, event)
 
 
-def _order_of(row: Any) -> int | None:
-    """Give the row of the order that a delivery is about."""
+def _subject(row: Any, wanted: str) -> int | None:
+    """Give the row of the order, or of the patient, that a delivery is about."""
     kind, _, number = row.subject.partition(":")
-    return int(number) if kind == "order" and number.isdecimal() else None
+    return int(number) if kind == wanted and number.isdecimal() else None
 
 
 def _accession_of(row: Any) -> str:
