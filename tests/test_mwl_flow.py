@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from mwl import devices, flow, reports
 from mwl.config import DeviceTable
@@ -44,6 +44,14 @@ def message(session: Any, source: str, state: str, at: datetime, count: int = 1)
     ]
     session.add_all(rows)
     session.flush()
+
+
+def somebody_else(session: Any, at: datetime, count: int = 1) -> None:
+    """Have refused what names another patient than is on file."""
+    message(session, f"HIS {at}", "rejected", at, count)
+    error = "PID-3: this identifier is known with another name and birth date"
+    of_them = update(Message).where(Message.__table__.c.source == f"HIS {at}")  # type: ignore[attr-defined]
+    session.connection().execute(of_them.values(error=error))
 
 
 def delivery(session: Any, state: str, at: datetime, count: int = 1) -> None:
@@ -219,6 +227,8 @@ def test_what_waits_is_counted(database: Database) -> None:
         message(session, "RIS", "failed", NOW)
         message(session, "RIS", "rejected", NOW, 2)
         message(session, "RIS", "rejected", NOW - timedelta(days=3))
+        somebody_else(session, NOW, 3)
+        somebody_else(session, NOW - timedelta(days=3))
         message(session, "RIS", "applied", NOW)
         insert_items(session, [item(1), item(2, order={"flags": ["look"]})])
         report(session, [], "IN PROGRESS", at=NOW - 20 * HOUR)
@@ -245,7 +255,8 @@ def test_what_waits_is_counted(database: Database) -> None:
         parked=2,
         blocked=1,
         failed=1,
-        rejected=2,
+        rejected=2 + 3,
+        conflicts=3,
         unmatched=1,
         quarantined=1,
         stuck=1,

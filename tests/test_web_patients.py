@@ -36,6 +36,10 @@ def row_of(app, number):
         return session.connection().scalar(select(table.c.id).where(table.c.patient_id == number))
 
 
+def api_conflicts(person):
+    return person.get("/api/v1/patients/conflicts").json["items"]
+
+
 def test_patients_are_found_by_number_and_name(app):
     person = app.signed_in()
     assert "PID2" in person.get("/patients").text
@@ -85,7 +89,13 @@ def test_others_may_not_take_a_merge_back(app):
 def test_a_conflict_is_listed_until_a_person_says_who_it_is(app):
     admin = app.signed_in(Role.ADMIN)
     assert "None." in admin.get("/patients/conflicts").text
+    told = "A message that came lately names somebody else than is on file."
+    assert told not in admin.get("/").text
     message = app.feed.send(adt_a08(**STRANGER))
+    assert told in admin.get("/").text
+    (conflict,) = api_conflicts(admin)
+    assert (conflict["id"], conflict["patient_id"]) == (message, "PID1")
+    assert "another name and birth date" in conflict["error"]
     assert f"/messages/{message}" in admin.get("/patients/conflicts").text
     assert "It is the patient on file" in admin.get(f"/messages/{message}").text
     refused = admin.post(f"/messages/{message}/replay", follow_redirects=True)
@@ -95,6 +105,8 @@ def test_a_conflict_is_listed_until_a_person_says_who_it_is(app):
     assert "as a person confirmed" in done.text
     assert "Zoe" in admin.get(f"/patients/{row_of(app, 'PID1')}").text
     assert "None." in admin.get("/patients/conflicts").text
+    assert told not in admin.get("/").text
+    assert api_conflicts(admin) == []
     assert audited(app, "replay")[-1].detail["although another patient's"] is True
 
 

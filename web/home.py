@@ -54,6 +54,13 @@ _KINDS = (
         False,
     ),
     (
+        "conflicts",
+        "A message that came lately names somebody else than is on file.",
+        "{} messages that came lately name somebody else than is on file.",
+        "/patients/conflicts",
+        False,
+    ),
+    (
         "flagged",
         "An order wants to be looked at.",
         "{} orders want to be looked at.",

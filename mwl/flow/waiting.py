@@ -19,6 +19,7 @@ from mwl.db.tables import (
     StoredObject,
     Study,
 )
+from mwl.worklist.patients import is_conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Waiting:
     blocked: int  # behind a parked one
     failed: int  # messages since a time that are our fault: state failed
     rejected: int  # messages since a time that were answered AE or AR
+    conflicts: int  # of them, those that name somebody else than is on file, not settled yet
     unmatched: int  # studies that no order asked for
     quarantined: int  # stored objects that contradict what is there
     stuck: int  # MPPS begun long ago and never ended
@@ -62,6 +64,7 @@ def _statement() -> Prepared:
         "blocked": _count(Delivery, "state = 'blocked' AND state <> 'done'"),
         "failed": _messages("failed"),
         "rejected": _messages("rejected"),
+        "conflicts": _conflicts(),
         "unmatched": _count(Study, "requested_procedure IS NULL"),
         "quarantined": _count(StoredObject, "state = 'quarantined' AND state <> 'served'"),
         "flagged": _count(ImagingOrder, "flags <> '[]'"),
@@ -90,6 +93,12 @@ def _count(model: Any, condition: str, *further: Any) -> ScalarSelect[int]:
 def _messages(state: str) -> ScalarSelect[int]:
     since = _table(Message).c.received_at >= bindparam("since")
     return _count(Message, f"state = '{state}' AND state <> 'applied'", since)
+
+
+def _conflicts() -> ScalarSelect[int]:
+    table = _table(Message)
+    rows = select(func.count()).select_from(table)
+    return rows.where(is_conflict(), table.c.received_at >= bindparam("since")).scalar_subquery()
 
 
 def _oldest() -> ScalarSelect[datetime]:

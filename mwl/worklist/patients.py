@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select, text
 from sqlmodel import Session
 
 from mwl.db.tables import Message, Patient, PatientMerge
@@ -26,24 +26,24 @@ _SAYS_SO: Final = ("another name and birth date", "this order belongs to another
 
 def search(
     session: Session,
-    text: str = "",
+    wanted: str = "",
     *,
     after: int | None = None,
     backwards: bool = False,
     limit: int = 50,
 ) -> Sequence[Any]:
-    """List patients, the newest first; `text` is a number, or how a name begins.
+    """List patients, the newest first; `wanted` is a number, or how a name begins.
 
     Those after a row of the list, or, `backwards`, right before it.
     """
     statement = select(_PATIENT)
-    if text:
-        statement = statement.where(_is_named(text))
+    if wanted:
+        statement = statement.where(_is_named(wanted))
     return _page(session, statement, _p.id, after=after, backwards=backwards, limit=limit)
 
 
-def _is_named(text: str) -> ColumnElement[bool]:
-    given = text.strip()
+def _is_named(wanted: str) -> ColumnElement[bool]:
+    given = wanted.strip()
     family, comma, rest = given.partition(",")
     key = name_key(f"{family.strip()}^{rest.strip()}" if comma else given)
     return or_(_p.patient_id == given, (_p.name_key >= key) & (_p.name_key < key + _BEHIND_ALL))
@@ -74,8 +74,8 @@ def one(session: Session, patient_id: str, issuer: str = "") -> int:
     if not rows:
         raise Rejected(Fault(Reason.UNKNOWN_KEY, "", "no patient on file has this number"))
     if len(rows) > 1:
-        text = "several issuers gave this number: give --issuer as well"
-        raise Rejected(Fault(Reason.DUPLICATE_KEY, "", text))
+        several = "several issuers gave this number: give --issuer as well"
+        raise Rejected(Fault(Reason.DUPLICATE_KEY, "", several))
     return int(rows[0].id)
 
 
@@ -113,19 +113,28 @@ def conflicts(
     session: Session, *, after: int | None = None, backwards: bool = False, limit: int = 50
 ) -> Sequence[Any]:
     """List messages that were refused as another patient's, and not applied since, newest first."""
-    replay = _MESSAGE.alias("replay")
-    was_applied = select(replay.c.id).where(
-        replay.c.replay_of == _MESSAGE.c.id, replay.c.state != "rejected"
-    )
     columns = ("id", "received_at", "source", "control_id", "type", "error", "patient_id")
     statement = select(*(_MESSAGE.c[name] for name in (*columns, "accession_number"))).where(
-        _MESSAGE.c.state == "rejected",
-        or_(*(_MESSAGE.c.error.contains(text) for text in _SAYS_SO)),
-        _MESSAGE.c.replay_of.is_(None),
-        ~was_applied.exists(),
+        is_conflict()
     )
     row = _MESSAGE.c.id
     return _page(session, statement, row, after=after, backwards=backwards, limit=limit)
+
+
+def is_conflict() -> ColumnElement[bool]:
+    """Give the condition that a message is a conflict which nobody has settled yet."""
+    replay = _MESSAGE.alias("replay")
+    was_applied = select(replay.c.id).where(
+        replay.c.replay_of == _MESSAGE.c.id, text("replay.state <> 'rejected'")
+    )
+    says_so = " OR ".join(f"message.error LIKE '%{each}%'" for each in _SAYS_SO)
+    # Written out as the partial indexes have it, or they would not be used.
+    return and_(
+        text("message.state = 'rejected' AND message.state <> 'applied'"),
+        text(f"({says_so})"),
+        _MESSAGE.c.replay_of.is_(None),
+        ~was_applied.exists(),
+    )
 
 
 def by_number(session: Session, numbers: Sequence[str]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""/api/v1/patients: who is on file, merges, and what takes them back."""
+"""/api/v1/patients: who is on file, merges and what takes them back, conflicts."""
 
 from datetime import datetime
 from typing import Any
@@ -63,6 +63,19 @@ class Merge(BaseModel):
     ended_by: str = Field(description="Who undid it.")
 
 
+class Conflict(BaseModel):
+    """A message that was refused because it names somebody else than is on file."""
+
+    id: int = Field(description="The number of the message, by which it may be replayed.")
+    received_at: datetime = Field(description="When it came.")
+    source: str = Field(description="Its sender: MSH-3^MSH-4.")
+    control_id: str = Field(description="MSH-10.")
+    type: str = Field(description="MSH-9: ORM^O01.")
+    patient_id: str = Field(description="The Patient ID (0010,0020) that it names.")
+    accession_number: str = Field(description="The Accession Number (0008,0050) that it names.")
+    error: str = Field(description="Why it was refused.")
+
+
 class Undone(BaseModel):
     """What went back."""
 
@@ -96,6 +109,17 @@ def merges(query: Listed) -> Found[Merge]:
     viewed("merges")
     items = [_merge(row) for row in rows[: query.limit]]
     return Found[Merge](items=items, after=found(rows, query.limit, lambda row: [row.id]))
+
+
+@blueprint.get("/conflicts")
+@endpoint(Role.VIEWER, TAG, Found[Conflict], problems=(422,))
+def conflicts(query: Listed) -> Found[Conflict]:
+    """List messages that name somebody else than is on file, and that nobody settled yet."""
+    with wired().database.read() as session:
+        rows = patients.conflicts(session, after=_row(query.after), limit=query.limit + 1)
+    viewed("conflicts")
+    items = [Conflict(**row._asdict()) for row in rows[: query.limit]]
+    return Found[Conflict](items=items, after=found(rows, query.limit, lambda row: [row.id]))
 
 
 @blueprint.post("/merges/<int:merge>/undo")
