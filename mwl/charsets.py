@@ -152,7 +152,18 @@ def decode(raw: bytes, declared: Sequence[str] = (), default: str | None = None)
     if not names:
         return _guess(raw)
     codec = _hl7_codec(names[0]) if names[0] else "ascii"
-    return _by_codec(raw, codec, switching=len(names) > 1)
+    found = _by_codec(raw, codec, switching=len(names) > 1)
+    if codec == "ascii" and found.flags and found.encoding != "utf-8" and b"\x1b" not in raw:
+        return _by_alternate(raw, names[1:]) or found
+    return found
+
+
+def _by_alternate(raw: bytes, names: Sequence[str]) -> Decoded | None:
+    """Read what is no ASCII by a set that is declared beside it, but not escaped to."""
+    for codec in map(_hl7_codec, names):
+        if codec is not None and (text := _strict(raw, codec)) is not None:
+            return Decoded(text, codec, (Flag.MISLABELLED,))
+    return None
 
 
 def specific_character_set(raw: bytes, terms: Sequence[str]) -> Decoded:

@@ -12,6 +12,24 @@ SAMPLES = Path(__file__).parent / "data" / "hl7"
 
 
 @pytest.mark.parametrize(
+    ("names", "codec", "text"),
+    [
+        (["ASCII", "KS X 1001"], "euc_kr", "Hong=홍^길동"),
+        (["", "8859/2"], "iso8859_2", "Dvořák^Łucja"),
+        (["ASCII", "ISO IR87", "GB 18030-2000"], "gb18030", "王^小东"),
+    ],
+)
+def test_a_set_beside_ascii_is_read_without_its_escapes_too(
+    names: list[str], codec: str, text: str
+) -> None:
+    decoded = decode(text.encode(codec), names)
+    assert (decoded.text, decoded.encoding) == (text, codec)
+    assert decoded.flags == (Flag.MISLABELLED,)
+    assert decode("Müller".encode(), names).text == "Müller"
+    assert decode("Müller".encode("latin-1"), ["ASCII", "nonsense"]).text == "Müller"
+
+
+@pytest.mark.parametrize(
     ("name", "codec", "text"),
     [
         ("8859/1", "latin-1", "Müller Ångström"),
