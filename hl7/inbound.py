@@ -50,10 +50,11 @@ _OUT = Fault(Reason.INTERNAL, "", "nothing can be kept here just now: send it ag
 
 
 class _Came(NamedTuple):
-    """From whom, and on which listener."""
+    """From whom, on which listener, and whether alone or in a batch."""
 
     peer: str
     listener: str
+    is_alone: bool = True
 
 
 class Inbound:
@@ -62,7 +63,8 @@ class Inbound:
     `told` are the systems that hear when a message leaves nothing to be done of an order
     that scanners have worked on, `forwards` those that messages are forwarded to. The
     listeners of `original_mode` answer in that alone. `refuses_when_out`: an outage is
-    answered AR, in original mode; the other one has no word for what may be tried again.
+    answered AR, in original mode; the other one has no word for what may be tried again. A
+    batch goes unanswered all the same, for each of its messages would be waited with.
     """
 
     def __init__(  # noqa: PLR0913 - wired once, in app.py
@@ -108,7 +110,7 @@ class Inbound:
         return self._refuse(beginning, came, Rejected(_TOO_LONG))
 
     def _take_batch(self, file: batches.File, came: _Came) -> bytes | None:
-        answers = []
+        answers, came = [], came._replace(is_alone=False)
         for batch in file.batches:
             said = []
             for number, each in enumerate(batch.messages):
@@ -128,14 +130,14 @@ class Inbound:
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as error:
-            return self._out(incoming, error)
+            return self._out(incoming, came, error)
         except Exception as error:
             # Not its text, which may quote the message.
             log.error("hl7.defect", peer=incoming.received.peer, **where(error))  # noqa: TRY400
         try:
             return self._insist(self._fail, incoming, deadline)
         except Outage as error:
-            return self._out(incoming, error)
+            return self._out(incoming, came, error)
 
     def _refuse(self, raw: bytes, came: _Came, error: Rejected) -> bytes | None:
         """Keep and answer as one what is not looked into."""
@@ -145,7 +147,7 @@ class Inbound:
         try:
             return self._insist(self._answer, incoming, deadline)
         except Outage as out:
-            return self._out(incoming, out)
+            return self._out(incoming, came, out)
 
     def _insist(
         self, answer: Callable[[Incoming, bool], bytes], incoming: Incoming, deadline: float
@@ -221,9 +223,10 @@ class Inbound:
 
         return self._database.write(work)
 
-    def _out(self, incoming: Incoming, error: Outage) -> bytes | None:
+    def _out(self, incoming: Incoming, came: _Came, error: Outage) -> bytes | None:
         """Give no answer, or AR by option, and say why in the log."""
-        log.error("hl7.outage", peer=incoming.received.peer, error=str(error))
-        if not self._refuses_when_out or incoming.asked is not modes.ORIGINAL:
-            return None
-        return self._intake.acknowledge(incoming, ack.Code.AR, [_OUT])
+        log.error("hl7.outage", peer=came.peer, error=str(error))
+        in_original_mode = incoming.asked is modes.ORIGINAL
+        if self._refuses_when_out and in_original_mode and came.is_alone:
+            return self._intake.acknowledge(incoming, ack.Code.AR, [_OUT])
+        return None

@@ -424,6 +424,20 @@ def test_a_long_outage_gets_no_answer_and_keeps_nothing(sqlite_database, text):
     assert messages(sqlite_database) == []
 
 
+@pytest.mark.parametrize("text", [orm(), orm(PID_3=None)], ids=["good", "at fault"])
+def test_a_long_outage_may_be_answered_ar_207(sqlite_database, text):
+    out = inbound(Flaky(sqlite_database, 10**9), ack_timeout_s=0.25, refuses_when_out=True)
+    answer = send(out, text)
+    assert (code(answer), [number for _, number in errors(answer)]) == ("AR", ["207"])
+    assert answer.text("MSA-2") == Message.parse(text).text("MSH-10")
+    assert messages(sqlite_database) == []
+    # CA would say that it is in safe storage, CE and CR that it never will be.
+    enhanced = orm(MSH_15="AL", MSH_16="AL").encode()
+    assert out.receive(enhanced, PEER) is None
+    # A batch would be waited with once for each of its messages.
+    assert out.receive((orm() + orm()).encode(), PEER) is None
+
+
 class Uncertain:
     """A database that is gone after its first commit, before it could say so."""
 

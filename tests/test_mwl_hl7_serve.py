@@ -32,6 +32,8 @@ SETTINGS = """
 [hl7]
 message_timeout_s = 0.5
 max_connections_per_address = 30
+ack_timeout_s = 1
+outage = "AR"
 
 [hl7.tls]
 port = {tls}
@@ -179,6 +181,13 @@ def test_bounds_are_those_of_the_settings(site: Site) -> None:
     for sock in silent:
         sock.close()
     assert len(re.findall(r"mllp\.made_way", site.server.log)) >= 71
+
+
+def test_an_outage_is_answered_as_the_settings_say(site: Site) -> None:
+    with closing(sqlite3.connect(site.server.data_dir / "mwl.db")) as database:
+        database.execute("BEGIN IMMEDIATE")
+        assert site.send(site.server.ports["hl7"], tls=False) == "AR"
+    assert site.send(site.server.ports["hl7"], tls=False) == "AA"
 
 
 def test_the_command_sends_over_tls(site: Site, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         forwards=Forwards.of(given.forward),
         ack_timeout_s=given.ack_timeout_s,
         original_mode=in_original_mode(settings),
+        refuses_when_out=given.outage == "AR",
     )
     limits = _limits(settings)
 
