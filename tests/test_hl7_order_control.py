@@ -41,8 +41,7 @@ OLD_START, NEW_START = "20300102093000", "20300103110000"
 
 # v2.5.1 4.5.1.1, table 0119, as of v2.8: what asks nothing of a worklist.
 NOTED = (
-    "AF CN DE DF DR FU LI MC NA OF OK OP OR PR PY RE RF RQ RR RU SR SS UA UC UD UF UH UM UN UR "
-    "UX XR XX"
+    "AF CN DE DF DR FU LI MC NA OF OK OP OR PR PY RE RF RR SR SS UA UC UD UF UH UM UN UR UX XR XX"
 )
 NOWHERE = "ZZ NEW N1 X 1 CAN ORDER"
 
@@ -91,7 +90,7 @@ TABLE: list[tuple[str, str, Cells]] = [
     ("XO", "DC", DISCONTINUE),
     ("SC", "CA", IS_CANCELED),
     ("XO", "CA", IS_CANCELED),
-    *[(control, "- CA", CANCEL) for control in ("CA", "OC", "CR", "RP", "OD")],
+    *[(control, "- CA", CANCEL) for control in ("CA", "OC", "CR", "RP", "RQ", "RU", "OD")],
     ("DC", "- CA", DISCONTINUE),
     *[(control, "- HD", HOLD) for control in ("HD", "OH", "HR")],
     *[(control, "- SC", RELEASE) for control in ("RL", "OE")],
@@ -244,13 +243,24 @@ def test_what_is_in_no_table_is_an_error_and_changes_nothing(sqlite_database, co
     assert everything(sqlite_database) == before
 
 
+@pytest.mark.parametrize("control", ["RP", "RQ", "RU"])
+def test_a_replaced_order_leaves_its_replacement_alone_on_the_list(sqlite_database, control):
+    way_in = inbound(sqlite_database)
+    send(way_in, orm())
+    obr = "OBR||PO2^RIS|FO2^RIS|MRKNEE^Knee|||||||||||||||RP2|SPS2||||MR"
+    new = ["ORC|RO|PO2^RIS|FO2^RIS||||^^^20300104100000", obr]
+    assert code(send(way_in, orm(ORC_1=control, ORC_5=None, after=new))) == "AA"
+    found = {row["sps_id"]: row["state"] for row in rows(sqlite_database, "scheduled_step")}
+    assert found == {"SPS1": CANCELED, "SPS2": SCHEDULED}
+
+
 @pytest.mark.parametrize("control", ["nw", " NW ", "Nw"])
 def test_case_and_blanks_mean_nothing(sqlite_database, control):
     assert code(send(inbound(sqlite_database), orm(ORC_1=control))) == "AA"
     assert rows(sqlite_database, "scheduled_step")[0]["state"] == SCHEDULED
 
 
-@pytest.mark.parametrize("control", ["CA", "OC", "CR", "RP", "OD", "DC"])
+@pytest.mark.parametrize("control", ["CA", "OC", "CR", "RP", "RU", "OD", "DC"])
 def test_an_older_order_after_its_cancellation_does_not_schedule(database, control):
     way_in = inbound(database)
     send(way_in, orm(ORC_1=control, ORC_5=None, MSH_7="20291231110000"))
