@@ -38,7 +38,8 @@ class Column:
 
     `also` names the columns beside the first that the field fills: the issuer of an
     identifier, scheme and meaning of a code. `table` is the profile's `[values.…]`. `common`:
-    a department has few values of it, which come again and again; never a patient's.
+    a department has few values of it, which come again and again; never a patient's. `mapped`: a
+    short one stands for an identifier that is too long.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Column:
     also: tuple[str, ...] = ()
     table: str = ""
     common: bool = False
+    mapped: bool = False
 
 
 def _by_name(*columns: Column) -> dict[str, Column]:

@@ -159,6 +159,9 @@ class Intake:
 
         Unless it was `forwarded` when it was accepted before. Raises Rejected.
         """
+        for change in changes:
+            if change.shortened:
+                worklist.remember(session, change.shortened, incoming.received.received_at)
         try:
             applied = [self._change(session, change, incoming) for change in changes]
         except er7.ParseError as error:

@@ -103,6 +103,19 @@ class MessageTable(_Table):
     answer: Literal["ack", "order"] = "ack"
 
 
+class LengthsTable(_Table):
+    """What becomes of identifiers that are longer than their attribute: AE, or a short one."""
+
+    accession_number: Literal["refuse", "map"] = "refuse"
+    requested_procedure_id: Literal["refuse", "map"] = "refuse"
+    sps_id: Literal["refuse", "map"] = "refuse"
+    patient_id: Literal["refuse", "map"] = "refuse"
+
+    def maps(self, name: str) -> bool:
+        """Tell whether a short one stands for those of a column."""
+        return getattr(self, name, "") == "map"
+
+
 class TimeTable(_Table):
     zone: Annotated[ZoneInfo | None, BeforeValidator(_zone)]
     msh7_offset: bool
@@ -292,6 +305,7 @@ class Profile(_Table):
         tuple[EventTable, ...], Field(alias="event", max_length=_MOST_RULES, strict=False)
     ] = ()
     attributes: AttributesTable = AttributesTable()
+    lengths: LengthsTable = LengthsTable()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

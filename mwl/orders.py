@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from mwl.patients import Identifier, PatientChange
+from mwl.shortened import Shortened
 
 Fields = dict[str, str | None]
 """Columns that a message states: a missing key keeps what is there, None deletes it."""
@@ -254,4 +255,5 @@ class OrderChange:
     study_uid_policy: StudyUidPolicy = StudyUidPolicy.GENERATE
     is_appointment: bool = False
     occurrences: tuple[int, ...] = ()
+    shortened: Shortened = ()
     policy: Policy = DEFAULT_POLICY

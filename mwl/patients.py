@@ -21,6 +21,8 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from mwl.shortened import Shortened
+
 
 class Identifier(NamedTuple):
     """An identifier and who issued it (HL7 EI or CX; DICOM's HL7v2 hierarchic designator)."""
@@ -79,6 +81,7 @@ class PatientUpdate:
     at: datetime | None = None
     flags: list[str] = field(default_factory=list)
     visit: VisitChange | None = None
+    shortened: Shortened = ()
 
 
 @dataclass(slots=True)
@@ -99,6 +102,7 @@ class PatientMerge:
     prior_visit: Identifier | None = None
     visit: Identifier | None = None
     renumbers: bool = False
+    shortened: Shortened = ()
 
 
 @dataclass(slots=True)
@@ -111,6 +115,7 @@ class PatientLink:
     linked: bool
     at: datetime | None = None
     flags: list[str] = field(default_factory=list)
+    shortened: Shortened = ()
 
 
 class MergeStated(NamedTuple):

@@ -64,6 +64,8 @@ class Mapper:
             changes = [*self._admissions.read(event, message, sent, at, report)]
         report.reject()
         changes[-1].flags += report.take_flags()
+        if report.shortened:
+            changes[-1].shortened = report.shortened
         return changes
 
     def _zone_of(self, message: Message) -> tzinfo:

@@ -26,10 +26,12 @@ def plain_entity(cell: Cell, length: int) -> Identifier | None:
     return Identifier(text, namespace) if namespace.isalnum() or cell == text else None
 
 
-def entity(found: Found, length: int, row: Row, report: Report) -> Identifier | None:
+def entity(
+    found: Found, length: int, row: Row, report: Report, *, mapped: bool = False
+) -> Identifier | None:
     """Read EI: identifier, and its issuer in components 2 to 4."""
     value, place, cell = found
-    text = _identifier(value, length, place, row, report)
+    text = _identifier(value, length, place, row, report, mapped=mapped)
     if not text:
         return None
     if place.path.component:
@@ -46,10 +48,12 @@ def entity(found: Found, length: int, row: Row, report: Report) -> Identifier | 
     return Identifier(text, *_checked(issuer, place, row, report))
 
 
-def extended(found: Found, length: int, row: Row, report: Report) -> Identifier | None:
+def extended(
+    found: Found, length: int, row: Row, report: Report, *, mapped: bool = False
+) -> Identifier | None:
     """Read CX: identifier, and its issuer in the subcomponents of component 4."""
     value, place, cell = found
-    text = _identifier(value, length, place, row, report)
+    text = _identifier(value, length, place, row, report, mapped=mapped)
     if not text:
         return None
     parts = cell.split("^", 4) if isinstance(cell, str) else cell.parts
@@ -64,11 +68,14 @@ def extended(found: Found, length: int, row: Row, report: Report) -> Identifier 
     return Identifier(text, *_checked(issuer, place, row, report))
 
 
-def _identifier(text: object, length: int, place: Place, row: Row, report: Report) -> str | None:
+def _identifier(  # noqa: PLR0913 - as values.identifier
+    text: object, length: int, place: Place, row: Row, report: Report, *, mapped: bool
+) -> str | None:
     assert isinstance(text, str)
     if text.isalnum() and len(text) <= length:
         return text
-    return values.identifier(text, length, place.where, report, occurrence(row, place))
+    nth = occurrence(row, place)
+    return values.identifier(text, length, place.where, report, nth, mapped=mapped)
 
 
 def _part(segment: Segment, place: Place, component: int, subcomponent: int) -> str:

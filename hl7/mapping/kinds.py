@@ -188,7 +188,7 @@ def _beside(cell: Cell, place: Place, length: int, report: Report) -> str:
 def _entity(column: Column, place: Place, _: Table) -> At:
     name, length, (issuer_name,) = column.name, column.length, column.also
     read_entity = extended if column.kind is Kind.PATIENT_ENTITY else entity
-    at_first = place.at == 0
+    at_first, mapped = place.at == 0, column.mapped
 
     def read(cell: Cell, row: Row, report: Report) -> Fields | None:
         if at_first and isinstance(cell, str) and cell.isalnum() and len(cell) <= length:
@@ -198,7 +198,7 @@ def _entity(column: Column, place: Place, _: Table) -> At:
             return None if value is None else {name: None, issuer_name: None}
         if value.isspace():
             return None
-        identifier = read_entity((value, place, cell), length, row, report)
+        identifier = read_entity((value, place, cell), length, row, report, mapped=mapped)
         if identifier is None:
             return {}
         return {name: identifier.id, issuer_name: issuer_text(identifier) or None}

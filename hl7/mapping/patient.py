@@ -45,6 +45,7 @@ class PatientReader:
         self._default = table.default_issuer
         # By either name of an issuer that has two.
         self._issuers = {name: each for each in table.issuers for name in each.authority}
+        self._mapped = profile.lengths.maps("patient_id")
         self._unknown_names = table.unknown_names
         self._columns = Readers(grid, profile, columns.PATIENT, profile.patient.columns)
 
@@ -136,7 +137,7 @@ class PatientReader:
         if not isinstance(value, str):
             return None
         before = len(report.faults)
-        identifier = extended((value, place, cell), _LENGTH, row, report)
+        identifier = extended((value, place, cell), _LENGTH, row, report, mapped=self._mapped)
         faults = report.faults[before:]
         parts = parts_of(cell)
         if faults:

@@ -7,7 +7,7 @@ from hl7.mapping.observed import line
 from hl7.profile import Chain
 from mwl.patients import Identifier
 
-_LONGEST = 199
+LONGEST = 199
 
 
 def where(view: View, chain: Chain) -> tuple[str, Link] | None:
@@ -38,7 +38,7 @@ def entity(view: View, chain: Chain) -> tuple[Identifier, Path] | None:
         return Identifier(number), place
     segment = view[place.segment][place.occurrence - 1]
     parts = [segment.get(place.field, place.repetition, part) for part in (2, 3, 4)]
-    issuer = [line(each, _LONGEST) if isinstance(each, str) else "" for each in parts]
+    issuer = [line(each, LONGEST) if isinstance(each, str) else "" for each in parts]
     return Identifier(number, *issuer), place
 
 
@@ -59,7 +59,7 @@ def _of(view: View, link: Link) -> str:
     if link.value:
         return link.value
     text = " ".join(filter(None, (_leaf(view, place) for place in link)))
-    return line(link.edit.of(text) if link.edit else text, _LONGEST)
+    return line(link.edit.of(text) if link.edit else text, LONGEST)
 
 
 def _leaf(view: View, place: Path) -> str:

@@ -7,6 +7,7 @@ of a field is looked up in what the same field said before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from operator import getitem, itemgetter
 from typing import NamedTuple
@@ -44,6 +45,8 @@ class Readers:
         self._plans: dict[int, _Plan] = {}
         for name, chain in chains.items():
             column = known[name]
+            if profile.lengths.maps(name):
+                column = replace(column, mapped=True)
             if column.kind in GATHERERS:
                 places = grid.places(chain)
                 names = frozenset(place.path.segment for place in places)

@@ -8,6 +8,7 @@ reports of people whom nobody has announced are kept as well, so nothing of it i
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 
+from hl7.columns import SH
 from hl7.embedded import Embedded
 from hl7.er7 import Message, Segment
 from hl7.mapping import observed, places
@@ -37,6 +38,7 @@ class ReportReader:
         self._table: ReportTable | None = profile.report
         self._filler, self._placer = profile.order.filler, profile.order.placer
         self._accession = profile.procedure.columns.get("accession_number", ())
+        self._maps_accessions = profile.lengths.maps("accession_number")
         self._study_uid = profile.procedure.study_uid
 
     def read(
@@ -72,6 +74,7 @@ class ReportReader:
         """Read whom the report is about, as far as that can be read."""
         own = Report()
         patient = self._patient.read(row, own)
+        report.shortened += own.shortened
         if own.faults:
             report.flag("no patient's identifier that can be read: whose report it is, is open")
         said = {name: patient.fields.get(name) or "" for name in ("patient_name", "birth_date")}
@@ -107,11 +110,20 @@ class ReportReader:
             "title": places.first(view, table.title),
             "interpreter": "".join(_people(view, table.interpreter)[:1]),
             "others": "\\".join(_people(view, table.others)[:_MOST_PEOPLE]),
-            "accession_number": places.first(view, self._accession)[:_LONGEST_NUMBER],
+            "accession_number": self._accession_number(view, report),
         }
         if not found.parts and found.status is not Status.CANCELED:
             report.flag("a report without content")
         return found
+
+    def _accession_number(self, view: View, report: Report) -> str:
+        found = places.where(view, self._accession)
+        if found is None:
+            return ""
+        number, link = found
+        if self._maps_accessions and SH < len(number) < places.LONGEST:
+            return report.shorten(number, SH, str(link))
+        return number[:_LONGEST_NUMBER]
 
     def _uids(
         self, view: View, observations: Iterable[Segment], table: ReportTable

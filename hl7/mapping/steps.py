@@ -59,6 +59,8 @@ class _Chains:
             chains = {each.key: each.chain for each in kept}
             self.kept = Readers(grid, profile, known, chains)
         self.rules = Rules(profile, grid) if profile.rules else None
+        self.maps_procedures = profile.lengths.maps("requested_procedure_id")
+        self.maps_steps = profile.lengths.maps("sps_id")
 
 
 def _joined(chains: Iterable[Chain]) -> Chain:
@@ -111,12 +113,13 @@ class StepReader:
         self, row: Row, by: _Chains, segment: Segment, zone: tzinfo | None, report: Report
     ) -> Step:
         """Read one step; without a zone, only what it is known by."""
-        procedure_id = _identifier(row, by.procedure_id, _ID, report)
+        maps = by.maps_procedures
+        procedure_id = _identifier(row, by.procedure_id, _ID, report, mapped=maps)
         # It names a procedure that has no other name, and is what rules are asked about.
         code = ""
         if not procedure_id or by.rules is not None:
             code = _identifier(row, by.code, _KEY, report)
-        sps_id = _identifier(row, by.sps_id, _ID, report)
+        sps_id = _identifier(row, by.sps_id, _ID, report, mapped=by.maps_steps)
         procedure = ProcedureChange(procedure_id or code, procedure_id or None)
         change = StepChange(sps_id or None)
         where = by.sps_id[0].where if by.sps_id else segment.name
@@ -170,7 +173,9 @@ class StepReader:
             report.flag(f"{found[1].where}: a modality that is not in [modalities]: not taken")
 
 
-def _identifier(row: Row, chain: Sequence[Place], length: int, report: Report) -> str:
+def _identifier(
+    row: Row, chain: Sequence[Place], length: int, report: Report, *, mapped: bool = False
+) -> str:
     """Read an identifier; what deletes one names none."""
     if (simply := word(row, chain)) and len(simply) <= length:
         return simply
@@ -181,7 +186,8 @@ def _identifier(row: Row, chain: Sequence[Place], length: int, report: Report) -
     assert isinstance(value, str)
     if value.isalnum() and len(value) <= length:
         return value
-    return values.identifier(value, length, place.where, report, occurrence(row, place)) or ""
+    nth = occurrence(row, place)
+    return values.identifier(value, length, place.where, report, nth, mapped=mapped) or ""
 
 
 def _study_uid(row: Row, chain: Sequence[Place], report: Report) -> str | None:

@@ -1,7 +1,8 @@
 r"""Make an HL7 text fit a DICOM attribute, or say why it doesn't.
 
 Identifiers, UIDs and AE titles are taken as they are or not at all: a shortened or mended
-identifier is somebody else's. Descriptions are mended, and that is flagged:
+identifier is somebody else's. By option one of ours stands for what is too long. Descriptions
+are mended, and that is flagged:
 
 - PS3.5 6.2: the backslash separates values, controls are forbidden → `/` and a blank;
 - PS3.5 6.2.1: `^` and `=` structure a person name → a blank inside a component;
@@ -12,6 +13,7 @@ import re
 
 from hl7.mapping.report import Report
 from mwl.errors import Reason
+from mwl.shortened import LONGEST
 
 ELLIPSIS = "..."
 
@@ -60,13 +62,24 @@ def name_component(text: str, where: str, report: Report) -> str:
     return text.strip()
 
 
-def identifier(
-    text: str, length: int, where: str, report: Report, occurrence: int = 1
+def identifier(  # noqa: PLR0913 - what, where it stands, and what is done if it is too long
+    text: str,
+    length: int,
+    where: str,
+    report: Report,
+    occurrence: int = 1,
+    *,
+    mapped: bool = False,
 ) -> str | None:
-    """Take an identifier as it is; None with a fault where its attribute can't hold it."""
+    """Take an identifier as it is; None with a fault where its attribute can't hold it.
+
+    Where it is `mapped`, a short one stands for one that is too long.
+    """
     if text.isalnum() and len(text) <= length:
         return text
     text = text.strip()
+    if mapped and length < len(text) <= LONGEST and text.isprintable():
+        return report.shorten(text, length, where)
     if len(text) > length:
         report.fault(
             Reason.TOO_LONG,

@@ -22,6 +22,7 @@ from sqlmodel import Session
 from mwl.db.tables import ImagingOrder, Message, MessageOrder, Patient, RequestedProcedure
 from mwl.errors import Fault, Reason, Rejected
 from mwl.journal.keeping import State
+from mwl.shortened import known_as
 
 _TABLE = Message.__table__  # type: ignore[attr-defined]
 _FURTHER = MessageOrder.__table__  # type: ignore[attr-defined]
@@ -306,7 +307,9 @@ def _plain(wanted: Wanted) -> Iterator[tuple[str, Condition]]:
 
 def _by_patient(conn: Connection, patient_id: str) -> list[Condition]:
     """Find by the patient's row, merged ones included; else by what the message names."""
-    known = select(_PATIENT.c.id, _PATIENT.c.merged_into).where(_PATIENT.c.patient_id == patient_id)
+    known = select(_PATIENT.c.id, _PATIENT.c.merged_into).where(
+        _PATIENT.c.patient_id.in_(known_as(patient_id))
+    )
     rows = {each for row in conn.execute(known.limit(_MOST_ROWS)) for each in row if each}
     if rows:
         merged = select(_PATIENT.c.id).where(_PATIENT.c.merged_into.in_(rows)).limit(_MOST_ROWS)
@@ -320,7 +323,7 @@ def _by_accession(conn: Connection, accession: str) -> list[Condition]:
     orders = set(
         conn.scalars(
             select(_PROCEDURE.c.imaging_order)
-            .where(_PROCEDURE.c.accession_number == accession)
+            .where(_PROCEDURE.c.accession_number.in_(known_as(accession)))
             .limit(_MOST_ROWS)
         )
     )

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, bindparam, select
 from sqlmodel import Session
 
 from mwl.db import Prepared
@@ -32,6 +32,7 @@ from mwl.db.tables import (
 )
 from mwl.outbox.destinations import Destinations
 from mwl.outbox.rows import Kind, enqueue
+from mwl.worklist.longer import long_ones
 
 Event = Literal["IP", "CM", "DC", "CLOSED"]
 
@@ -158,6 +159,7 @@ def status_facts(  # noqa: PLR0913 - what happened, when, and who hears of it
         "procedures": _procedures(steps.all()),
         "performed": {**_performed(performed.all()), **more},
     }
+    _with_long_identifiers(conn, payload)
     for name in names:
         enqueue(
             session,
@@ -167,6 +169,17 @@ def status_facts(  # noqa: PLR0913 - what happened, when, and who hears of it
             payload=payload,
             now=now,
         )
+
+
+def _with_long_identifiers(conn: Connection, payload: dict[str, Any]) -> None:
+    """Give a sender's own identifiers back where short ones of ours stand for them."""
+    stated = [(payload["patient"], "patient_id")]
+    for procedure in payload["procedures"]:
+        stated += [(procedure, "accession_number"), (procedure, "requested_procedure_id")]
+        stated += [(step, "sps_id") for step in procedure["steps"]]
+    known = long_ones(conn, [row[name] for row, name in stated])
+    for row, name in stated if known else ():
+        row[name] = known.get(row[name], row[name])
 
 
 def subject(order: int) -> str:

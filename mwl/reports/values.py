@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from mwl.patients import Identifier
+from mwl.shortened import Shortened
 
 
 class Status(StrEnum):
@@ -75,3 +76,4 @@ class ReportChange:
     fields: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
+    shortened: Shortened = ()

@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlmodel import Session
 
 from mwl.db.tables import RequestedProcedure, ScheduledStep
+from mwl.shortened import known_as
 
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
@@ -16,7 +17,7 @@ def by_accession(session: Session, number: str) -> list[int]:
     statement = (
         select(_PROCEDURE.c.imaging_order)
         .distinct()
-        .where(_PROCEDURE.c.accession_number == number)
+        .where(_PROCEDURE.c.accession_number.in_(known_as(number)))
         .order_by(_PROCEDURE.c.imaging_order.desc())
         .limit(_MOST)
     )

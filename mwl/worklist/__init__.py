@@ -7,7 +7,16 @@
 from mwl.worklist.apply import apply
 from mwl.worklist.demographics import update_patient
 from mwl.worklist.linked import link_patients
+from mwl.worklist.longer import remember
 from mwl.worklist.merging import merge_patients
 from mwl.worklist.outcome import Applied, Outcome
 
-__all__ = ["Applied", "Outcome", "apply", "link_patients", "merge_patients", "update_patient"]
+__all__ = [
+    "Applied",
+    "Outcome",
+    "apply",
+    "link_patients",
+    "merge_patients",
+    "remember",
+    "update_patient",
+]

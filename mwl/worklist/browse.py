@@ -41,6 +41,7 @@ from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledSt
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import OrderState, StepState
 from mwl.patients import name_key
+from mwl.shortened import known_as
 from mwl.worklist import asking
 from mwl.worklist.find import criteria
 
@@ -302,7 +303,8 @@ def _told(typed: str, dialect: str) -> tuple[ColumnElement[bool], dict[str, Any]
 
 def _numbers(typed: str) -> list[str]:
     plain = typed.replace("\0", "")  # PostgreSQL's text holds none
-    return sorted({plain, plain.upper()} - {""})
+    either = {plain, plain.upper()} - {""}
+    return sorted({each for text in either for each in known_as(text)})
 
 
 def _name_keys(typed: str) -> list[str]:

@@ -26,6 +26,7 @@ from mwl.db.tables.worklist import (
     Patient,
     RequestedProcedure,
     ScheduledStep,
+    ShortIdentifier,
     StepStation,
 )
 
@@ -59,6 +60,7 @@ __all__ = [
     "ScheduledStep",
     "Secret",
     "Series",
+    "ShortIdentifier",
     "Sighting",
     "StepStation",
     "StoredObject",

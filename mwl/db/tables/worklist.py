@@ -184,3 +184,13 @@ class StepStation(SQLModel, table=True):
 
     step: int = Field(foreign_key="scheduled_step.id", primary_key=True)
     ae_title: str = Field(primary_key=True, index=True)
+
+
+class ShortIdentifier(SQLModel, table=True):
+    """What stands for a sender's identifier that no attribute can hold (`mwl.shortened`)."""
+
+    __tablename__ = "short_identifier"
+
+    short: str = Field(primary_key=True)
+    long: str
+    created_at: datetime = Field(sa_type=UtcDateTime)

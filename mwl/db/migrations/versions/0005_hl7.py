@@ -16,6 +16,7 @@ def upgrade() -> None:
     _patients()
     _reports()
     _retention()
+    _lengths()
 
 
 def _journal() -> None:
@@ -46,6 +47,16 @@ def _retention() -> None:
         "journal_held",
         sa.Column("message", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("message", name="pk_journal_held"),
+    )
+
+
+def _lengths() -> None:
+    """Add what the short identifiers of ours stand for."""
+    op.create_table(
+        "short_identifier",
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("short", "long")),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("short", name="pk_short_identifier"),
     )
 
 
