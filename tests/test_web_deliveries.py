@@ -1,6 +1,7 @@
 """The outbox's pages: what waits and why, one delivery, and a person's decisions."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def events(app: WebApp, action: str) -> list[tuple[str, str, dict]]:
     with app.database.read() as session:
         found = audit.listing(session, Wanted(action=action), limit=50)
     return [(event.who, event.subject, event.detail) for event in found]
+
+
+def listed(**criteria: str) -> partial:
+    return partial(inspection.page, **criteria, after=100, limit=51)
 
 
 def squeezed(text: str) -> str:
@@ -151,6 +156,15 @@ def test_one_that_waits_tells_what_is_before_and_behind_it(app, feed):
     page = squeezed(person.get(f"/deliveries/{rows[1]}").text)
     assert "1 waits before it" in page
     assert "1 waits in the same queue" in page
+
+
+def test_the_list_says_why_a_queue_stands_still(app, feed):
+    first = feed.tell("IP", error="nobody listens at 10.0.0.5:2576", attempts=3)
+    feed.tell("CM"), feed.tell("IP", destination="PACS")
+    page = squeezed(app.signed_in().get("/deliveries?destination=PACS").text)
+    assert "RIS: nobody listens at 10.0.0.5:2576." in page
+    assert f'<a href="/deliveries/{first}">The first that waits</a>' in page
+    assert "PACS:" not in page
 
 
 def test_what_is_on_its_way_says_so(app, feed):
@@ -324,14 +338,15 @@ def test_counts_and_destinations_go_by_indexes(sqlite_database):
 
 
 @pytest.mark.parametrize(
-    ("criteria", "index"),
+    ("asked", "index"),
     [
-        ({"state": "parked"}, "ix_delivery_open (state=?"),
-        ({"destination": "RIS"}, "ix_delivery_destination (destination=?"),
-        ({"destination": "RIS", "state": "done"}, "ix_delivery_destination (destination=?"),
+        (listed(state="parked"), "ix_delivery_open (state=?"),
+        (listed(destination="RIS"), "ix_delivery_destination (destination=?"),
+        (listed(destination="RIS", state="done"), "ix_delivery_destination (destination=?"),
+        (partial(inspection.failing, destinations=["RIS"]), "ix_delivery_waiting (destination=?"),
     ],
 )
-def test_no_list_reads_or_sorts_all_deliveries(sqlite_database, criteria, index):
+def test_no_list_reads_or_sorts_all_deliveries(sqlite_database, asked, index):
     plans = []
 
     def explain(conn, _cursor, statement, parameters, *_):
@@ -343,7 +358,7 @@ def test_no_list_reads_or_sorts_all_deliveries(sqlite_database, criteria, index)
     with sqlite_database.read() as session:
         engine = session.connection().engine
         event.listen(engine, "before_cursor_execute", explain)
-        inspection.page(session, **criteria, after=100, limit=51)
+        asked(session)
         event.remove(engine, "before_cursor_execute", explain)
     (plan,) = plans
     assert index in plan

@@ -30,6 +30,7 @@ from web.wiring import wired
 blueprint = Blueprint("deliveries", __name__)
 
 _MOST_INSTANCES = 200
+_MOST_FAILING = 50  # destinations
 _EVENTS = {
     "IP": "in progress",
     "CM": "completed",
@@ -67,6 +68,7 @@ def deliveries() -> str:
         page = lists.page(fetch, lambda row: (row.id,), given)
         counts = inspection.counts(session)
         known = inspection.destinations(session)
+        failing = inspection.failing(session, known[:_MOST_FAILING])
     viewed("deliveries", **{name: value for name, value in given.items() if value})
     return render_template(
         "deliveries.html",
@@ -74,6 +76,7 @@ def deliveries() -> str:
         given=given,
         counts=counts,
         destinations=known,
+        failing=failing,
         states=list(State),
         **_helpers(),
     )

@@ -1,10 +1,10 @@
 """The outbox for people, page by page, and one delivery with what stands around it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select, text
 from sqlmodel import Session
 
 from mwl.errors import Fault, Reason, Rejected
@@ -78,6 +78,23 @@ def destinations(session: Session) -> list[str]:
             break
         found.append(following)
     return found
+
+
+def failing(session: Session, destinations: Iterable[str]) -> list[Any]:
+    """List what was tried in vain and keeps others waiting: the first of each destination.
+
+    Rows of id, destination and error.
+    """
+    conn = session.connection()
+    columns = (TABLE.c.id, TABLE.c.destination, TABLE.c.error)
+    waiting = select(*columns).where(text("state = 'waiting'"))  # as its index is asked
+    firsts = [
+        conn.execute(
+            waiting.where(TABLE.c.destination == name).order_by(TABLE.c.kind, TABLE.c.id).limit(1)
+        ).first()
+        for name in destinations
+    ]
+    return [row for row in firsts if row is not None and row.error]
 
 
 def inspect(session: Session, delivery: int) -> Inspected:
