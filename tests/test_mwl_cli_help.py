@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from mwl.cli import app, completion, help  # noqa: A004 - the module's own name
 from tests import warm
@@ -48,6 +49,24 @@ def test_no_line_of_help_is_cut_and_none_installs_anything():
         assert not re.search(r"\w\.\.\.$", text.replace("ARGS]...", "").replace("ROLE]...", ""))
         assert "install-completion" not in text
         assert not re.search(r"<(str|int|list|Path)", text)
+
+
+def test_every_number_is_bounded():
+    """SQLite takes none beyond 64 bits, and says so by a defect."""
+    found = list(parameters(typer.main.get_command(app)))
+    assert {"mwl outbox resend", "mwl messages show"} <= {command for command, _ in found}
+    free = [
+        (command, each.name)
+        for command, each in found
+        if getattr(each, "min", None) is not None and each.max is None
+    ]
+    assert free == []
+
+
+def parameters(command, path="mwl"):
+    yield from ((path, each) for each in command.params)
+    for name, each in getattr(command, "commands", {}).items():
+        yield from parameters(each, f"{path} {name}")
 
 
 def test_help_comes_at_once():

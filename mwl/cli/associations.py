@@ -60,7 +60,10 @@ def list_(
 def abort(
     context: typer.Context,
     row: Annotated[
-        int, typer.Argument(metavar="ID", min=1, help="As `mwl associations list` shows it.")
+        int,
+        typer.Argument(
+            metavar="ID", min=1, max=frame.LARGEST_ID, help="As `mwl associations list` shows it."
+        ),
     ],
 ) -> None:
     """End an association by A-ABORT, within seconds; its peer may come back at once."""

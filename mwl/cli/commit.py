@@ -68,7 +68,10 @@ def list_(
 def report(
     context: typer.Context,
     request: Annotated[
-        int, typer.Argument(metavar="ID", min=1, help="As `mwl commit list` shows it.")
+        int,
+        typer.Argument(
+            metavar="ID", min=1, max=frame.LARGEST_ID, help="As `mwl commit list` shows it."
+        ),
     ],
 ) -> None:
     """Report a request again, as it was judged, to the address of who asked.

@@ -28,7 +28,13 @@ def demo(
         int, typer.Option(metavar="N", min=1, max=999, help="Play so many examinations.")
     ] = 1,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="With --day: the same number, the same day.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=frame.LARGEST_ID,
+            help="With --day: the same number, the same day.",
+        ),
     ] = 1,
     yes_really: Annotated[
         bool,

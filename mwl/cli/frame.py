@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mwl.db import Database
 
 DONE, FAILED, WRONG = 0, 1, 2
+LARGEST_ID = 2**31 - 1  # of a row, in every database
 
 # A value is at fault, whatever the state of things.
 _ASKED_WRONGLY = {Reason.MISSING, Reason.MALFORMED, Reason.TOO_LONG, Reason.UNKNOWN_CODE}

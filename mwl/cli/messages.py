@@ -25,7 +25,12 @@ _COLUMNS = {
     "error": "error",
     "flags": "flags",
 }
-_Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="As `mwl messages list` shows it.")]
+_Id = Annotated[
+    int,
+    typer.Argument(
+        metavar="ID", min=1, max=frame.LARGEST_ID, help="As `mwl messages list` shows it."
+    ),
+]
 
 
 @app.callback()

@@ -29,7 +29,10 @@ _COLUMNS = {
     "created_at": "queued",
 }
 _Ids = Annotated[
-    list[int], typer.Argument(metavar="ID", min=1, help="As `mwl outbox list` shows it.")
+    list[int],
+    typer.Argument(
+        metavar="ID", min=1, max=frame.LARGEST_ID, help="As `mwl outbox list` shows it."
+    ),
 ]
 
 

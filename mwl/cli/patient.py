@@ -139,7 +139,10 @@ def conflicts(context: typer.Context, as_json: _Json = False, limit: _Limit = 10
 def unmerge(
     context: typer.Context,
     merge: Annotated[
-        int, typer.Argument(metavar="MERGE", min=1, help="As `mwl patient merges` shows it.")
+        int,
+        typer.Argument(
+            metavar="MERGE", min=1, max=frame.LARGEST_ID, help="As `mwl patient merges` shows it."
+        ),
     ],
 ) -> None:
     """Take a merge back: these are two patients after all.

@@ -31,7 +31,12 @@ def replay(
     context: typer.Context,
     message: Annotated[
         int | None,
-        typer.Argument(metavar="ID", min=1, help="One message, as `mwl messages list` shows it."),
+        typer.Argument(
+            metavar="ID",
+            min=1,
+            max=frame.LARGEST_ID,
+            help="One message, as `mwl messages list` shows it.",
+        ),
     ] = None,
     state: Annotated[
         str, typer.Option(metavar="STATE", help=f"{_FILTER}those in this state, as rejected.")
@@ -60,7 +65,9 @@ def replay(
     ] = "",
     after: Annotated[
         int | None,
-        typer.Option(metavar="ID", min=1, help="Of many: go on behind this one."),
+        typer.Option(
+            metavar="ID", min=1, max=frame.LARGEST_ID, help="Of many: go on behind this one."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what it would do, and do nothing.")

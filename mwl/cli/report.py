@@ -24,7 +24,12 @@ _COLUMNS = {
     "order": "order",
     "flags": "flags",
 }
-_Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="As `mwl report list` shows it.")]
+_Id = Annotated[
+    int,
+    typer.Argument(
+        metavar="ID", min=1, max=frame.LARGEST_ID, help="As `mwl report list` shows it."
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
@@ -64,7 +69,10 @@ def show(
     context: typer.Context,
     report: _Id,
     part: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only this part, for --output.")
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=frame.LARGEST_ID, help="Only this part, for --output."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

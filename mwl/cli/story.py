@@ -18,7 +18,13 @@ def story(
         str, typer.Argument(metavar="ACCESSION", help="The accession number of the order.")
     ] = "",
     order: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="The number that its page has instead.")
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=frame.LARGEST_ID,
+            help="The number that its page has instead.",
+        ),
     ] = None,
     brief: Annotated[
         bool, typer.Option("--brief", help="One line an entry, without what is beside.")

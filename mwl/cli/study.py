@@ -51,7 +51,9 @@ def list_(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 1_000_000,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="At most so many.")
+    ] = 1_000_000,
 ) -> None:
     """List studies in the order in which they came, with the order that each belongs to."""
     from mwl.archive import listing

@@ -76,7 +76,9 @@ def list_(
         bool, typer.Option("--flagged", help="Only orders with a flag for a person; says why.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 1_000_000,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="At most so many.")
+    ] = 1_000_000,
 ) -> None:
     """List the entries, whatever their state, by start time.
 
