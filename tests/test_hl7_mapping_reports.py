@@ -42,6 +42,19 @@ def sample(name: str) -> ReportChange:
     return report(charsets.decode(raw, character_sets(raw)).text)
 
 
+def test_each_of_several_obr_under_one_orc_is_about_its_own_order():
+    second = ["OBR||PO2^RIS|FO2^RIS|MRKNEE^Knee", "OBX|1|TX|1^R||Torn.||||||F", "OBR||||XR^Hip"]
+    found = reports(_with_orc(oru(after=second)))
+    assert [each.number for each in found] == ["FO1^RIS", "FO2^RIS", "FO1^RIS"]
+    assert [each.placer and each.placer.id for each in found] == ["PO1", "PO2", "PO1"]
+    # Alone it is about the order of its ORC, whatever the number of the report itself.
+    assert report(_with_orc(oru(OBR_3="R9"))).number == "FO1^RIS"
+
+
+def _with_orc(text: str) -> str:
+    return text.replace("\rOBR", "\rORC|RE|PO1^RIS|FO1^RIS\rOBR", 1)
+
+
 def test_a_report_is_about_a_patient_and_an_order():
     found = report(oru())
     assert found.patient == Identifier("PID1", "ADT1")

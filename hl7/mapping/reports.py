@@ -24,6 +24,8 @@ from mwl.errors import Reason
 from mwl.patients import Identifier
 from mwl.reports import Part, ReportChange, Status
 
+_Numbers = tuple[Identifier | None, Identifier | None]
+
 _LONGEST_NUMBER = 64
 _LONGEST_UID = 64
 _MOST_PEOPLE = 8
@@ -57,10 +59,12 @@ class ReportReader:
         patient: Identifier | None = None
         described: dict[str, str] = {}
         for group in groups:
+            several = len(group.details) > 1
             for row, detail in zip(group.rows, group.details, strict=False):
                 if patient is None:
                     patient, described = self._read_patient(row, report)
-                change = self._read(row[0], detail, self._table, zone, documents, report)
+                numbers = self._numbers(row[0], several=several)
+                change = self._read(row[0], detail, numbers, self._table, zone, documents, report)
                 change.source, change.control_id = sent.source, sent.control_id
                 change.patient, change.at = patient, at
                 change.fields.update(described)
@@ -69,6 +73,14 @@ class ReportReader:
         if not found:
             report.fault(Reason.SEQUENCE, "OBR", "a report without OBR")
         return found
+
+    def _numbers(self, view: View, *, several: bool) -> _Numbers:
+        """Read filler and placer number; of `several` OBR under one ORC, each one's own."""
+        chains = self._filler, self._placer
+        if several:
+            chains = _obr_first(self._filler), _obr_first(self._placer)
+        filler, placer = (_number(view, chain) for chain in chains)
+        return filler, placer
 
     def _read_patient(self, row: Row, report: Report) -> tuple[Identifier, dict[str, str]]:
         """Read whom the report is about, as far as that can be read."""
@@ -84,13 +96,14 @@ class ReportReader:
         self,
         view: View,
         detail: View,
+        numbers: _Numbers,
         table: ReportTable,
         zone: tzinfo,
         documents: Embedded,
         report: Report,
     ) -> ReportChange:
         observations = detail.get("OBX", ())
-        filler, placer = _number(view, self._filler), _number(view, self._placer)
+        filler, placer = numbers
         number = filler or placer
         uids = self._uids(view, observations, table)
         found = ReportChange(
@@ -185,6 +198,10 @@ def _instant(view: View, chain: Chain, zone: tzinfo, report: Report) -> datetime
     except NotATime as error:
         report.flag(f"when the report was issued can't be read: {error}")
         return None
+
+
+def _obr_first(chain: Chain) -> Chain:
+    return tuple(sorted(chain, key=lambda link: all(place.segment != "OBR" for place in link)))
 
 
 def _number(view: View, chain: Chain) -> Identifier | None:
