@@ -1,6 +1,7 @@
 """An order's timeline, told of what the real services have written down."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -344,7 +345,10 @@ def test_programs_read_the_story_as_json(terminal):
 
 
 def test_an_accession_number_that_nobody_has_is_said_to_be_so(terminal):
-    assert "no order on file has the accession number ACC9" in terminal("ACC9", code=1)
+    assert "the accession number ACC9, and no message" in terminal("ACC9", code=1)
+    terminal.scene.hear(orm(MSH_10="BAD", OBR_18="ACC8", PID_7="yesterday"))
+    said = terminal("ACC8", code=1)
+    assert re.search(r"but message \d+ names it, rejected: PID-7: no date", said), said
     terminal(code=2)
 
 

@@ -7,6 +7,8 @@ import typer
 from mwl.cli import frame
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
     from mwl.story import Entry, Story
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object an order, instead of text.")]
@@ -50,9 +52,10 @@ def story(
     with frame.database(given) as database, database.read() as session:
         rows = [order] if order is not None else stories.by_accession(session, accession)
         told = [stories.tell(session, row, given.close, now=now, zone=zone) for row in rows]
-    found = [each for each in told if each is not None]
+        found = [each for each in told if each is not None]
+        heard = "" if found or order is not None else _heard(session, accession)
     if not found:
-        typer.echo(f"mwl: no order on file has {_asked(accession, order)}", err=True)
+        typer.echo(f"mwl: no order on file has {_asked(accession, order)}{heard}", err=True)
         raise typer.Exit(frame.FAILED)
     for each in found:
         if json:
@@ -63,6 +66,16 @@ def story(
 
 def _asked(accession: str, order: int | None) -> str:
     return f"the number {order}" if order is not None else f"the accession number {accession}"
+
+
+def _heard(session: "Session", accession: str) -> str:
+    """Say what the latest message became that names an order which is not there."""
+    from mwl import journal
+
+    for row in journal.search(session, journal.Wanted(accession=accession), limit=1):
+        why = f": {row.error}" if row.error else ""
+        return f", but message {row.id} names it, {row.state}{why} (`mwl messages show {row.id}`)"
+    return ", and no message that is kept names it"
 
 
 def _print_json(told: "Story") -> None:
