@@ -27,6 +27,15 @@ def feed(app):
 
 
 @pytest.fixture
+def mended(sqlite_database, tmp_path):
+    """A site whose profile understands what its feed was refused for: ORC-1 = ZZ."""
+    (tmp_path / "mended.toml").write_text('extends = "default"\n[control]\nZZ = "create"\n')
+    his = Forward(name="his", host="127.0.0.1", port=1)
+    hl7 = Hl7(forward=[his], profile="mended", profiles=str(tmp_path))
+    return WebApp(sqlite_database, tmp_path, Settings(data_dir=tmp_path, hl7=hl7))
+
+
+@pytest.fixture
 def person(app):
     return app.signed_in(Role.TECHNOLOGIST)
 
@@ -175,19 +184,27 @@ def test_many_are_looked_at_then_applied(app, feed, admin):
     assert [subject for subject, _ in events(app, "replay")].count("messages") == 2
 
 
-def test_who_would_be_told_is_told_however_many_rows_differ(sqlite_database, tmp_path, monkeypatch):
+def test_who_would_be_told_is_told_however_many_rows_differ(mended, monkeypatch):
     monkeypatch.setattr("web.replaying._MOST_SHOWN", 1)
-    (tmp_path / "mended.toml").write_text('extends = "default"\n[control]\nZZ = "create"\n')
-    his = Forward(name="his", host="127.0.0.1", port=1)
-    hl7 = Hl7(forward=[his], profile="mended", profiles=str(tmp_path))
-    app = WebApp(sqlite_database, tmp_path, Settings(data_dir=tmp_path, hl7=hl7))
-    feed, admin = Feed(app.database, now=app.now), app.signed_in(Role.ADMIN)
+    feed, admin = Feed(mended.database, now=mended.now), mended.signed_in(Role.ADMIN)
     for number in range(3):
         feed.send(order(number, ORC_1="ZZ"))
     page = admin.post("/messages/replay", data={"state": "rejected"}).text
     assert "<p>his would be told 3 times.</p>" in page
     assert "rows more" in page
     assert "<p>his would be told.</p>" in admin.get("/messages/1/replay").text
+
+
+def test_what_was_refused_and_accepted_since_waits_for_nobody(mended):
+    feed, admin = Feed(mended.database, now=mended.now), mended.signed_in(Role.ADMIN)
+    feed.send(order(1, ORC_1="ZZ"))
+    feed.send(order(2, ORC_1="YY"))
+    assert "2 messages got an error for an answer lately" in admin.get("/").text
+    admin.post("/messages/1/replay")
+    assert "A message got an error for an answer lately" in admin.get("/").text
+    listed = admin.get("/messages?state=rejected").text
+    assert listed.count("accepted by replay") == 1
+    assert '<a class="small" href="/messages/3">accepted by replay</a>' in listed
 
 
 def test_portions_go_on_and_count_together(app, feed, admin, monkeypatch):

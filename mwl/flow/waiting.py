@@ -31,7 +31,7 @@ class Waiting:
     parked: int  # refused by who was to be told
     blocked: int  # behind a parked one
     failed: int  # messages since a time that are our fault: state failed
-    rejected: int  # messages since a time that were answered AE or AR
+    rejected: int  # messages since a time that were answered AE or AR, and not replayed since
     conflicts: int  # of them, those that name somebody else than is on file, not settled yet
     unmatched: int  # studies that no order asked for
     quarantined: int  # stored objects that contradict what is there
@@ -91,8 +91,14 @@ def _count(model: Any, condition: str, *further: Any) -> ScalarSelect[int]:
 
 
 def _messages(state: str) -> ScalarSelect[int]:
-    since = _table(Message).c.received_at >= bindparam("since")
-    return _count(Message, f"state = '{state}' AND state <> 'applied'", since)
+    table = _table(Message)
+    replay = table.alias("replay")
+    was_accepted = select(replay.c.id).where(
+        replay.c.replay_of == table.c.id, text("replay.state NOT IN ('rejected', 'failed')")
+    )
+    since = table.c.received_at >= bindparam("since")
+    condition = f"message.state = '{state}' AND message.state <> 'applied'"
+    return _count(Message, condition, since, ~was_accepted.exists())
 
 
 def _conflicts() -> ScalarSelect[int]:

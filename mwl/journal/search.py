@@ -96,6 +96,7 @@ class About(NamedTuple):
     patient_name: str
     patient_id: str
     accession_number: str
+    replayed: int | None = None  # a replay of it that was accepted
 
 
 _ALL = Wanted()
@@ -134,14 +135,24 @@ def about(session: Session, rows: Sequence[Any]) -> dict[int, About]:
     numbers = numbers.where(_PROCEDURE.c.imaging_order.in_(orders))
     found = conn.execute(numbers.group_by(_PROCEDURE.c.imaging_order))
     accessions: dict[int, str] = {row[0]: row[1] for row in found}
-    return {row.id: _about(row, people.get(row.patient), accessions) for row in rows}
+    replays = _replays(conn, [row.id for row in rows if row.state in _REFUSED])
+    return {row.id: _about(row, people.get(row.patient), accessions, replays) for row in rows}
 
 
-def _about(row: Any, person: Any, accessions: dict[int, str]) -> About:
+def _replays(conn: Connection, refused: Sequence[int]) -> dict[int, int]:
+    """Find replays that were accepted, by the messages that they repeat."""
+    found = select(_TABLE.c.replay_of, _TABLE.c.id).where(
+        _TABLE.c.replay_of.in_(refused), _TABLE.c.state.not_in([*_REFUSED])
+    )
+    return {row.replay_of: row.id for row in conn.execute(found)} if refused else {}
+
+
+def _about(row: Any, person: Any, accessions: dict[int, str], replays: dict[int, int]) -> About:
     return About(
         person.patient_name if person else "",
         person.patient_id if person else row.patient_id,
         accessions.get(row.imaging_order, row.accession_number),
+        replays.get(row.id),
     )
 
 
