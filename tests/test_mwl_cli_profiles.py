@@ -55,6 +55,14 @@ def test_profiles_are_listed_with_whom_they_read(site: Path) -> None:
     assert "IHE RAD" not in table
 
 
+def test_a_folder_of_profiles_that_is_not_there_is_told(site: Path) -> None:
+    (site / "mine").rename(site / "yours")
+    for command in (["serve"], ["hl7", "profiles"]):
+        done = run(site, *command)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"hl7.profiles: {site / 'mine'} is no folder" in done.stderr
+
+
 def test_a_profile_is_printed_as_one_file_that_says_the_same(site: Path) -> None:
     done = run(site, "hl7", "profiles", "ours")
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from hl7.profiles import Profiles, Rule
 from hl7.server import Limits, MllpServer
 from mwl.config import Settings, shipped
 from mwl.db import Database
+from mwl.errors import ConfigError
 from mwl.listeners import Listeners
 from mwl.memory import return_large_blocks
 from mwl.outbox import Forwards
@@ -26,9 +27,17 @@ _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 
 def profile_folders(settings: Settings) -> list[Path]:
-    """Tell where profiles are looked for: the site's own, then those of the program."""
-    own = settings.hl7.profiles
-    return [*([settings.data_dir / own] if own else []), shipped("hl7/default.toml").parent]
+    """Tell where profiles are looked for: the site's own, then those of the program.
+
+    Raises ConfigError where the site's are not: others of the same names would be read by.
+    """
+    coming = shipped("hl7/default.toml").parent
+    if not settings.hl7.profiles:
+        return [coming]
+    own = settings.data_dir / settings.hl7.profiles
+    if not own.is_dir():
+        raise ConfigError(f"hl7.profiles: {own} is no folder: create it, or correct the path")
+    return [own, coming]
 
 
 def mapping_profiles(settings: Settings) -> Profiles:
