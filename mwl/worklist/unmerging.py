@@ -4,7 +4,8 @@ The rules that this module bears:
 
 1. What was the loser's goes back: the orders, studies and reports that the merge moved, and what
    came later under the loser's number. What the survivor had, and what came under the survivor's
-   number, stays. MPPS and the worklist follow their orders.
+   number, stays. MPPS and the worklist follow their orders. Studies and reports without an
+   order go by whom they name; in doubt, they are nobody's (`mwl.archive.splitting`).
 2. The loser is as it would be without the merge: what later messages said of its number was kept
    with it. A survivor that the merge itself made (ADT^A47), and of whom nothing was heard since,
    is emptied: whoever gets that number is somebody else.
