@@ -17,6 +17,7 @@ from mwl.db import Database
 from mwl.db.tables import AuditEvent
 from tests.browser import VIEWS, live
 from tests.web_app import WebApp
+from web.audit import _link
 
 TABLE: Any = AuditEvent.__table__  # type: ignore[attr-defined]
 NOW = datetime(2030, 1, 2, 11, tzinfo=UTC)
@@ -128,3 +129,17 @@ def test_an_administrator_looks_who_did_what(
         assert "<b>anna" in page.locator("tbody").inner_text()
         assert page.locator("tbody tr").count() == 1
         site.look(page)
+
+
+@pytest.mark.parametrize(
+    ("subject", "page"),
+    [
+        ("patient:3", "/patients/3"),
+        ("report:1", "/reports/1"),
+        ("device:CT1", "/devices"),
+        ("patient:x", ""),
+        ("journal", ""),
+    ],
+)
+def test_a_subject_leads_to_its_page(subject: str, page: str) -> None:
+    assert _link(subject) == page

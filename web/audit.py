@@ -26,6 +26,8 @@ _FILTERS = ("who", "action", "subject", "day", "address")
 _COLUMNS = ("at", "who", "role", "address", "action", "subject", "detail")
 # What a subject's page is called, by its kind.
 _PAGES = {
+    "patient": "/patients/{}",
+    "report": "/reports/{}",
     "order": "/orders/{}",
     "step": "/worklist/{}/edit",
     "message": "/messages/{}",
