@@ -228,8 +228,14 @@ def patients(database: Database) -> list[dict[str, Any]]:
 def reports(database: Database) -> list[dict[str, Any]]:
     """Read all reports, and the number of the order that each is linked with."""
     orders = {row["id"]: row["order_number"] for row in rows(database, "imaging_order")}
-    found = rows(database, "report")
-    return [{**row, "order": orders.get(row["imaging_order"], "")} for row in found]
+    return [
+        {
+            **row,
+            "order": orders.get(row["imaging_order"], ""),
+            "superseded": row["superseded_by"] is not None,
+        }
+        for row in rows(database, "report")
+    ]
 
 
 def assert_like(found: list[dict[str, Any]], expected: list[dict[str, Any]] | None) -> None:
