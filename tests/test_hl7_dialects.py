@@ -99,6 +99,20 @@ def test_a_ris_of_dcm4chee_gets_ot_where_it_says_no_modality_and_its_station():
     assert order(orm(ORC_1="OD", ORC_5=None), mapper).action is Action.DISCONTINUE
 
 
+def test_ot_is_for_what_no_rule_of_the_site_knows_and_never_for_a_modality_nobody_knows(tmp_path):
+    own = 'extends = "dcm4chee"\n[[rule]]\ncode = "CT*"\nmodality = "CT"\n'
+    (tmp_path / "site.toml").write_text(own, "utf-8")
+    mapper = Mapper(profile_files.load("site", [tmp_path, FOLDER]), BERLIN)
+
+    def modality(**fields: str | None) -> str | None:
+        (step,) = order(orm(**fields), mapper).procedures[0].steps
+        return step.fields.get("modality")
+
+    assert modality(OBR_24=None) == "CT"
+    assert modality(OBR_24=None, OBR_4="X1^Something^L") == "OT"
+    assert modality(OBR_24="FOO", OBR_4="X1^Something^L") is None
+
+
 def test_a_ris_of_v2_3_has_its_filler_number_as_accession_number():
     message = "\r".join(
         [
