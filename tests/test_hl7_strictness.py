@@ -84,6 +84,8 @@ def test_every_version_is_known(version):
         (orm(MSH_12="9.9"), (Reason.UNSUPPORTED_VERSION, "MSH-12", 1)),
         (orm(MSH_12=None), (Reason.UNSUPPORTED_VERSION, "MSH-12", 1)),
         (omi(MSH_12="2.6", MSH_9="OMI^O23"), (MISSING, "MSH-9.3", 1)),
+        (orm(MSH_12="2.8.2"), (UNKNOWN_CODE, "MSH-9", 1)),  # withdrawn with 2.7
+        (omi(MSH_12="2.3"), (UNKNOWN_CODE, "MSH-9", 1)),
         (omi(MSH_12="2.8", IPC_3=None), (MISSING, "IPC-3", 1)),
     ],
 )

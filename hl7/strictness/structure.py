@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from hl7.er7 import Message, Segment
 from hl7.mapping.report import MOST_FAULTS, Report
-from hl7.strictness.reference import Version, version
+from hl7.strictness.reference import FALLBACK, Version, version
 from mwl.errors import Reason
 
 # Table 0354, for senders that leave MSH-9.3 out: trigger events that share a structure.
@@ -43,6 +43,10 @@ def check(message: Message, of: Version, report: Report) -> None:
     """Check the order of a message's segments, if it is of a structure that is known."""
     name = structure(message, of)
     if name is None:
+        # What no version knows is a matter between its two sides.
+        if elsewhere := structure(message, version(FALLBACK)):
+            text = f"version {of.name} has no {elsewhere}"
+            report.fault(Reason.UNKNOWN_CODE, "MSH-9", text)
         return
     machine = _machine(of.name, name)
     places = machine.begin
