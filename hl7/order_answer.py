@@ -14,8 +14,15 @@ from hl7.er7 import Message, Segment
 _KINDS: Final = {"ORM": ("ORR", "O02"), "OMG": ("ORG", "O20"), "OMI": ("ORI", "O24")}
 # ORC-1 of the request → done as requested, unable to. All others: OK, or unable to accept.
 _DONE: Final = {"CA": "CR", "DC": "DR", "HD": "HR", "RL": "OR", "RP": "RQ", "XO": "XR"}
-_UNABLE: Final = {"CA": "UC", "DC": "UD", "HD": "UH", "RL": "UR", "RP": "UM", "XO": "UX"}
-_UNABLE |= {"RO": "UM"}
+_UNABLE: Final = {
+    "CA": "UC",
+    "DC": "UD",
+    "HD": "UH",
+    "RL": "UR",
+    "RO": "UM",
+    "RP": "UM",
+    "XO": "UX",
+}
 # How many fields of a segment come back: the order's numbers and names, nobody's data.
 _ECHOED: Final = {"OBR": 4, "IPC": 9}
 _MOST: Final = 4_000  # segments

@@ -100,8 +100,8 @@ def merged(documents: Sequence[Document]) -> dict[str, Any]:
             _take_away(document, table, before, whole)
         for name in _ASKED_IN_ORDER:
             if name in document.tables:
-                before = [each.tables.get(name, ()) for each in _from(documents, document)]
-                whole[name] = [item for items in before for item in items]
+                asked = [each.tables.get(name, ()) for each in _from(documents, document)]
+                whole[name] = [item for items in asked for item in items]
     whole.pop(_EXTENDS, None)
     return whole
 
