@@ -69,7 +69,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
         assert change.procedures[0].fields["description"] == f"Exam {number}"
     tables = [
         table
-        for column in by._orders._steps._plain.procedure._columns
+        for column in by._orders.steps.plain.procedure._columns
         for known in column._known.values()
         for table in known.values()
     ]

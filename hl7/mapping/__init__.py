@@ -19,6 +19,7 @@ from hl7.mapping.patient import PatientReader
 from hl7.mapping.report import Report
 from hl7.mapping.reports import ReportReader
 from hl7.mapping.times import offset_of
+from hl7.mapping.usual import UsualOrders
 from hl7.profile import Profile
 from mwl.errors import Reason
 from mwl.orders import OrderChange
@@ -37,6 +38,7 @@ class Mapper:
         self._grid = Grid()
         self._patient = PatientReader(profile, self._grid)
         self._orders = OrderReader(profile, self._grid)
+        self._usual = UsualOrders(self._patient, self._orders)
         self._admissions = AdmissionReader(profile, self._patient, self._grid)
         self._appointments = AppointmentReader(profile, self._patient, self._grid)
         self._reports = ReportReader(profile, self._patient, self._grid)
@@ -89,6 +91,10 @@ class Mapper:
             if not report.faults:  # else there are too many
                 report.fault(Reason.SEQUENCE, "ORC", "an order message without ORC and OBR")
             return []
+        if groups[0].common is head:  # whatever there is is there once
+            usual = self._usual.read(groups[0].rows[0], sent.source, at, zone, report)
+            if usual is not None:
+                return [usual]
         patient = self._patient.read(with_notes(groups[0].rows[0], head), report)
         return self._orders.read(groups, Context(sent.source, at, zone, patient), report)
 

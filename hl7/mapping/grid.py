@@ -21,7 +21,7 @@ View = Mapping[str, Sequence[Segment]]
 _COMPONENT = STANDARD.component
 _ODD = re.compile(r'[\^~\\&|"]')  # what the standard delimiters would read in a text
 # A plain cell has no subcomponents but the first.
-_NOWHERE = 1 << 30
+NOWHERE = 1 << 30
 _MOST_SHAPES = 256
 
 
@@ -134,7 +134,7 @@ class Grid:
         self._layout = None
         component = path.component or 1
         where = str(path) if path.segment else "a constant of the profile"
-        at = component - 1 if path.subcomponent < 2 else _NOWHERE
+        at = component - 1 if path.subcomponent < 2 else NOWHERE
         return Place(slot, at, component, where, path)
 
     def place(self, path: Path) -> Place:
@@ -144,7 +144,7 @@ class Grid:
             self._slots[key] = len(self._slots)
             self._layout = None
         component = path.component or 1
-        at = component - 1 if path.subcomponent < 2 else _NOWHERE
+        at = component - 1 if path.subcomponent < 2 else NOWHERE
         return Place(self._slots[key], at, component, str(path), path)
 
     def lay_out(self, view: View) -> Row:
@@ -348,7 +348,7 @@ def part(text: str, at: int) -> str | None:
     """Give one component of a plain cell, None where it is empty or absent."""
     if _COMPONENT not in text:
         return (text or None) if at == 0 else None
-    parts = text.split(_COMPONENT, at + 1) if at < _NOWHERE else ()
+    parts = text.split(_COMPONENT, at + 1) if at < NOWHERE else ()
     return (parts[at] or None) if at < len(parts) else None
 
 

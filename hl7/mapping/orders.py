@@ -24,7 +24,7 @@ from mwl.errors import Reason
 from mwl.orders import DEFAULT_POLICY, Action, OrderChange, Policy, ProcedureChange
 from mwl.patients import Identifier, PatientChange
 
-_ORDER_NUMBER = 64  # (0040,2016) and (0040,2017) are LO
+ORDER_NUMBER = 64  # (0040,2016) and (0040,2017) are LO
 _WITHOUT_ORC = Action.UPDATE
 _MOST_PAIRS = 256
 # Actions that may create an order, so that all of it must be right. The others only ask
@@ -48,16 +48,16 @@ class OrderReader:
         self._control = profile.control
         # By ORC-1 and ORC-5 as they came, where nothing is to be said about them.
         self._known_actions: dict[tuple[str, str] | None, tuple[Action, str]] = {}
-        self._filler = grid.places(profile.order.filler)
-        self._placer = grid.places(profile.order.placer)
-        self._numbers = frozenset(place.where for place in self._filler + self._placer)
-        self._columns = Readers(grid, profile, columns.ORDER, profile.order.columns)
+        self.filler = grid.places(profile.order.filler)
+        self.placer = grid.places(profile.order.placer)
+        self._numbers = frozenset(place.where for place in self.filler + self.placer)
+        self.columns = Readers(grid, profile, columns.ORDER, profile.order.columns)
         self._observations = ObservationReader(profile)
-        self._steps = StepReader(profile, grid)
-        self._policy = profile.procedure.study_uid_policy
+        self.steps = StepReader(profile, grid)
+        self.study_uid_policy = profile.procedure.study_uid_policy
         self._started = profile.started
         self._refuses_unknown = profile.order.unknown_cancel == "refuse"
-        self._answers_orders = profile.message.answer == "order"
+        self.answers_orders = profile.message.answer == "order"
         self._has_policies = bool(self._started) or self._refuses_unknown
 
     def read(self, groups: list[Group], context: Context, report: Report) -> list[OrderChange]:
@@ -94,18 +94,18 @@ class OrderReader:
                     where,
                     placer,
                     filler,
-                    study_uid_policy=self._policy,
-                    policy=self._policy_of(control) if self._has_policies else DEFAULT_POLICY,
+                    study_uid_policy=self.study_uid_policy,
+                    policy=self.policy_of(control),
                 )
                 if action is Action.CREATE and not context.patient.fields.get("patient_name"):
                     report.flag("a new order without the patient's name")
                 if action in _WHOLE:
                     self._read_columns(row, group, change, report)
-            if self._answers_orders and group.common:
+            if self.answers_orders and group.common:
                 change.occurrences += (group.common["ORC"][0].occurrence,)
             if group.details:
                 self._read_steps(row, change, context.zone, report)
-            elif action in _WHOLE and (stated := self._steps.timing(row, context.zone, report)):
+            elif action in _WHOLE and (stated := self.steps.timing(row, context.zone, report)):
                 change.procedures.append(stated)
             change.flags += [flag for flag in report.take_flags() if flag not in change.flags]
 
@@ -115,11 +115,16 @@ class OrderReader:
             report.flag("an order without ORC: taken as an update")
             return _WITHOUT_ORC, ""
         orc = group.common["ORC"][0]
-        fields = orc.fields
-        is_plain = orc.odd == () and len(fields) > 5
-        said = (fields[1], fields[5]) if is_plain and group.details else None
-        known = self._known_actions.get(said)
-        return known or self._look_up(orc, said, group, report)
+        said = _said(orc) if group.details else None
+        return self._known_actions.get(said) or self._look_up(orc, said, group, report)
+
+    def known(self, orc: Segment) -> tuple[Action, str] | None:
+        """Give the action of an ORC with its OBR if it creates or updates all of its order.
+
+        None: `read` has something to say about it.
+        """
+        known = self._known_actions.get(_said(orc))
+        return known if known and known[0] in _WHOLE else None
 
     def _look_up(
         self, orc: Segment, said: tuple[str, str] | None, group: Group, report: Report
@@ -142,8 +147,10 @@ class OrderReader:
             report.fault(Reason.SEQUENCE, "ORC", "a new order without OBR", orc.occurrence)
         return action, f"{control} {status}".strip()
 
-    def _policy_of(self, control: str) -> Policy:
+    def policy_of(self, control: str) -> Policy:
         """Give what is peculiar to this sender, for ORC-1 and ORC-5 as in OrderChange."""
+        if not self._has_policies:
+            return DEFAULT_POLICY
         code, _, status = control.partition(" ")
         by_status = self._started.get(code)
         if by_status is None:
@@ -160,8 +167,8 @@ class OrderReader:
         """
         if len(group.details) < 2:
             return False
-        filled = any(leaf(row, self._filler) for row in group.rows)
-        chain = self._filler if filled else self._placer
+        filled = any(leaf(row, self.filler) for row in group.rows)
+        chain = self.filler if filled else self.placer
         own = [place for place in chain if place.path.segment == "OBR"]
         found = [leaf(row, own) for row in group.rows]
         return len({each[0] if each else None for each in found}) > 1
@@ -170,23 +177,23 @@ class OrderReader:
         self, row: Row, report: Report, *, obr_first: bool
     ) -> tuple[Identifier | None, Identifier | None, str]:
         """Read filler and placer number, and where the one that counts stood."""
-        filler, filler_where = _entity(row, self._filler, report, obr_first=obr_first)
-        placer, placer_where = _entity(row, self._placer, report, obr_first=obr_first)
+        filler, filler_where = _entity(row, self.filler, report, obr_first=obr_first)
+        placer, placer_where = _entity(row, self.placer, report, obr_first=obr_first)
         if not filler and not placer and self._numbers.isdisjoint(f.where for f in report.faults):
             orc = row[0].get("ORC")
             occurrence = orc[0].occurrence if orc else 1
-            report.fault(Reason.MISSING, self._filler[0].where, "no order number", occurrence)
+            report.fault(Reason.MISSING, self.filler[0].where, "no order number", occurrence)
         return filler, placer, filler_where or placer_where
 
     def _read_columns(self, row: Row, group: Group, change: OrderChange, report: Report) -> None:
         row = with_notes(row, group.common)
-        self._columns.read(row, report, change.fields)
+        self.columns.read(row, report, change.fields)
         if "OBX" in row[0]:
             self._observations.read(row[0], report, change.fields)
 
     def _read_steps(self, row: Row, change: OrderChange, zone: tzinfo, report: Report) -> None:
         whole = change.action in _WHOLE
-        for step in self._steps.read(row, zone, report, whole=whole):
+        for step in self.steps.read(row, zone, report, whole=whole):
             if not step.procedure.key and change.action is Action.CREATE:
                 occurrence = row[0]["OBR"][0].occurrence
                 report.fault(Reason.MISSING, "OBR-4", "no requested procedure", occurrence)
@@ -194,6 +201,11 @@ class OrderReader:
                 _add(change, step, report)
             else:
                 _name(change, step)
+
+
+def _said(orc: Segment) -> tuple[str, str] | None:
+    fields = orc.fields
+    return (fields[1], fields[5]) if orc.odd == () and len(fields) > 5 else None
 
 
 def _code(segment: Segment, field: int) -> str:
@@ -210,13 +222,13 @@ def _entity(
 ) -> tuple[Identifier | None, str]:
     """Read an order number and where it stood."""
     if chain and not obr_first and not chain[0].path.component:
-        simply = plain_entity(row[1][chain[0].slot], _ORDER_NUMBER)
+        simply = plain_entity(row[1][chain[0].slot], ORDER_NUMBER)
         if simply is not None:
             return simply, chain[0].where
     found = leaf(row, _obr_first(chain) if obr_first else chain)
     if found is None or not isinstance(found[0], str):
         return None, ""
-    return entity(found, _ORDER_NUMBER, row, report), found[1].where
+    return entity(found, ORDER_NUMBER, row, report), found[1].where
 
 
 def _name(change: OrderChange, step: Step) -> None:

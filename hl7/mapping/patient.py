@@ -1,10 +1,12 @@
 """Read who the patient is: the identifier that counts, the others, the demographics."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from hl7 import columns
+from hl7.mapping import patterns
 from hl7.mapping.grid import Cell, Grid, Odd, Place, Row, leaf_of, parts_of
 from hl7.mapping.identifiers import extended
 from hl7.mapping.readers import Readers
@@ -37,7 +39,7 @@ class PatientReader:
         self._other_slots = [place.slot for place in self._others]
         self._is_whole = not self._from[0].path.component
         self._prior = _identifiers([grid.place(table.prior)])
-        self._where = str(self._from[0].path)
+        self.where = str(self._from[0].path)
         self._authorities = {name: rank for rank, name in enumerate(table.authorities)}
         self._types = {name: rank for rank, name in enumerate(table.types)}
         self._never = frozenset(name for name in table.never if not name.endswith("*"))
@@ -46,21 +48,21 @@ class PatientReader:
         # By either name of an issuer that has two.
         self._issuers = {name: each for each in table.issuers for name in each.authority}
         self._mapped = profile.lengths.maps("patient_id")
-        self._unknown_names = table.unknown_names
-        self._columns = Readers(grid, profile, columns.PATIENT, profile.patient.columns)
+        self.unknown_names = table.unknown_names
+        self.columns = Readers(grid, profile, columns.PATIENT, profile.patient.columns)
 
     def read(self, row: Row, report: Report) -> PatientChange:
         """Read the patient of a message; its faults are in `report`."""
         fields: dict[str, str | None] = {}
         if (simply := self._simple(row)) is not None:
-            self._columns.read(row, report, fields)
-            return PatientChange(simply, self._where, None, fields, self._unknown_names)
+            self.columns.read(row, report, fields)
+            return PatientChange(simply, self.where, None, fields, self.unknown_names)
         found = self._first(row, self._from, report)
-        chosen = self._choose(found, report, self._where)
-        self._columns.read(row, report, fields)
+        chosen = self._choose(found, report, self.where)
+        self.columns.read(row, report, fields)
         further = self._all(row, self._others, report)
         if len(found) == 1 and not further:
-            return PatientChange(chosen, self._where, None, fields, self._unknown_names)
+            return PatientChange(chosen, self.where, None, fields, self.unknown_names)
         others: dict[Identifier, str] = {}
         for each in [*found, *further]:
             if each.faults:
@@ -69,7 +71,7 @@ class PatientReader:
             elif each.id is not chosen and each.id != chosen:
                 others.setdefault(each.id, each.type)
         known_as = tuple(others.items()) or None
-        return PatientChange(chosen, self._where, known_as, fields, self._unknown_names)
+        return PatientChange(chosen, self.where, known_as, fields, self.unknown_names)
 
     def _simple(self, row: Row) -> Identifier | None:
         """Read the one identifier of a patient who has no other: most have one of a known type."""
@@ -87,6 +89,17 @@ class PatientReader:
         if not (number.isalnum() and namespace.isalnum()) or len(number) > _LENGTH:
             return None
         return Identifier(number, namespace) if len(namespace) <= _LENGTH else None
+
+    def usual(self, shape: int) -> tuple[int, str] | None:
+        """Give the cell and the pattern of the one identifier of a patient who has no other.
+
+        None: in messages of that shape there may be others, or an issuer may have two names.
+        """
+        given = [place.slot for place in self._others if shape >> place.slot & 1]
+        if given or not self._is_whole or self._issuers or not self._types:
+            return None
+        types = "|".join(map(re.escape, self._types))
+        return self._from[0].slot, patterns.extended(_LENGTH, types)
 
     def read_prior(self, row: Row, survivor: Identifier, report: Report) -> Identifier:
         """Read MRG-1: the identifier of the survivor's issuer, else by the usual choice."""

@@ -14,20 +14,24 @@ from typing import NamedTuple
 
 from hl7.columns import Column, Kind
 from hl7.er7 import DELETE, Value
-from hl7.mapping import kinds, values
+from hl7.mapping import kinds, patterns, values
 from hl7.mapping.gathering import GATHERERS, Gatherer
 from hl7.mapping.grid import Cell, Grid, Place, Row, text_of
 from hl7.mapping.kinds import At
 from hl7.mapping.report import Report
-from hl7.profile import Chain, Profile
+from hl7.profile import ANY, Chain, Profile
 from mwl.orders import Fields
 
-_Rest = Callable[[Row, Report, Fields], None]
+Rest = Callable[[Row, Report, Fields], None]
+"""Reads the places of a chain behind the first."""
 
-_Known = dict[Cell, str | None]
+Reading = tuple[int, At, Rest]
+"""A column: the cell of the first place of its chain, how that is read, and the others."""
+
+Known = dict[Cell, str | None]
 """By plain cell: the value of one column, where it raises no flag."""
 
-_look_up: Callable[[_Known, Cell], str | None] = getitem
+_look_up: Callable[[Known, Cell], str | None] = getitem
 
 _MOST_SHAPES = 256
 _MOST_KNOWN = 1_024
@@ -41,7 +45,7 @@ class Readers:
         self, grid: Grid, profile: Profile, known: Mapping[str, Column], chains: Mapping[str, Chain]
     ) -> None:
         self._columns: list[_Column] = []
-        self._gatherers: list[tuple[frozenset[str], Gatherer]] = []
+        self._gatherers: list[_Gathered] = []
         self._plans: dict[int, _Plan] = {}
         for name, chain in chains.items():
             column = known[name]
@@ -49,8 +53,7 @@ class Readers:
                 column = replace(column, mapped=True)
             if column.kind in GATHERERS:
                 places = grid.places(chain)
-                names = frozenset(place.path.segment for place in places)
-                self._gatherers.append((names, GATHERERS[column.kind](column, places)))
+                self._gatherers.append(_gathered(column, places))
             else:
                 self._columns.append(_Column(grid, column, chain, profile))
 
@@ -62,25 +65,95 @@ class Readers:
             if names:  # nearly all that is common has been said before
                 fields.update(zip(names, map(_look_up, known, pick(cells))))  # noqa: B905
         except KeyError:
-            for slot, at, rest in common:
-                if (found := at(cells[slot], row, report)) is None:
-                    rest(row, report, fields)
-                else:
-                    fields.update(found)
-        for slot, at, rest in others:
-            if (found := at(cells[slot], row, report)) is None:
-                rest(row, report, fields)
-            else:
-                fields.update(found)
-        for wanted, gather in self._gatherers:
+            read_each(common, row, report, fields)
+        read_each(others, row, report, fields)
+        for wanted, gather, *_ in self._gatherers:
             if not wanted.isdisjoint(view):
                 gather(row, report, fields)
+
+    def parts(self, shape: int) -> "Parts":
+        """Tell what there is to read in messages of a shape in which no segment comes twice."""
+        steps = [step for column in self._columns if (step := column.step(shape))]
+        gathered = [each for each in self._gatherers if each.cells & shape]
+        return Parts(
+            [(name, known, step.slot) for step in steps for name, known in step.known.items()],
+            [own for own in (*(s.own for s in steps), *(g.own for g in gathered)) if own],
+            [step[:3] for step in steps if not step.known and not step.own],
+            [each.gather for each in gathered if not each.own],
+        )
 
     def _plan(self, shape: int) -> "_Plan":
         if len(self._plans) >= _MOST_SHAPES:
             self._plans.clear()
         plan = self._plans[shape] = _plan([column.step(shape) for column in self._columns])
         return plan
+
+
+def read_each(columns: Sequence[Reading], row: Row, report: Report, fields: Fields) -> None:
+    """Read columns one by one."""
+    cells = row[1]
+    for slot, at, rest in columns:
+        if (found := at(cells[slot], row, report)) is None:
+            rest(row, report, fields)
+        else:
+            fields.update(found)
+
+
+def picker(slots: Sequence[int]) -> Callable[[Sequence[Cell]], Sequence[Cell]]:
+    """Make the function that picks cells."""
+    if len(slots) > 1:
+        return itemgetter(*slots)
+    return lambda cells: [cells[slot] for slot in slots]
+
+
+class Own(NamedTuple):
+    """A column whose values are an order's own: its cell, and the pattern of most such cells.
+
+    The pattern has a group for each of `names`; `make`, what is to be made of the first.
+    """
+
+    names: Sequence[str]
+    slot: int
+    pattern: str
+    make: Callable[[str], str] | None = None
+
+
+class Parts(NamedTuple):
+    """What readers read in messages of one shape.
+
+    `lookups`: a column, what is known of its cell, the cell. What is in neither these nor
+    `own` is read by itself, and gathered.
+    """
+
+    lookups: Sequence[tuple[str, Known, int]]
+    own: Sequence[Own]
+    others: Sequence[Reading]
+    gatherers: Sequence[Gatherer]
+
+
+class _Gathered(NamedTuple):
+    """A column that takes a field of every segment of `names`; `own` where each comes once."""
+
+    names: frozenset[str]
+    gather: Gatherer
+    cells: int
+    own: Own | None
+
+
+def _gathered(column: Column, places: Sequence[Place]) -> _Gathered:
+    own = None
+    if len(places) == 1 and column.kind is Kind.TEXTS and patterns.reaches(places[0]):
+        own = Own((column.name,), places[0].slot, patterns.text(places[0], column.length))
+    return _Gathered(
+        frozenset(place.path.segment for place in places),
+        GATHERERS[column.kind](column, places),
+        _bits(places),
+        own,
+    )
+
+
+def _bits(places: Sequence[Place]) -> int:
+    return sum({1 << place.slot for place in places})
 
 
 class _Step(NamedTuple):
@@ -91,8 +164,9 @@ class _Step(NamedTuple):
 
     slot: int
     at: At
-    rest: _Rest
-    known: Mapping[str, _Known]
+    rest: Rest
+    known: Mapping[str, Known]
+    own: Own | None = None
 
 
 class _Plan(NamedTuple):
@@ -103,21 +177,19 @@ class _Plan(NamedTuple):
     """
 
     names: Sequence[str]
-    known: Sequence[_Known]
+    known: Sequence[Known]
     pick: Callable[[Sequence[Cell]], Sequence[Cell]]
-    common: Sequence[tuple[int, At, _Rest]]
-    others: Sequence[tuple[int, At, _Rest]]
+    common: Sequence[Reading]
+    others: Sequence[Reading]
 
 
 def _plan(steps: Sequence[_Step | None]) -> _Plan:
     common = [step for step in steps if step and step.known]
     lookups = [(name, known, step.slot) for step in common for name, known in step.known.items()]
-    # Of one index itemgetter gives no tuple; more cells than names do no harm.
-    slots = [*(slot for *_, slot in lookups), 0, 0]
     return _Plan(
         [name for name, *_ in lookups],
         [known for _, known, _ in lookups],
-        itemgetter(*slots),
+        picker([slot for *_, slot in lookups]),
         [step[:3] for step in common],
         [step[:3] for step in steps if step and not step.known],
     )
@@ -129,29 +201,39 @@ class _Alternative(NamedTuple):
     cells: int  # those that it reads, as bits
     slot: int  # the first of them
     read: At
+    own: Own | None
 
 
 class _Column:
     """A column's chain, compiled."""
 
     def __init__(self, grid: Grid, column: Column, chain: Chain, profile: Profile) -> None:
-        self._common = column.common
+        self._common = column.common and not _is_beside(grid, column, chain)
         self._chain: list[_Alternative] = []
         self._names = (column.name, *column.also)
         # What is known is shared by all shapes in which the same places are asked first.
-        self._known: dict[tuple[_Alternative, ...], dict[str, _Known]] = {}
+        self._known: dict[tuple[_Alternative, ...], dict[str, Known]] = {}
         table = profile.values.get(column.table, {})
         for alternative in chain:
             places = grid.places((alternative,))
             if len(places) > 1 and column.kind is Kind.TEXT:
-                self._add(places, _joined(column, places))
+                self._add(places, _joined(column, places), _own_joined(column, places))
             else:
                 for place in places:
-                    self._add([place], kinds.at(column, place, table))
+                    self._add(
+                        [place], kinds.at(column, place, table), self._own(column, place, table)
+                    )
 
-    def _add(self, places: Sequence[Place], read: At) -> None:
-        cells = sum({1 << place.slot for place in places})
-        self._chain.append(_Alternative(cells, places[0].slot, read))
+    def _own(self, column: Column, place: Place, table: Mapping[str, str]) -> Own | None:
+        if column.kind is Kind.CODED and patterns.reaches(place):
+            codes = {code: value for code, value in table.items() if value and code != ANY}
+            one_of = patterns.one_of(place, codes)
+            return Own(self._names, place.slot, one_of, codes.__getitem__) if codes else None
+        pattern = patterns.of_column(column, place)
+        return Own(self._names, place.slot, pattern) if pattern else None
+
+    def _add(self, places: Sequence[Place], read: At, own: Own | None) -> None:
+        self._chain.append(_Alternative(_bits(places), places[0].slot, read, own))
 
     def step(self, shape: int) -> _Step | None:
         """Give the column's part of a shape's plan; None where it has nothing to read."""
@@ -161,12 +243,17 @@ class _Column:
         slot = present[0].slot
         alone = tuple(takewhile(lambda each: each.cells == 1 << slot, present))
         if not self._common or not alone:
-            return _Step(slot, present[0].read, _rest(present[1:]), {})
+            return _Step(slot, present[0].read, _rest(present[1:]), {}, present[0].own)
         known = self._known.setdefault(alone, {name: {} for name in self._names})
         return _Step(slot, _learning(alone, known), _rest(present[len(alone) :]), known)
 
 
-def _rest(chain: Sequence[_Alternative]) -> _Rest:
+def _is_beside(grid: Grid, column: Column, chain: Chain) -> bool:
+    """Tell whether a code stands beside what is an order's own, as its priority with its time."""
+    return column.kind is Kind.CODED and any(place.at for place in grid.places(chain))
+
+
+def _rest(chain: Sequence[_Alternative]) -> Rest:
     def rest(row: Row, report: Report, fields: Fields) -> None:
         for alternative in chain:
             found = alternative.read(row[1][alternative.slot], row, report)
@@ -177,7 +264,7 @@ def _rest(chain: Sequence[_Alternative]) -> _Rest:
     return rest
 
 
-def _learning(chain: Sequence[_Alternative], known: Mapping[str, _Known]) -> At:
+def _learning(chain: Sequence[_Alternative], known: Mapping[str, Known]) -> At:
     """Read a cell; what it stated without a flag becomes known."""
     reads = [each.read for each in chain]
     names, tables = list(known), list(known.values())
@@ -204,16 +291,29 @@ def _learning(chain: Sequence[_Alternative], known: Mapping[str, _Known]) -> At:
     return learning
 
 
+def _leading(places: Sequence[Place]) -> int:
+    """Count the components, if they are the first of a field, as those of an address are."""
+    indices = [place.at for place in places]
+    one_field = len({place.slot for place in places}) == 1
+    return len(indices) if one_field and indices == list(range(len(indices))) else 0
+
+
+def _own_joined(column: Column, places: Sequence[Place]) -> Own | None:
+    if not (count := _leading(places)):
+        return None
+    pattern = patterns.joined(count, column.length)
+    return Own((column.name,), places[0].slot, pattern, patterns.join)
+
+
 def _joined(column: Column, places: Sequence[Place]) -> At:
     name, length, where = column.name, column.length, places[0].where
     one_field = len({place.slot for place in places}) == 1
     indices = [place.at for place in places]
-    # As an address has them: one beside the other.
-    leading = len(indices) if indices == list(range(len(indices))) else 0
+    leading = _leading(places)
 
     def read(cell: Cell, row: Row, report: Report) -> Fields | None:
         found: list[Value]
-        if one_field and leading and isinstance(cell, str):
+        if leading and isinstance(cell, str):
             texts = " ".join(filter(None, cell.split("^")[:leading]))
             text = values.line(texts, length, where, report)
             return {name: text} if text else None

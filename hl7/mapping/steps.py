@@ -17,8 +17,8 @@ from hl7.profile import Chain, IpcProcedureTable, Profile, StepTable
 from mwl.errors import Reason
 from mwl.orders import Fields, ProcedureChange, StepChange
 
-_ID = 16  # (0040,1001) and (0040,0009) are SH
-_KEY = 199  # characters of a code that tells procedures apart
+ID_LENGTH = 16  # (0040,1001) and (0040,0009) are SH
+KEY_LENGTH = 199  # characters of a code that tells procedures apart
 _MOST_STATIONS = 64
 
 
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     occurrence: int
 
 
-class _Chains:
+class Chains:
     """Everything read of a step: without IPC, or with it and falling back to that."""
 
     def __init__(
@@ -78,9 +78,9 @@ class StepReader:
 
     def __init__(self, profile: Profile, grid: Grid) -> None:
         kept = profile.attributes.targets()
-        self._plain = _Chains(profile, grid, kept, with_ipc=False)
+        self.plain = Chains(profile, grid, kept, with_ipc=False)
         self._ipc_grid = Grid()
-        self._with_ipc = _Chains(profile, self._ipc_grid, kept, with_ipc=True)
+        self._with_ipc = Chains(profile, self._ipc_grid, kept, with_ipc=True)
         self._modalities = profile.modalities.all()
 
     def read(self, row: Row, zone: tzinfo, report: Report, *, whole: bool) -> list[Step]:
@@ -88,7 +88,7 @@ class StepReader:
         view = row[0]
         if "IPC" not in view:
             leader = (view.get("OBR") or view["AIS"])[0]
-            return [self._read(row, self._plain, leader, zone if whole else None, report)]
+            return [self._read(row, self.plain, leader, zone if whole else None, report)]
         found = []
         for ipc in view["IPC"]:
             row = self._ipc_grid.lay_out({**view, "IPC": [ipc]})
@@ -101,25 +101,25 @@ class StepReader:
         That is all of its order, so that nothing else is taken from there; None: it says neither.
         """
         fields: Fields = {}
-        self._plain.procedure.read(row, Report(), fields)
+        self.plain.procedure.read(row, Report(), fields)
         priority = {name: value for name, value in fields.items() if name == "priority"}
-        start = _start(row, self._plain.start, zone, report)
+        start = _start(row, self.plain.start, zone, report)
         if start is None and not priority:
             return None
         steps = [StepChange(start=start)] if start is not None else []
         return ProcedureChange("", fields=priority, steps=steps)
 
     def _read(
-        self, row: Row, by: _Chains, segment: Segment, zone: tzinfo | None, report: Report
+        self, row: Row, by: Chains, segment: Segment, zone: tzinfo | None, report: Report
     ) -> Step:
         """Read one step; without a zone, only what it is known by."""
         maps = by.maps_procedures
-        procedure_id = _identifier(row, by.procedure_id, _ID, report, mapped=maps)
+        procedure_id = _identifier(row, by.procedure_id, ID_LENGTH, report, mapped=maps)
         # It names a procedure that has no other name, and is what rules are asked about.
         code = ""
         if not procedure_id or by.rules is not None:
-            code = _identifier(row, by.code, _KEY, report)
-        sps_id = _identifier(row, by.sps_id, _ID, report, mapped=by.maps_steps)
+            code = _identifier(row, by.code, KEY_LENGTH, report)
+        sps_id = _identifier(row, by.sps_id, ID_LENGTH, report, mapped=by.maps_steps)
         procedure = ProcedureChange(procedure_id or code, procedure_id or None)
         change = StepChange(sps_id or None)
         where = by.sps_id[0].where if by.sps_id else segment.name
@@ -130,15 +130,15 @@ class StepReader:
         procedure.snapshot = by.snapshot
         change.start = _start(row, by.start, zone, report)
         if by.stations:
-            change.stations = _stations(row, by.stations, report)
+            change.stations = read_stations(row, by.stations, report)
         by.procedure.read(row, report, procedure.fields)
         by.step.read(row, report, change.fields)
         if by.kept is not None:
             by.kept.read(row, report, change.attributes)
-        self._assign(row, by, step, code, report)
+        self.assign(row, by, step, code, report)
         return step
 
-    def _assign(self, row: Row, by: _Chains, step: Step, code: str, report: Report) -> None:
+    def assign(self, row: Row, by: Chains, step: Step, code: str, report: Report) -> None:
         """Decide modality and stations: the message, else a rule."""
         change = step.change
         ruled = outranking = NOTHING
@@ -220,7 +220,7 @@ def _start(row: Row, chain: Sequence[Place], zone: tzinfo, report: Report) -> da
     return start
 
 
-def _stations(row: Row, chain: Sequence[Place], report: Report) -> tuple[str, ...] | None:
+def read_stations(row: Row, chain: Sequence[Place], report: Report) -> tuple[str, ...] | None:
     """Read every repetition of the first place that names a station; () deletes them."""
     found = leaf(row, chain)
     if found is None:
