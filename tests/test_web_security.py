@@ -40,6 +40,7 @@ ROUTES: dict[str, Role | None] = {
     "GET /api/v1/orders": Role.VIEWER,
     "GET /api/v1/orders/<int:order>": Role.VIEWER,
     "GET /api/v1/patients": Role.VIEWER,
+    "GET /api/v1/patients/conflicts": Role.VIEWER,
     "GET /api/v1/patients/merges": Role.VIEWER,
     "POST /api/v1/patients/merges/<int:merge>/undo": Role.ADMIN,
     "GET /api/v1/reports": Role.VIEWER,
