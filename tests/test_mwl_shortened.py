@@ -6,7 +6,10 @@ import pytest
 from sqlalchemy import select
 
 from hl7 import profile
+from hl7.explain import Explainer
+from hl7.intake import Intake
 from hl7.outbound.status import Style, render
+from hl7.profiles import Profiles
 from mwl import story, worklist
 from mwl.db.tables import (
     Delivery,
@@ -211,3 +214,12 @@ def test_other_systems_are_given_the_long_ones(database):
         for text in (ACCESSION, PROCEDURE_ID, STEP_ID, PATIENT_ID):
             assert text in sent
         assert "L-" not in sent
+
+
+def test_an_explanation_shows_it_with_its_field_and_flag():
+    profiles = Profiles.single(by(), BERLIN)
+    told = Explainer(profiles, Intake(profiles), None)(long_order().encode(), NOW)
+    shown = {(each.column, each.value): each.place for each in told.values}
+    assert shown["accession_number", shorten(ACCESSION, 16)] == "OBR-18.1"
+    assert "OBR-18: longer than 16 characters: a short one of ours stands for it" in told.flags
+    assert told.ack_code == "AA"

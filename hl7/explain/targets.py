@@ -18,7 +18,7 @@ _INNER = frozenset(
     {
         *("flags", "where", "key", "snapshot", "study_uid_policy", "source", "control", "number"),
         *("is_only", "is_appointment", "defers", "occurrences", "control_id", "content_hash"),
-        *("policy", "unknown_names", "shortened"),
+        *("policy", "unknown_names", "shortened", "renumbers"),
     }
 )
 _NAMES = {
