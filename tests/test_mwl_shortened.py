@@ -23,6 +23,7 @@ from mwl.db.tables import Report as ReportRow
 from mwl.errors import Rejected
 from mwl.journal.search import Wanted, search
 from mwl.shortened import known_as, may_stand_for, shorten
+from mwl.worklist.listing import listing
 from tests.builders import adt_a08, adt_a40, orm, oru
 from tests.feeding import Feed
 from tests.hl7_mapping import BERLIN, NOW, document, mapper, order, wheres
@@ -197,6 +198,9 @@ def test_it_is_found_by_both(database):
         with database.read() as session:
             found = search(session, Wanted(text=text))
         assert [each.id for each in found] == [row]
+    for text in (ACCESSION, shorten(ACCESSION, 16)):
+        (entry,) = listing(database, zone=BERLIN, accession=text)
+        assert entry["accession_number"] == shorten(ACCESSION, 16)
     with database.read() as session:
         for text in (ACCESSION, shorten(ACCESSION, 16)):
             assert story.by_accession(session, text) == [1]

@@ -10,6 +10,7 @@ from sqlalchemy import Text, bindparam, cast, literal_column, or_, select
 from mwl.db import Database, Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
 from mwl.orders import OrderState, StepState
+from mwl.shortened import known_as
 
 _PAGE_ROWS = 500
 
@@ -41,7 +42,9 @@ def listing(  # noqa: PLR0913 - the ways to narrow it, by name
         isinstance(status, OrderState),
         flagged,
     )
-    values = {"accession": accession, "status": status, "after_start": "", "after_id": 0}
+    # What is too long for (0008,0050) is kept as the short one that stands for it.
+    kept = known_as(accession)[:2][-1] if accession else accession
+    values = {"accession": kept, "status": status, "after_start": "", "after_id": 0}
     left = limit
     while left is None or left > 0:
         rows = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
