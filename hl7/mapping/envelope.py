@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hl7.er7 import Message, Segment
-from hl7.escapes import Delimiters
+from hl7.escapes import STANDARD, Delimiters
 from hl7.mapping.grid import first
 from hl7.mapping.report import Report
 from hl7.mapping.times import REPEATED_HOUR, NotATime, read_instant
@@ -36,7 +36,8 @@ def envelope(message: Message) -> Envelope:
     """Read the envelope of a message, which may be its header alone."""
     msh = message.header
     fields = msh.fields if len(msh.fields) > 10 else [*msh.fields, *[""] * 10]
-    source, kind = _names(fields[3], fields[4], fields[9], msh.delimiters)
+    others = None if msh.delimiters is STANDARD else msh.delimiters
+    source, kind = _names(fields[3], fields[4], fields[9], others)
     control_id = fields[10]
     if not control_id.isalnum() or len(control_id) > LONGEST_CONTROL_ID:
         value = msh.whole(10)
@@ -46,8 +47,11 @@ def envelope(message: Message) -> Envelope:
 
 # A sender's names come with each of its messages, and never hold a patient's.
 @lru_cache(maxsize=256)
-def _names(application: str, facility: str, kind: str, delimiters: Delimiters) -> tuple[str, str]:
-    msh = Segment(["MSH", "", "", application, facility, "", "", "", "", kind], delimiters)
+def _names(
+    application: str, facility: str, kind: str, delimiters: Delimiters | None
+) -> tuple[str, str]:
+    fields = ["MSH", "", "", application, facility, "", "", "", "", kind]
+    msh = Segment(fields, delimiters or STANDARD)
     source = f"{_designator(msh, 3)}^{_designator(msh, 4)}".rstrip("^")
     return source, f"{_text(msh, 9, 1)}^{_text(msh, 9, 2)}".rstrip("^")[:_LONGEST_TYPE]
 

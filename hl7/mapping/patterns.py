@@ -26,6 +26,11 @@ _ANY = rf"[^^{SEPARATOR}]*"  # a component
 _FURTHER = rf"(?:\^[^{SEPARATOR}]*)?"
 # Of three components no longer than these a name has room in its attribute.
 _NAME_PART = rf"(?! )[{LETTERS}.,'\- ]{{1,20}}(?<! )"
+# Nothing behind the third, except for a type (XPN-7), which says nothing of the name.
+_NAME_FORM = (
+    rf"(?={_ANY}(?:\^{_ANY}){{0,2}}\^*(?:{SEPARATOR}|\Z)"
+    rf"|{_ANY}\^{_ANY}\^{_ANY}\^\^\^\^[A-Z](?:{SEPARATOR}|\Z))"
+)
 _YEAR = "(?:19|20)[0-9]{2}"
 _DAY = (  # February's leap days are left to the calendar
     "(?:(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])(?:29|30)|(?:0[13578]|1[02])31)"
@@ -98,7 +103,8 @@ def _text(column: Column, place: Place) -> str:
 
 
 def _name(_: Column, __: Place) -> str:
-    return rf"({_NAME_PART}(?:\^{_NAME_PART}(?:\^{_NAME_PART})?|\^\^{_NAME_PART})?)\^*"
+    further = rf"(?:\^{_NAME_PART}(?:\^{_NAME_PART})?|\^\^{_NAME_PART})?"
+    return rf"{_NAME_FORM}({_NAME_PART}{further})\^*[A-Z]?"
 
 
 def _date(_: Column, place: Place) -> str | None:
