@@ -283,7 +283,9 @@ def _odd(delimiters: Delimiters) -> Callable[[str], object]:
 
 def _odd_cell(segment: Segment, field: int, repetition: int) -> Cell:
     delimiters = segment.delimiters
-    text = segment.raw(field, repetition)
+    text = segment.fields[field]
+    if repetition > 1 or delimiters.repetition in text:
+        text = segment.raw(field, repetition)
     if not text:
         return ""
     whole = delimiters is STANDARD and text == segment.fields[field]
