@@ -48,7 +48,7 @@ def a_device(title, **also):
 
 A_MESSAGE = {
     **dict.fromkeys(("source", "peer", "control_id", "type", "state", "ack_code", "error"), ""),
-    **dict.fromkeys(("patient_id", "accession_number"), ""),
+    **dict.fromkeys(("patient_id", "accession_number", "listener", "profile"), ""),
     "received_at": NOW,
     "changes": {"order:1": {"status": ["", "ä"]}},
     "replay_of": None,
