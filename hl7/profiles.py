@@ -56,6 +56,7 @@ class Profiles:
         """Compile `profiles`, by name; `listeners` maps those with a profile of their own to it."""
         self.zone = zone
         self._readers = {name: Reader(name, each, zone) for name, each in profiles.items()}
+        self._charsets = list({each.default_charset for each in self._readers.values()})
         self._default, self._listeners, self._rules = default, listeners or {}, tuple(rules)
         # A feed says the same names with each of its messages.
         self.choose = lru_cache(maxsize=1024)(self._choose)
@@ -71,6 +72,10 @@ class Profiles:
 
     def charset_of(self, raw: bytes, listener: str = "") -> str | None:
         """Tell how a message without MSH-18 is read; None: UTF-8, else Latin-1."""
+        if (
+            len(self._charsets) == 1
+        ):  # who sent it, which costs a look at its header, decides nothing
+            return self._charsets[0]
         header = er7.header(raw)
         return self.choose(listener, envelope(header).source if header else "").default_charset
 
