@@ -7,6 +7,7 @@ end and MSA-1, so that what is measured is the server.
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -58,19 +59,35 @@ def pace(port: int, frames: Sequence[bytes], count: int, rate: float) -> list[fl
     An answer is timed from when its message was due, so that a stall counts for every
     message that it delayed.
     """
-    with connections(port, count) as socks:
-        waits = []
+    with connections(port, count) as socks, selectors.DefaultSelector() as selector:
+        for sock in socks:
+            selector.register(sock, selectors.EVENT_READ)
+        free, due_at = deque(socks), dict.fromkeys(socks, 0.0)
+        buffers = dict.fromkeys(socks, b"")
+        waits: list[float] = []
         began = time.perf_counter()
-        for number, frame in enumerate(frames):
-            due = began + number / rate
-            time.sleep(max(0.0, due - time.perf_counter()))
-            sock = socks[number % count]
-            sock.sendall(frame)
-            answer = b""
-            while not answer.endswith(END):
-                answer += sock.recv(65536) or _give_up()
-            waits.append(time.perf_counter() - due)
-            _check(answer)
+        sent = 0
+        while len(waits) < len(frames):
+            due = began + sent / rate
+            left = due - time.perf_counter()
+            if sent < len(frames) and free and left <= 0:
+                sock = free.popleft()
+                due_at[sock] = due
+                sock.sendall(frames[sent])
+                sent += 1
+                continue
+            is_waiting = sent < len(frames) and free
+            ready = selector.select(left if is_waiting else 30)
+            if not ready and not is_waiting:
+                _give_up()
+            for key, _ in ready:
+                sock = key.fileobj
+                buffers[sock] += sock.recv(65536) or _give_up()
+                if buffers[sock].endswith(END):
+                    waits.append(time.perf_counter() - due_at[sock])
+                    _check(buffers[sock])
+                    buffers[sock] = b""
+                    free.append(sock)
         return waits
 
 
