@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from mwl import journal
-from mwl.db import Database
+from mwl.db import Database, newest
 from mwl.errors import Rejected
 from mwl.journal import REUSED, Received, Settled, State, keeping
-from mwl.journal.search import _TABLE, _ordered, _ways
+from mwl.journal.search import _TABLE, _ways
 from tests.worklist_rows import insert_items, item
 
 search_ = sys.modules[_ways.__module__]  # the package's `search` is a function
@@ -273,7 +273,8 @@ def plans(database, criteria):
         conn = session.connection()
         found = []
         for way in list(_ways(conn, journal.Wanted(**criteria))):
-            statement = _ordered(select(_TABLE.c.id, _TABLE.c.peer), way, None, None)
+            asked = select(_TABLE.c.id, _TABLE.c.peer).where(*way.served, *way.unserved)
+            statement = newest.ordered(asked, _TABLE, None, None)
             sql = statement.limit(51).compile(conn, compile_kwargs={"literal_binds": True})
             rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}".replace("%", "%%"))
             found.append("; ".join(row[3] for row in rows))

@@ -13,6 +13,7 @@ A person may have a message applied once more: a replay is a row of its own that
 message it repeats (`replaying`).
 """
 
+from mwl.db.newest import Key
 from mwl.journal.clearing import Cleared, clear
 from mwl.journal.counting import Size, size
 from mwl.journal.keeping import (
@@ -33,7 +34,6 @@ from mwl.journal.search import (
     LOOKED_THROUGH,
     About,
     Kept,
-    Key,
     Wanted,
     about,
     is_bounded,

@@ -16,9 +16,11 @@ from datetime import datetime
 from itertools import product
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, func, or_, select, text
 from sqlmodel import Session
 
+from mwl.db import newest
+from mwl.db.newest import Key
 from mwl.db.tables import ImagingOrder, Message, MessageOrder, Patient, RequestedProcedure
 from mwl.errors import Fault, Reason, Rejected
 from mwl.journal.keeping import State
@@ -48,7 +50,6 @@ _SHOWN = (
     "replay_of",
 )
 
-Key = tuple[datetime, int]  # no two messages share it
 Condition = Any
 
 
@@ -117,11 +118,11 @@ def search(
     conn = session.connection()
     found: dict[int, Any] = {}
     for way in _ways(conn, wanted):
-        statement = _ordered(select(*(_TABLE.c[name] for name in _SHOWN)), way, after, before)
+        asked = select(*(_TABLE.c[name] for name in _SHOWN)).where(*way.served, *way.unserved)
+        statement = newest.ordered(asked, _TABLE, after, before)
         edge = _edge(conn, way, after, before)
         found |= {row.id: row for row in conn.execute(statement.where(*edge).limit(limit))}
-    newest_first = sorted(found.values(), key=lambda row: (row.received_at, row.id), reverse=True)
-    return newest_first[-limit:] if before is not None else newest_first[:limit]
+    return newest.page(found.values(), before, limit)
 
 
 def about(session: Session, rows: Sequence[Any]) -> dict[int, About]:
@@ -207,25 +208,12 @@ def is_bounded(wanted: Wanted) -> bool:
     return bool(not _names(wanted) and {*_unserved(wanted)} & {*_given(wanted)})
 
 
-def _ordered(
-    statement: Select[Any], way: "_Way", after: Key | None, before: Key | None
-) -> Select[Any]:
-    at, id_ = _TABLE.c.received_at, _TABLE.c.id
-    statement = statement.where(*way.served, *way.unserved)
-    if before is not None:
-        newer = or_(at > before[0], id_ > before[1])
-        return statement.where(at >= before[0], newer).order_by(at, id_)
-    if after is not None:
-        statement = statement.where(at <= after[0], or_(at < after[0], id_ < after[1]))
-    return statement.order_by(at.desc(), id_.desc())
-
-
 def _edge(conn: Connection, way: "_Way", after: Key | None, before: Key | None) -> list[Condition]:
     """Give what bounds the messages that are looked through, where an index doesn't."""
     if not way.unserved:
         return []
     at = _TABLE.c.received_at
-    walked = _ordered(select(at), _Way(way.served, []), after, before)
+    walked = newest.ordered(select(at).where(*way.served), _TABLE, after, before)
     edge = conn.scalar(walked.offset(LOOKED_THROUGH).limit(1))
     if edge is None:
         return []

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 from sqlmodel import Session
 
+from mwl.db import newest
+from mwl.db.newest import Key
 from mwl.db.tables import (
     ImagingOrder,
     Message,
@@ -37,8 +39,6 @@ _MOST_SHOWN: Final = 256 * 1024  # bytes of a text that a page shows
 _SHOWN_AS_TEXT = (Kind.TEXT, Kind.LINK, Kind.MARKUP)
 # As the partial index says it.
 _IS_UNLINKED = text("report.imaging_order IS NULL")
-
-Key = tuple[datetime, int]  # no two reports share it
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,10 @@ def search(
     conn = session.connection()
     found: dict[int, Any] = {}
     for way in _ways(conn, wanted):
-        statement = _ordered(select(_REPORT).where(*_plain(wanted), *way), after, before)
+        asked = select(_REPORT).where(*_plain(wanted), *way)
+        statement = newest.ordered(asked, _REPORT, after, before)
         found |= {row.id: row for row in conn.execute(statement.limit(limit))}
-    newest_first = sorted(found.values(), key=lambda row: (row.received_at, row.id), reverse=True)
-    return newest_first[-limit:] if before is not None else newest_first[:limit]
+    return newest.page(found.values(), before, limit)
 
 
 def of_order(session: Session, order: int) -> Sequence[Any]:
@@ -163,16 +163,6 @@ def _order(order: int | None) -> Select[Any]:
     person = (_PATIENT.c.id.label("patient"), _PATIENT.c.patient_name, _PATIENT.c.patient_id)
     rows = _ORDER.join(_PATIENT, _PATIENT.c.id == _ORDER.c.patient)
     return select(*columns, *person).select_from(rows).where(_ORDER.c.id == order)
-
-
-def _ordered(statement: Select[Any], after: Key | None, before: Key | None) -> Select[Any]:
-    at, id_ = _r.received_at, _r.id
-    if before is not None:
-        newer = or_(at > before[0], id_ > before[1])
-        return statement.where(at >= before[0], newer).order_by(at, id_)
-    if after is not None:
-        statement = statement.where(at <= after[0], or_(at < after[0], id_ < after[1]))
-    return statement.order_by(at.desc(), id_.desc())
 
 
 def _plain(wanted: Wanted) -> list[Any]:
