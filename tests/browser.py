@@ -110,6 +110,7 @@ class Site:
         assert self.troubles == []
         if page not in self._scripted:
             return
+        page.wait_for_load_state()  # a click returns while the next document is still empty
         for width, dark in LOOKS:
             _turn(page, width, dark)
             wide = page.evaluate(
