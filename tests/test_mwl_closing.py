@@ -16,8 +16,9 @@ from mwl.orders import Action, OrderChange, OrderState, ProcedureChange, StepCha
 from mwl.outbox import Destination, Destinations
 from mwl.patients import Identifier, PatientChange
 from mwl.worklist import manual, standing
-from mwl.worklist.find import Caller, Query, find
+from mwl.worklist.find import Query, find
 from mwl.worklist.manual import Which
+from mwl.worklist.scope import Caller
 from tests import closing_rows as rows
 from tests.closing_rows import TOLD
 from tests.worklist_rows import NOW, insert_items, item

@@ -1,6 +1,7 @@
 """Statements that are sent before their answers are read; on SQLite they are answered at once."""
 
 from datetime import UTC
+from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, func, select, text
@@ -14,7 +15,8 @@ from tests.test_mwl_db_prepared import DEVICE
 from tests.test_mwl_db_write import NOW, titles
 from tests.test_mwl_worklist_apply import order, procedure
 
-INSERT = Insertion(DEVICE, may=[], mpps=True, tls=False, oddities=[])
+SETTINGS: dict[str, Any] = {"aliases": [], "worklist": {}, "characters": {}}
+INSERT = Insertion(DEVICE, may=[], mpps=True, tls=False, oddities=[], **SETTINGS)
 TIMES = {"created_at": NOW, "updated_at": NOW}
 BY_TITLE = Prepared(select(DEVICE).where(DEVICE.c.ae_title == bindparam("title")))
 KILL = Prepared(select(func.pg_terminate_backend(func.pg_backend_pid()).label("killed")))

@@ -37,12 +37,13 @@ def a_device(title, **also):
     blank = dict.fromkeys(
         (
             *("host", "modality", "station_name", "location", "origin", "commit_report"),
-            *("seen_address", "certificate"),
+            *("seen_address", "certificate", "zone", "close_images"),
         ),
         "",
     )
     times = {"created_at": NOW, "updated_at": NOW, "seen_at": None}
     flat = {"port": 104, "may": ["find"], "mpps": True, "tls": False, "oddities": []}
+    flat |= {"aliases": [], "worklist": {}, "characters": {}}
     return {"ae_title": title, **blank, **flat, **times, **also}
 
 

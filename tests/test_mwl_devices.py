@@ -200,7 +200,7 @@ def test_doorkeeper_writes_down_who_knocked(database: Database) -> None:
 def test_doorkeeper_hears_of_new_devices_without_a_restart(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "_FRESH_S", 0.0)
+    monkeypatch.setattr(admission, "_DOUBTED_S", 0.0)
     door = doorkeeper(database)
     assert door.admit("MWL", "CT1", "10.0.0.2") is Verdict.CALLING_UNKNOWN
     add(database, device("CT1"))

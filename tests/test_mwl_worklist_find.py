@@ -10,16 +10,9 @@ from mwl import matching
 from mwl.errors import Outage
 from mwl.matching import UNIVERSAL
 from mwl.orders import StepState
-from mwl.worklist.find import (
-    COLUMNS,
-    KEYS,
-    PAGE_ROWS,
-    STARTED_VISIBLE,
-    Caller,
-    Query,
-    find,
-    pages,
-)
+from mwl.worklist.columns import COLUMNS
+from mwl.worklist.find import KEYS, PAGE_ROWS, Query, find, pages
+from mwl.worklist.scope import STARTED_VISIBLE, Caller
 from tests.worklist_rows import NOW, insert_items, item
 
 NAMES = [

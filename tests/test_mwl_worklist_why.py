@@ -14,7 +14,7 @@ from mwl.net import status
 from mwl.orders import StepState
 from mwl.scp.guarded import Guarded
 from mwl.scp.worklist import WorklistService
-from mwl.worklist.find import STARTED_VISIBLE
+from mwl.worklist.scope import STARTED_VISIBLE
 from mwl.worklist.why import Hides, why
 from tests.dicom_client import status as status_of
 from tests.dicom_server import dial_fixture, serve_fixture  # noqa: F401 - fixtures

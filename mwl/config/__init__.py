@@ -5,6 +5,7 @@ holds every key with its default. A variable `MWL_SECTION__KEY` overrides one ke
 is wrong raises ConfigError: one line that names the file or the variable, and the key.
 """
 
+from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
 from mwl.config.faults import describe
 from mwl.config.reading import load, shipped
 from mwl.config.tables import (
@@ -13,7 +14,6 @@ from mwl.config.tables import (
     Commit,
     Database,
     Destination,
-    DeviceTable,
     Dicom,
     Forward,
     Hl7,
@@ -35,7 +35,9 @@ __all__ = [
     "Commit",
     "Database",
     "Destination",
+    "DeviceCharacters",
     "DeviceTable",
+    "DeviceWorklist",
     "Dicom",
     "Event",
     "Forward",

@@ -7,15 +7,9 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from mwl.config.tables import (
-    Destination,
-    DeviceTable,
-    Forward,
-    Listener,
-    Settings,
-    Source,
-    Table,
-)
+from mwl.config.base import Table
+from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
+from mwl.config.tables import Destination, Forward, Listener, Settings, Source
 
 Place = tuple[str, ...]
 
@@ -26,6 +20,11 @@ _LISTS: dict[Place, type[Table]] = {
     ("hl7", "source"): Source,
 }
 
+_DEVICE_TABLES: dict[str, type[Table]] = {
+    "worklist": DeviceWorklist,
+    "characters": DeviceCharacters,
+}
+
 # With something that may stand in each.
 _LISTS_OF_TEXTS = {
     "may": "worklist",
@@ -34,6 +33,13 @@ _LISTS_OF_TEXTS = {
     "sources": "RIS^*",
     "listeners": "",
     "private_classes": "1.2.3",
+    "aliases": "CT1_OLD",
+    "stations": "CT1",
+    "modalities": "CT",
+    "locations": "ROOM 1",
+    "hide": "DEPARTED",
+    "ignore": "Modality",
+    "sets": "ISO_IR 100",
 }
 
 # A database URL may hold a password.
@@ -100,7 +106,7 @@ def _siblings(place: Place) -> list[str]:
     if not place:
         return list(fields)
     if place[0] == "device":
-        return list(DeviceTable.model_fields)
+        return list(_of_device(place).model_fields)
     if place[:2] in _LISTS:
         return list(_LISTS[place[:2]].model_fields)
     for name in place:
@@ -109,3 +115,9 @@ def _siblings(place: Place) -> list[str]:
             return []
         fields = type(table).model_fields
     return list(fields)
+
+
+def _of_device(place: Place) -> type[Table]:
+    """Give the table of a device that is meant: its own, or one within."""
+    within = next((name for name in place if name in _DEVICE_TABLES), "")
+    return _DEVICE_TABLES.get(within, DeviceTable)

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mwl.config.base import Table
 from mwl.config.faults import Place, Variable, line
-from mwl.config.tables import Settings, Table
+from mwl.config.tables import Settings
 from mwl.errors import ConfigError
 
 _MWL = Path(__file__).parent.parent

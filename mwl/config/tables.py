@@ -7,9 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     StringConstraints,
@@ -17,15 +15,17 @@ from pydantic import (
 )
 
 from mwl.config import values
+from mwl.config.base import Table
+from mwl.config.devices import DeviceTable
 from mwl.config.values import (
     AeTitle,
     Bytes,
+    Certificate,
     Count,
     Event,
     Hl7Version,
     Host,
     ListenPort,
-    May,
     Name,
     NameOrNone,
     Pattern,
@@ -35,13 +35,8 @@ from mwl.config.values import (
     Uid,
 )
 
-Certificate = Annotated[str, StringConstraints(max_length=256), AfterValidator(values.certificate)]
 Charset = Annotated[str, StringConstraints(max_length=40), AfterValidator(values.hl7_charset)]
 Acknowledge = Literal["as_asked", "original"]
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Database(Table):
@@ -258,22 +253,6 @@ class Log(Table):
     format: Literal["text", "json"] = "text"
 
 
-class DeviceTable(Table):
-    """A scanner or other DICOM peer; `may` says what it is let do beyond C-ECHO."""
-
-    ae_title: AeTitle
-    host: Host | None = None
-    port: PeerPort | None = None
-    modality: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{0,16}$")] = ""
-    station_name: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
-    location: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
-    may: tuple[May, ...] = ("worklist", "mpps", "store", "commit")
-    mpps: bool = True
-    commit_report: Literal["new", "same"] = "new"
-    tls: bool = False
-    certificate: Certificate = ""
-
-
 class Settings(Table):
     """Every setting."""
 
@@ -302,7 +281,8 @@ class Settings(Table):
 
     @model_validator(mode="after")
     def _device_titles_differ(self) -> Self:
-        _refuse_twice("device", "ae_title", (each.ae_title.upper() for each in self.device))
+        titles = [title.upper() for each in self.device for title in each.titles]
+        _refuse_twice("device", "ae_title", titles)
         _refuse_twice("hl7.destination", "name", (each.name for each in self.hl7.destination))
         # One list of deliveries shows both.
         names = [each.name for each in self.hl7.destination]

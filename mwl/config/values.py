@@ -41,6 +41,10 @@ def zone(value: str) -> str:
     return value
 
 
+def zone_or_none(value: str) -> str:
+    return zone(value) if value else value
+
+
 def database_url(value: str) -> str:
     # Programs that aren't Python call the same thing postgres:// or postgresql://.
     value = re.sub(r"^postgres(ql)?://", _POSTGRESQL, value)
@@ -106,6 +110,7 @@ def _number(value: Any) -> Any:
     return value
 
 
+Certificate = Annotated[str, StringConstraints(max_length=256), AfterValidator(certificate)]
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Host = Annotated[str, AfterValidator(host)]
 Count = Annotated[int, BeforeValidator(_number)]

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 # The newest file in migrations/versions; a constant, so that a start that has nothing to
 # migrate need not import Alembic (0.2 s).
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 
 _SCRIPTS = Path(__file__).with_name("migrations")
 _LOCK_KEY = 0x6D776C  # "mwl": one number for all who migrate this PostgreSQL database

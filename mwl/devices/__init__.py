@@ -4,7 +4,7 @@ All but `Doorkeeper`, whom an association server asks, work in the caller's tran
 What people do goes by `register`, `amend`, `forget` and `note_test`, which are audited.
 """
 
-from mwl.devices.admission import Doorkeeper, Verdict, admits
+from mwl.devices.admission import Doorkeeper, Known, Verdict, admits
 from mwl.devices.answer import Answer
 from mwl.devices.keeping import amend, forget, named, note_test, register, subject_of
 from mwl.devices.oddities import in_words
@@ -22,11 +22,14 @@ from mwl.devices.rows import (
     remove,
     seen,
     sync,
+    table_of,
+    titles,
 )
 
 __all__ = [
     "Answer",
     "Doorkeeper",
+    "Known",
     "Verdict",
     "Visit",
     "add",
@@ -49,4 +52,6 @@ __all__ = [
     "seen",
     "subject_of",
     "sync",
+    "table_of",
+    "titles",
 ]

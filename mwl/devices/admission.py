@@ -18,10 +18,10 @@ from typing import Literal, get_args
 import structlog
 from sqlmodel import Session
 
-from mwl.config import May, is_loopback
+from mwl.config import DeviceTable, May, is_loopback
 from mwl.db import Database
 from mwl.db.tables import Device
-from mwl.devices.rows import Visit, fold, found_odd, knocked, listing, seen
+from mwl.devices.rows import Visit, fold, found_odd, knocked, listing, seen, table_of, titles
 from mwl.errors import Outage
 from mwl.tls import Shown, matches
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 _SCANNERS_DO = frozenset({"worklist", "mpps", "store", "commit"})
 _FRESH_S = 1.0  # how long what was read of the devices holds
+_DOUBTED_S = 0.1  # and that somebody is none of them
 _PAUSE_S = 5.0  # after the database was out
 _WRITE_S = 2.0
 _MOST_VISITS = 500  # kept between two writes
@@ -59,24 +60,29 @@ def _strangers_may(host: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A device, as far as the door needs it.
+class Known:
+    """A device as services know it, however it called itself; `table` is what is set of it.
 
-    Its row, what it may do, what is odd about it, and the rule for its certificate.
+    `row` is its number, `oddities` what is odd about its association requests.
     """
 
     row: int
+    table: DeviceTable
     may: frozenset[str]
     oddities: frozenset[str]
-    certificate: str
+
+    @property
+    def certificate(self) -> str:
+        """The rule for its certificate; "": it need not show one."""
+        return self.table.certificate
 
     def proven(self, shown: Shown | None) -> bool:
         """Tell whether who shows this certificate is the device."""
         return not self.certificate or (shown is not None and matches(self.certificate, shown))
 
 
-def _known(row: Device) -> _Known:
-    return _Known(row.id or 0, frozenset(row.may), frozenset(row.oddities), row.certificate)
+def _known(row: Device) -> Known:
+    return Known(row.id or 0, table_of(row), frozenset(row.may), frozenset(row.oddities))
 
 
 class Doorkeeper:
@@ -95,9 +101,9 @@ class Doorkeeper:
         self._open_door = admits(mode, host, known=False)
         # Who was known when it came and isn't any more is a stranger too.
         self._strangers = _strangers_may(host) if self._open_door else frozenset()
-        self._lock = Lock()  # guards the five below
-        self._known: dict[str, _Known] | None = None  # by title
-        self._stale_at = 0.0
+        self._lock = Lock()  # guards the six below
+        self._known: dict[str, Known] | None = None  # by title
+        self._stale_at = self._doubted_at = 0.0
         self._visits: Counter[Visit] = Counter()
         self._seen: dict[int, str] = {}  # from where devices spoke, by row; "": as before
         self._odd: dict[int, set[str]] = {}  # what is new of what is odd about devices, by row
@@ -160,24 +166,34 @@ class Doorkeeper:
             self._seen.setdefault(known.row, "")
         return what in known.may
 
-    def _lookup(self, title: str) -> _Known | None:
+    def device(self, calling: str) -> Known | None:
+        """Give the device that calls itself so; None: a stranger."""
+        return self._lookup(fold(calling))
+
+    def _lookup(self, title: str) -> Known | None:
         """Find a device; None: we know none of this title."""
         with self._lock:
-            if monotonic() >= self._stale_at:
+            now, known = monotonic(), self._known or {}
+            # Who is new is there a moment after it was registered.
+            if now >= (self._stale_at if title in known else self._doubted_at):
                 self._refresh()
             return (self._known or {}).get(title)
 
     def _refresh(self) -> None:
         try:
             with self._database.read() as session:
-                self._known = {fold(each.ae_title): _known(each) for each in listing(session)}
-            self._stale_at = monotonic() + _FRESH_S
+                known: dict[str, Known] = {}
+                for each in listing(session):
+                    known |= dict.fromkeys(titles(each), _known(each))
+                self._known = known
+            now = monotonic()
+            self._stale_at, self._doubted_at = now + _FRESH_S, now + _DOUBTED_S
         except Outage:
             # What we knew is still likely to be true, and a scanner that asks for its list
             # is told there that the database is out.
             if self._known is None and not self._open_door:
                 raise
-            self._stale_at = monotonic() + _PAUSE_S
+            self._stale_at = self._doubted_at = monotonic() + _PAUSE_S
 
     def _note(self, visit: Visit) -> None:
         if visit in self._visits or len(self._visits) < _MOST_VISITS:

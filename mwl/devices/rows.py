@@ -5,11 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
-from mwl.config import DeviceTable
+from mwl.config import DeviceCharacters, DeviceTable, DeviceWorklist
 from mwl.db import Prepared
 from mwl.db.tables import Device, Knock
 from mwl.errors import Fault, Reason, Rejected
@@ -28,9 +39,21 @@ def fold(ae_title: str) -> str:
 
 
 def lookup(session: Session, ae_title: str) -> Device | None:
-    """Find a device by its AE title."""
-    found = select(Device).where(func.upper(_DEVICE.c.ae_title) == fold(ae_title))
-    return session.execute(found).scalars().first()
+    """Find a device by its AE title, or by one of its aliases."""
+    title = fold(ae_title)
+    found = select(Device).where(func.upper(_DEVICE.c.ae_title) == title)
+    device = session.execute(found).scalars().first()
+    return device or next((each for each in _with_aliases(session) if title in titles(each)), None)
+
+
+def titles(device: Device) -> set[str]:
+    """Give all AE titles that a device calls by, folded."""
+    return {fold(device.ae_title), *map(fold, device.aliases)}
+
+
+def _with_aliases(session: Session) -> Iterable[Device]:
+    some = cast(_DEVICE.c.aliases, Text) != literal_column("'[]'")
+    return session.execute(select(Device).where(some)).scalars()
 
 
 def listing(session: Session) -> list[Device]:
@@ -46,24 +69,41 @@ def add(session: Session, device: DeviceTable, *, now: datetime, replace: bool =
     known = lookup(session, device.ae_title)
     if known is not None and known.origin == "config":
         raise _of_the_settings()
-    if known is not None and not replace:
+    if known is not None and not (replace and fold(known.ae_title) == fold(device.ae_title)):
         raise Rejected(
             Fault(Reason.DUPLICATE_KEY, "AE title", "is registered already; --replace changes it")
         )
+    _refuse_aliases_of_others(session, device, known.id if known else None)
     if known is not None:
         device = _over(known, device)
     _put(session, device, known.id if known else None, "manual", now)
 
 
+def _refuse_aliases_of_others(session: Session, device: DeviceTable, row: int | None) -> None:
+    for alias in device.aliases:
+        other = lookup(session, alias)
+        if other is not None and other.id != row:
+            text = f"is registered already: it is a title of {other.ae_title}"
+            raise Rejected(Fault(Reason.DUPLICATE_KEY, f"alias {alias}", text))
+
+
 def _over(known: Device, device: DeviceTable) -> DeviceTable:
     """Lay what was set of `device` over what is on file."""
-    before = kept(known)
-    stated = {name: before[name] for name in DeviceTable.model_fields} | {
-        "host": known.host or None,
-        "port": known.port or None,
-        "may": tuple(known.may),
+    given = {name: getattr(device, name) for name in device.model_fields_set}
+    return table_of(known).model_copy(update=given)
+
+
+def table_of(row: Device) -> DeviceTable:
+    """Give what is set of a device, as the settings would say it."""
+    stated = {name: getattr(row, name) for name in DeviceTable.model_fields} | {
+        "host": row.host or None,
+        "port": row.port or None,
+        "may": tuple(row.may),
+        "aliases": tuple(row.aliases),
+        "worklist": DeviceWorklist.model_validate(row.worklist),
+        "characters": DeviceCharacters.model_validate(row.characters),
     }
-    return DeviceTable.model_construct(**{**stated, **device.model_dump(exclude_unset=True)})
+    return DeviceTable.model_construct(**stated)
 
 
 def get(session: Session, row: int) -> Device | None:
@@ -80,6 +120,7 @@ def change(session: Session, row: int, device: DeviceTable, *, now: datetime) ->
     namesake = lookup(session, device.ae_title)
     if namesake is not None and namesake.id != row:
         raise Rejected(Fault(Reason.DUPLICATE_KEY, "AE title", "is registered already"))
+    _refuse_aliases_of_others(session, device, row)
     _put(session, device, row, before.origin, now)
     return before
 
@@ -130,6 +171,7 @@ def sync(session: Session, devices: Iterable[DeviceTable], *, now: datetime) -> 
 def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
     return {
         "ae_title": device.ae_title,
+        "aliases": list(device.aliases),
         "host": device.host or "",
         "port": device.port or 0,
         "modality": device.modality,
@@ -140,6 +182,10 @@ def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
         "commit_report": device.commit_report,
         "tls": device.tls,
         "certificate": device.certificate,
+        "zone": device.zone,
+        "close_images": device.close_images,
+        "worklist": device.worklist.model_dump(mode="json", exclude_defaults=True),
+        "characters": device.characters.model_dump(mode="json", exclude_defaults=True),
         "origin": origin,
     }
 
@@ -160,9 +206,8 @@ def _put(
     else:
         conn.execute(update(_DEVICE).where(_DEVICE.c.id == row).values(**values))
     # It is no stranger any more.
-    conn.execute(
-        delete(_KNOCK).where(func.upper(_KNOCK.c.calling_ae_title) == fold(device.ae_title))
-    )
+    its = [fold(title) for title in device.titles]
+    conn.execute(delete(_KNOCK).where(func.upper(_KNOCK.c.calling_ae_title).in_(its)))
 
 
 _SEEN = Prepared(

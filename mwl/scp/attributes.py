@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mwl.worklist import kept
-from mwl.worklist.find import UNIT_SEPARATOR
+from mwl.worklist.columns import UNIT_SEPARATOR
 
 # An item of a sequence: by tag, its text or the items of a sequence inside.
 Item = dict[int, "str | list[Item]"]

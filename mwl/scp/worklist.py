@@ -22,7 +22,8 @@ from mwl.scp.final import Mismatch
 from mwl.scp.finding import OPERATIONS, TRANSFER_SYNTAXES, Question, Search
 from mwl.scp.keys import Matching
 from mwl.worklist.asking import caller
-from mwl.worklist.find import Caller, Query, Row, pages
+from mwl.worklist.find import Query, Row, pages
+from mwl.worklist.scope import Caller
 
 MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
 MAX_ANSWERS = 10_000

@@ -13,7 +13,8 @@ from sqlmodel import Session
 
 from mwl import devices, matching
 from mwl.matching import UNIVERSAL, Matcher
-from mwl.worklist.find import Caller, Query
+from mwl.worklist.find import Query
+from mwl.worklist.scope import Caller
 
 
 def caller(session: Session, ae_title: str) -> Caller:

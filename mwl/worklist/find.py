@@ -1,16 +1,8 @@
 """Find worklist items: what a scanner's C-FIND asks of the rows (PS3.4 K.6.1).
 
-The rules that this module bears:
-
-1. What is over or held is hidden: CANCELED, DISCONTINUED, COMPLETED, HELD. STARTED stays
-   for `STARTED_VISIBLE` (a crash, a second room, an appended series). A key on the step's
-   status overrides this; HELD is ours, and never shown. Neither are the steps of an order
-   that has EXPIRED, which is ours as well: many scanners ask for SCHEDULED every time.
-2. A step that no station is given to is *unassigned*: any station key finds it, if the
-   asking device is of the step's modality. Hiding it would hide the patient from everyone.
-   So would a modality that nobody named: any modality key, and a device of any, finds that.
-3. Items come in the order of their start. A page is one short read; the next one opens
-   another and goes on after the last item, so that no read waits for a network.
+What is hidden, whatever is asked for, is scope.py's to say. Items come in the order of their
+start. A page is one short read; the next one opens another and goes on after the last item,
+so that no read waits for a network.
 
 A statement is built once for each shape of query and kept; it selects what was asked for.
 An inner select finds one page of steps from indexes, the outer one reads their columns.
@@ -18,7 +10,7 @@ An inner select finds one page of steps from indexes, the outer one reads their 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -26,13 +18,8 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
-    Text,
-    and_,
     bindparam,
-    cast,
-    exists,
     func,
-    literal,
     or_,
     select,
 )
@@ -41,21 +28,11 @@ from sqlmodel import Session
 from mwl.db import Database, Prepared
 from mwl.db.matching import Shape, condition, is_fuzzy, parameters, shape
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, StepStation
-from mwl.matching import UNIVERSAL, Matcher, Single
-from mwl.orders import StepState
+from mwl.matching import UNIVERSAL, Matcher
+from mwl.worklist.columns import COLUMNS, Column
+from mwl.worklist.scope import ANYBODY, STARTED_VISIBLE, Caller, of_modality, stationed, visible
 
-STARTED_VISIBLE = timedelta(hours=12)
 PAGE_ROWS = 500
-# Between the parts of a composite column: no DICOM text holds it.
-UNIT_SEPARATOR = "\x1f"
-
-_VISIBLE = (
-    StepState.SCHEDULED,
-    StepState.ARRIVED,
-    StepState.READY,
-    StepState.STARTED,
-    StepState.DEPARTED,
-)
 _STATEMENTS_KEPT = 64  # of 0.1 MB at most
 
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
@@ -64,88 +41,10 @@ _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _STATION = StepStation.__table__  # type: ignore[attr-defined]
 
-Column = ColumnElement[str]
 Row = Sequence[Any]
 Cursor = tuple[str, int]
 
-
-def _first_known(*columns: Column) -> Column:
-    return func.coalesce(*(func.nullif(column, "") for column in columns), "")
-
-
-def _code(value: Column, scheme: Column, meaning: Column) -> Column:
-    return value + literal(UNIT_SEPARATOR) + scheme + literal(UNIT_SEPARATOR) + meaning
-
-
 _p, _o, _r, _s = _PATIENT.c, _ORDER.c, _PROCEDURE.c, _STEP.c
-
-# What an item can tell, all of it text. K.6.1.2.2 wants a description or a code of both the
-# procedure and the step: where the RIS named one, it stands for the other.
-COLUMNS: Mapping[str, Column] = {
-    "patient_name": _p.patient_name,
-    "patient_id": _p.patient_id,
-    "issuer": _p.issuer,
-    "birth_date": _p.birth_date,
-    "sex": _p.sex,
-    "mother_name": _p.mother_name,
-    "address": _p.address,
-    "phone": _p.phone,
-    "language": _p.language,
-    "medical_alerts": _p.medical_alerts,
-    "allergies": _p.allergies,
-    "patient_comments": _p.comments,
-    "other_ids": cast(_p.other_ids, Text),  # JSON
-    "placer_number": _o.placer_number,
-    "placer_issuer": _o.placer_issuer,
-    "filler_number": _o.filler_number,
-    "filler_issuer": _o.filler_issuer,
-    "admission_id": _o.admission_id,
-    "admission_issuer": _o.admission_issuer,
-    "current_patient_location": _o.current_patient_location,
-    "route_of_admissions": _o.route_of_admissions,
-    "referring_physician": _o.referring_physician,
-    "requesting_physician": _o.requesting_physician,
-    "requesting_service": _o.requesting_service,
-    "pregnancy_status": _o.pregnancy_status,
-    "patient_state": _o.patient_state,
-    "patient_weight": _o.patient_weight,
-    "patient_size": _o.patient_size,
-    "confidentiality": _o.confidentiality,
-    "order_comments": _o.comments,
-    "order_status": _o.status,
-    "accession_number": _r.accession_number,
-    "accession_issuer": _r.accession_issuer,
-    "requested_procedure_id": _r.requested_procedure_id,
-    "study_instance_uid": _s.study_instance_uid,
-    "procedure_description": _first_known(_r.description, _r.code_meaning, _r.code_value, _r.key),
-    "procedure_code": _code(_r.code_value, _r.code_scheme, _r.code_meaning),
-    "priority": _r.priority,
-    "reason": _r.reason,
-    "transport": _r.transport,
-    "procedure_comments": _r.comments,
-    "sps_id": _s.sps_id,
-    "status": _s.state,
-    "modality": _s.modality,
-    "station_ae_titles": _s.station_ae_titles,
-    "station_name": _s.station_name,
-    "location": _s.location,
-    "start_local": _s.start_local,
-    "performing_physician": _s.performing_physician,
-    "step_description": _first_known(
-        _s.description,
-        _s.protocol_meaning,
-        _s.protocol_value,
-        _r.description,
-        _r.code_meaning,
-        _r.code_value,
-        _r.key,
-    ),
-    "protocol_code": _code(_s.protocol_value, _s.protocol_scheme, _s.protocol_meaning),
-    "pre_medication": _s.pre_medication,
-    "contrast_agent": _s.contrast_agent,
-    "step_comments": _s.comments,
-    "attributes": cast(_s.attributes, Text),  # JSON: {keyword: value}
-}
 
 _STATUS, _STATION_AE, _MODALITY = "status", "station_ae_titles", "modality"
 # What an item can be matched by; a name by its folded key.
@@ -178,14 +77,6 @@ _WORDS: Mapping[str, Column] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """The device that asks; `modality` is its own, None if it may see any unassigned step."""
-
-    ae_title: str = ""
-    modality: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
     """What is looked for: matchers by the names of `KEYS`, all of which must match.
 
@@ -194,7 +85,7 @@ class Query:
 
     columns: tuple[str, ...] = ()
     keys: Mapping[str, Matcher] = field(default_factory=dict)
-    caller: Caller = Caller()
+    caller: Caller = ANYBODY
 
 
 def find(
@@ -343,10 +234,10 @@ def _conditions(
         if name not in (_STATUS, _STATION_AE, _MODALITY)
     }
     if _MODALITY in shapes:
-        conditions[_MODALITY] = _of_modality(shapes[_MODALITY], dialect)
-    conditions[_STATUS] = _visible(shapes.get(_STATUS), dialect)
+        conditions[_MODALITY] = of_modality(shapes[_MODALITY], dialect)
+    conditions[_STATUS] = visible(shapes.get(_STATUS), dialect)
     if _STATION_AE in shapes:
-        conditions[_STATION_AE] = _stationed(shapes[_STATION_AE], dialect, one_modality)
+        conditions[_STATION_AE] = stationed(shapes[_STATION_AE], dialect, one_modality)
     return conditions
 
 
@@ -361,30 +252,3 @@ def _matched_tables(shapes: Mapping[str, Shape]) -> FromClause:
     if _PATIENT in tables:
         rows = rows.join(_PATIENT, _p.id == _o.patient)
     return rows
-
-
-def _visible(status: Shape | None, dialect: str) -> ColumnElement[bool]:
-    if status is not None:
-        asked = condition(_s.state, _STATUS, status, dialect)
-        return and_(asked, _s.state != StepState.HELD.value, ~_s.expired)
-    fresh = or_(
-        _s.state != StepState.STARTED.value,
-        _s.state_at >= bindparam("started_since", type_=_s.state_at.type),
-    )
-    return and_(_s.state.in_([literal(state.value) for state in _VISIBLE]), fresh, ~_s.expired)
-
-
-def _of_modality(modality: Shape, dialect: str) -> ColumnElement[bool]:
-    if modality == (Single,):  # as nearly always; IN is for the index
-        either: ColumnElement[bool] = _s.modality.in_([literal(""), bindparam(_MODALITY)])
-        return either
-    return or_(_s.modality == literal(""), condition(_s.modality, _MODALITY, modality, dialect))
-
-
-def _stationed(station: Shape, dialect: str, one_modality: bool) -> ColumnElement[bool]:
-    title = condition(_STATION.c.ae_title, _STATION_AE, station, dialect)
-    assigned = exists().where(_STATION.c.step == _s.id, title)
-    unassigned = _s.station_ae_titles == ""
-    if one_modality:
-        unassigned &= _s.modality.in_([literal(""), bindparam("caller_modality")])
-    return or_(assigned, unassigned)

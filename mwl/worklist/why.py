@@ -22,7 +22,8 @@ from mwl.devices import Doorkeeper, Verdict
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import StepState
 from mwl.worklist import asking
-from mwl.worklist.find import STARTED_VISIBLE, Caller, hiding
+from mwl.worklist.find import hiding
+from mwl.worklist.scope import STARTED_VISIBLE, Caller
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _READ = Prepared(select(_STEP).where(_STEP.c.id == bindparam("row")))

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from mwl import devices
 from mwl.accounts import Role
-from mwl.config import DeviceTable, May
+from mwl.config import DeviceCharacters, DeviceTable, DeviceWorklist, May
 from mwl.db.tables import Device as Row
 from web.api.endpoints import Given, absent, endpoint
 from web.guard import actor
@@ -27,6 +27,7 @@ class Device(BaseModel):
 
     id: int = Field(description="The number of the device here.")
     ae_title: str = Field(description="Its AE title.")
+    aliases: list[str] = Field(description="Further AE titles that it calls by.")
     host: str = Field(description='Where it listens; "": nowhere that is known.')
     port: int = Field(description="On which port; 0: none that is known.")
     modality: str = Field(description="Modality (0008,0060) of the steps that go to it.")
@@ -37,6 +38,12 @@ class Device(BaseModel):
     commit_report: str = Field(description="Where it is told of commitment: new or same.")
     tls: bool = Field(description="Whether we call it over TLS.")
     certificate: str = Field(description='Whose certificate it must show; "": it need not.')
+    zone: str = Field(description='The zone of its wall clock; "": the site\'s.')
+    close_images: str = Field(
+        description='Where images of its orders are kept: here or elsewhere; "": as the site\'s.'
+    )
+    worklist: DeviceWorklist = Field(description="What it is shown of the worklist.")
+    characters: DeviceCharacters = Field(description="Which character sets it reads.")
     oddities: list[str] = Field(description="What its association requests get wrong, by codes.")
     origin: str = Field(description="manual; config: the settings own it.")
     updated_at: datetime = Field(description="When it was changed last.")
@@ -122,5 +129,4 @@ def _known(session: Session, row: int) -> Device:
 
 
 def _device(row: Row) -> Device:
-    told: dict[str, Any] = {name: getattr(row, name) for name in Device.model_fields}
-    return Device(**told)
+    return Device.model_validate(row, from_attributes=True)

@@ -16,6 +16,7 @@ class Device(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     ae_title: str = Field(unique=True)
+    aliases: list[Any] = Field(default_factory=list, sa_type=Json)  # further ones
     host: str = ""
     port: int = 0
     modality: str = Field(default="", index=True)
@@ -26,6 +27,11 @@ class Device(SQLModel, table=True):
     commit_report: str = "new"  # or "same": the association that it is told on
     tls: bool = False  # whether we call it over TLS
     certificate: str = ""  # what its certificate must be; "": none is asked for
+    zone: str = ""  # of its wall clock; "": the site's
+    close_images: str = ""  # where those of its orders are kept: here, elsewhere; "": the site's
+    # What it is shown, and in which letters: tables of the settings, without what is as ever.
+    worklist: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    characters: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     oddities: list[Any] = Field(default_factory=list, sa_type=Json)  # faults that we overlook
     origin: str = "manual"  # or "config"
     seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # to seconds

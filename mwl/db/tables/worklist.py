@@ -73,6 +73,7 @@ class ImagingOrder(SQLModel, table=True):
     # The row of the patient whom its first message named: an alias, if there was a merge.
     stated_patient: int | None = None
     source: str
+    profile: str = ""  # that its messages were read by last; "": none
     order_number: str
     order_namespace: str = ""
     placer_number: str = Field(default="", index=True)  # (0040,2016)
