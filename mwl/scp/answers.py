@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from mwl import charsets
+from mwl.config.devices import DeviceCharacters
 from mwl.dataset import DataSet, Element
 from mwl.scp import zones
 from mwl.scp.attributes import (
@@ -55,7 +56,8 @@ class Asker:
 
     `character_sets` are the values of its (0008,0005); `zone` is the wall clock's, for
     (0008,0201), which is told only where it is asked for. `offset` is the asker's zone where
-    that was agreed on: dates and times are then told in it.
+    that was agreed on: dates and times are then told in it. `characters` are the sets that it
+    is known to read, whatever it says; none by default.
     """
 
     ae_title: str
@@ -63,6 +65,7 @@ class Asker:
     character_sets: tuple[str, ...]
     zone: ZoneInfo
     offset: timezone | None = None
+    characters: DeviceCharacters = DeviceCharacters()
 
 
 class Plan:
