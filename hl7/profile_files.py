@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from hl7 import profile
 from hl7.profile import Profile
-from hl7.toml_lines import Place, lines
 from mwl.errors import ConfigError
+from mwl.toml_lines import Place, lines
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.^-]{0,63}")
 _DEEPEST = 8

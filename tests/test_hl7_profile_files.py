@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from hl7 import profile_files
-from hl7.toml_lines import lines
 from mwl.config import shipped
 from mwl.errors import ConfigError
 from mwl.orders import Action
+from mwl.toml_lines import lines
 
 SHIPPED = shipped("hl7/default.toml").parent
 

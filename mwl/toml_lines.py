@@ -31,6 +31,7 @@ class _Scanner:
         self._at = 0
         self._line, self._counted = 1, 0
         self._found: dict[Place, int] = {}
+        self._items_of: dict[Place, int] = {}  # how many [[tables]] have this name
 
     def scan(self) -> Mapping[Place, int]:
         table: Place = ()
@@ -59,9 +60,8 @@ class _Scanner:
         self._at += 1 + repeated
         table = self._last_items(self._keys())
         if repeated:
-            number = 0
-            while (*table, number) in self._found:
-                number += 1
+            number = self._items_of.get(table, 0)
+            self._items_of[table] = number + 1
             table = (*table, number)
         self._note(table)
         self._at = self._text.index("]", self._at) + 1 + repeated
@@ -72,10 +72,8 @@ class _Scanner:
         table: Place = ()
         for key in keys[:-1]:
             table = (*table, key)
-            number = 0
-            while (*table, number) in self._found:
-                number += 1
-            table = (*table, number - 1) if number else table
+            if number := self._items_of.get(table, 0):
+                table = (*table, number - 1)
         return (*table, keys[-1])
 
     def _keys(self) -> Place:
