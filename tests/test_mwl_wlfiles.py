@@ -19,6 +19,7 @@ from pydicom.sequence import Sequence
 from mwl import wlfiles
 from mwl.scp.attributes import vr_of
 from mwl.scp.worklist import WorklistService
+from mwl.wlfiles import mapping
 from mwl.worklist.listing import listing
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.identifiers import encoded
@@ -240,7 +241,7 @@ def test_a_deflated_file_is_not_inflated(sqlite_database, tmp_path):
 
 
 def test_every_keyword_is_one(sqlite_database):
-    tables = wlfiles._PATIENT, wlfiles._ORDER, wlfiles._PROCEDURE, wlfiles._STEP
+    tables = mapping._PATIENT, mapping._ORDER, mapping._PROCEDURE, mapping._STEP
     for keyword in (k for table in tables for k in table.values()):
         assert vr_of(tag_for_keyword(keyword)) != "UN"
 

@@ -1,44 +1,14 @@
-"""Import a folder of DICOM worklist files, as DCMTK's wlmscpfs and Orthanc keep them.
-
-A file is one data set: a scheduled procedure step with its procedure, order and patient,
-with or without file meta information. It becomes the same change that an order message
-would be, from the source "import"; so importing a file twice equals importing it once, and
-what is wrong with one file costs no other. Files are read by the strict and bounded reader
-that reads identifiers: half a file, still being copied, must not become half an order.
-"""
+"""A worklist item as the change that an order message would be (PS3.3 C.4.10 to C.4.13)."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from functools import partial
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-
-from mwl import charsets, worklist
-from mwl.dataset import MAX_BYTES, DataSet, character_sets, read
-from mwl.db import Database
 from mwl.errors import Fault, Reason, Rejected
-from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mwl.orders import FINAL, Action, Fields, OrderChange, ProcedureChange, StepChange
 from mwl.patients import Identifier, PatientChange
+from mwl.wlfiles.items import Item
 from mwl.worklist.numbers import IMPORTED
-
-# wlmscpfs serves *.wl, Orthanc's plugin too; *.dcm is what people name them by hand. A
-# lockfile has neither name.
-_SUFFIXES = frozenset({".wl", ".dcm"})
-
-# PS3.5 table 6.2-1. An identifier is never shortened.
-_LONGEST = {
-    "PatientID": 64,
-    "AccessionNumber": 16,
-    "RequestedProcedureID": 16,
-    "ScheduledProcedureStepID": 16,
-    "StudyInstanceUID": 64,
-    "Modality": 16,
-}
 
 _DATE = re.compile("[0-9]{8}")
 _UID = re.compile("[0-9.]{1,64}")
@@ -90,122 +60,11 @@ _STEP = {
 }
 
 
-@dataclass(slots=True)
-class Report:
-    """What came of a folder: how many files are on the worklist, and which are not and why."""
+def change(item: Item, zone: ZoneInfo, source: str = IMPORTED) -> OrderChange:
+    """Make the change that an item asks for, as an order of `source`.
 
-    imported: int = 0
-    problems: list[tuple[Path, str]] = field(default_factory=list)
-
-
-def import_folder(database: Database, path: Path, *, now: datetime, zone: ZoneInfo) -> Report:
-    """Apply every worklist file below `path`, each in a transaction of its own.
-
-    `zone` is that of the files' wall clock. Raises Outage.
+    `zone` is that of its wall clock, unless it names one itself. Raises Rejected.
     """
-    report = Report()
-    for file, change in read_folder(path, zone=zone):
-        try:
-            if isinstance(change, Rejected):
-                raise change
-            database.write(partial(worklist.apply, change=change, now=now, zone=zone))
-        except Rejected as error:
-            report.problems.append((file, str(error)))
-        else:
-            report.imported += 1
-    return report
-
-
-def read_folder(path: Path, *, zone: ZoneInfo) -> Iterator[tuple[Path, OrderChange | Rejected]]:
-    """Read every worklist file below `path`, in the order of their names."""
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in _SUFFIXES and file.is_file():
-            try:
-                yield file, _change(_item(file), zone)
-            except Rejected as error:
-                yield file, error
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A data set or an item of one, by keyword; `terms` are its values of (0008,0005)."""
-
-    keys: DataSet
-    terms: tuple[str, ...] = ()
-
-    def text(self, keyword: str) -> str:
-        """Read a value, "" if absent or empty; several are parted by backslashes."""
-        tag = tag_for_keyword(keyword)
-        key = self.keys.get(tag) if tag is not None else None
-        if key is None or not key.value:
-            return ""
-        if key.vr == "US":
-            return str(int.from_bytes(key.value[:2], "little"))
-        text = charsets.specific_character_set(key.value, self.terms).text
-        return "\\".join(value.strip() for value in text.replace("\0", "").split("\\"))
-
-    def items(self, keyword: str) -> list["_Item"]:
-        tag = tag_for_keyword(keyword)
-        key = self.keys.get(tag) if tag is not None else None
-        return [_Item(item, self.terms) for item in key.items] if key else []
-
-    def first(self, keyword: str) -> "_Item":
-        return next(iter(self.items(keyword)), _NOTHING)
-
-    def identifier(self, keyword: str) -> str:
-        """Read a value that is never shortened. Rejected: TOO_LONG."""
-        value, longest = self.text(keyword), _LONGEST[keyword]
-        if len(value) > longest:
-            raise Rejected(Fault(Reason.TOO_LONG, keyword, f"more than {longest} characters"))
-        return value
-
-
-_NOTHING = _Item({})
-
-_META_START = b"\x02\x00\x00\x00UL\x04\x00"  # PS3.10 7.1: (0002,0000), the group's length
-_TRANSFER_SYNTAX = 0x00020010
-
-
-def _item(file: Path) -> _Item:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise Rejected(Fault(Reason.MALFORMED, "", error.strerror or "can't be read")) from error
-    if data[128:132] != b"DICM":
-        # DCMTK keeps and takes bare data sets too. A VR where one would be is no length:
-        # that would be of 16 KiB at least.
-        explicit, body = data[4:6].isalpha() and data[4:6].isupper(), data
-    else:
-        explicit, body = _after_meta(data[132:])
-    keys = read(body, explicit=explicit, vr_of=_vr_of)
-    return _Item(keys, character_sets(keys))
-
-
-def _vr_of(tag: int) -> str:
-    try:
-        return dictionary_VR(tag)[:2]
-    except KeyError:
-        return "UN"
-
-
-def _after_meta(data: bytes) -> tuple[bool, bytes]:
-    """Read file meta information; say whether what follows has explicit VRs."""
-    if not data.startswith(_META_START):
-        raise Rejected(Fault(Reason.MALFORMED, "", "no file meta information"))
-    end = 12 + int.from_bytes(data[8:12], "little")
-    meta = read(data[:end], explicit=True, vr_of=_vr_of)
-    syntax = meta[_TRANSFER_SYNTAX].value if _TRANSFER_SYNTAX in meta else b""
-    if syntax == EXPLICIT_VR_LITTLE_ENDIAN.encode():
-        return True, data[end:]
-    if syntax == IMPLICIT_VR_LITTLE_ENDIAN.encode():
-        return False, data[end:]
-    raise Rejected(
-        Fault(Reason.MALFORMED, "TransferSyntaxUID", "not little endian; dcmconv +te helps")
-    )
-
-
-def _change(item: _Item, zone: ZoneInfo) -> OrderChange:
     steps = item.items("ScheduledProcedureStepSequence")
     if not steps:
         raise Rejected(
@@ -216,7 +75,7 @@ def _change(item: _Item, zone: ZoneInfo) -> OrderChange:
     number, where = _number(item, steps[0], filler, placer)
     issuer = _designator(item.first("IssuerOfAdmissionIDSequence"))
     return OrderChange(
-        source=IMPORTED,
+        source=source,
         action=Action.CREATE,
         number=number,
         where=where,
@@ -229,7 +88,7 @@ def _change(item: _Item, zone: ZoneInfo) -> OrderChange:
 
 
 def _number(
-    item: _Item, step: _Item, filler: Identifier | None, placer: Identifier | None
+    item: Item, step: Item, filler: Identifier | None, placer: Identifier | None
 ) -> tuple[Identifier, str]:
     """Choose what the order is known by, and name the attribute."""
     if filler is not None:
@@ -245,13 +104,13 @@ def _number(
     return Identifier(f"{uid}/{sps_id}"), "StudyInstanceUID"
 
 
-def _numbered(item: _Item, keyword: str, who: str) -> Identifier | None:
+def _numbered(item: Item, keyword: str, who: str) -> Identifier | None:
     value = item.text(keyword)
     issuer = item.first(f"{who}IdentifierSequence")
     return Identifier(value, *_hierarchic(issuer)) if value else None
 
 
-def _patient(item: _Item) -> PatientChange:
+def _patient(item: Item) -> PatientChange:
     patient_id = item.identifier("PatientID")
     if not patient_id:
         raise Rejected(Fault(Reason.MISSING, "PatientID", "nothing identifies the patient"))
@@ -267,7 +126,7 @@ def _patient(item: _Item) -> PatientChange:
     )
 
 
-def _procedure(item: _Item, steps: list[_Item], zone: tzinfo) -> ProcedureChange:
+def _procedure(item: Item, steps: list[Item], zone: tzinfo) -> ProcedureChange:
     code = item.first("RequestedProcedureCodeSequence")
     accession_issuer = _designator(item.first("IssuerOfAccessionNumberSequence"))
     procedure_id = item.identifier("RequestedProcedureID")
@@ -287,7 +146,7 @@ def _procedure(item: _Item, steps: list[_Item], zone: tzinfo) -> ProcedureChange
     )
 
 
-def _step(step: _Item, zone: tzinfo) -> StepChange:
+def _step(step: Item, zone: tzinfo) -> StepChange:
     step.identifier("Modality")
     status = step.text("ScheduledProcedureStepStatus")
     if status in FINAL:
@@ -308,7 +167,7 @@ def _step(step: _Item, zone: tzinfo) -> StepChange:
     )
 
 
-def _start(step: _Item, zone: tzinfo) -> datetime | None:
+def _start(step: Item, zone: tzinfo) -> datetime | None:
     date = step.text("ScheduledProcedureStepStartDate")
     if not date:
         return None
@@ -328,7 +187,7 @@ def _matching(pattern: re.Pattern[str], value: str, keyword: str) -> str:
     return value
 
 
-def _zone(item: _Item, zone: ZoneInfo) -> tzinfo:
+def _zone(item: Item, zone: ZoneInfo) -> tzinfo:
     offset = item.text("TimezoneOffsetFromUTC")
     if not offset:
         return zone
@@ -339,7 +198,7 @@ def _zone(item: _Item, zone: ZoneInfo) -> tzinfo:
     return stated or zone
 
 
-def _code(prefix: str, code: _Item) -> Fields:
+def _code(prefix: str, code: Item) -> Fields:
     return {
         **_stated(f"{prefix}_value", code.text("CodeValue")),
         **_stated(f"{prefix}_scheme", code.text("CodingSchemeDesignator")),
@@ -347,7 +206,7 @@ def _code(prefix: str, code: _Item) -> Fields:
     }
 
 
-def _hierarchic(issuer: _Item) -> tuple[str, str, str]:
+def _hierarchic(issuer: Item) -> tuple[str, str, str]:
     return (
         issuer.text("LocalNamespaceEntityID"),
         issuer.text("UniversalEntityID"),
@@ -355,11 +214,11 @@ def _hierarchic(issuer: _Item) -> tuple[str, str, str]:
     )
 
 
-def _designator(issuer: _Item) -> str:
+def _designator(issuer: Item) -> str:
     return "^".join(_hierarchic(issuer)).rstrip("^")
 
 
-def _fields(item: _Item, keywords: dict[str, str]) -> Fields:
+def _fields(item: Item, keywords: dict[str, str]) -> Fields:
     """Take what is stated; what is empty in a file says nothing."""
     fields: Fields = {}
     for column, keyword in keywords.items():

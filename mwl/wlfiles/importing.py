@@ -1,0 +1,112 @@
+"""Import a folder of DICOM worklist files, as DCMTK's wlmscpfs and Orthanc keep them.
+
+A file becomes the same change that an order message would be, from the source "import"; so
+importing a file twice equals importing it once, and what is wrong with one file costs no other.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from mwl.db import Database
+from mwl.errors import Rejected
+from mwl.orders import OrderChange
+from mwl.wlfiles.items import load
+from mwl.wlfiles.mapping import change
+from mwl.worklist.groups import apply_each
+
+# wlmscpfs serves *.wl, Orthanc's plugin too; *.dcm is what people name them by hand. A
+# lockfile has neither name.
+_SUFFIXES = (".wl", ".dcm")
+_MOST_PROBLEMS = 10_000  # told one by one
+
+Seen = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a folder: how many files are on the worklist, and which are not and why.
+
+    Of very many that are not, `problems` has the first ones; `failed` counts them all.
+    """
+
+    imported: int = 0
+    failed: int = 0
+    problems: list[tuple[Path, str]] = field(default_factory=list)
+
+    @property
+    def seen(self) -> int:
+        """How many files have been done with."""
+        return self.imported + self.failed
+
+    def add(self, file: str, outcome: object) -> None:
+        """Note what came of a file: an error, or what was done."""
+        if not isinstance(outcome, Rejected):
+            self.imported += 1
+            return
+        self.failed += 1
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append((Path(file), str(outcome)))
+
+
+def import_folder(  # noqa: PLR0913 - what, where, and how it is told
+    database: Database,
+    path: Path,
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+    report: Report | None = None,
+    seen: Seen = lambda _: None,
+) -> Report:
+    """Apply every worklist file below `path`, in the order of their names.
+
+    `zone` is that of the files' wall clock. What is in the `report` is on disk, also when
+    this ends by an error; `seen` hears how many files that are, now and then. Raises Outage.
+    """
+    report = report or Report()
+    for file, outcome in apply_each(database, read_folder(path, zone=zone), now=now, zone=zone):
+        report.add(file, outcome)
+        seen(report.seen)
+    return report
+
+
+def check_folder(path: Path, *, zone: ZoneInfo, seen: Seen = lambda _: None) -> Report:
+    """Read every worklist file below `path`, and change nothing; `imported` are fit to be."""
+    report = Report()
+    for file, outcome in read_folder(path, zone=zone):
+        report.add(file, outcome)
+        seen(report.seen)
+    return report
+
+
+def count_files(path: Path) -> int:
+    """Count the worklist files below `path`."""
+    return sum(1 for _ in _files(os.fspath(path)))
+
+
+def read_folder(path: Path, *, zone: ZoneInfo) -> Iterator[tuple[str, OrderChange | Rejected]]:
+    """Read every worklist file below `path`, in the order of their names."""
+    for file in _files(os.fspath(path)):
+        try:
+            yield file, change(load(file), zone)
+        except Rejected as error:
+            yield file, error
+
+
+def _files(folder: str) -> Iterator[str]:
+    """List worklist files, folder by folder: the names of one at a time are in memory."""
+    with os.scandir(folder) as entries:
+        names = sorted(
+            (entry.name, entry.is_dir(follow_symlinks=False))
+            for entry in entries
+            if entry.name.lower().endswith(_SUFFIXES) or entry.is_dir(follow_symlinks=False)
+        )
+    for name, is_folder in names:
+        path = f"{folder}{os.sep}{name}"
+        if is_folder:
+            yield from _files(path)
+        elif os.path.isfile(path):  # noqa: PTH113 - no pipe, that would be waited for
+            yield path
