@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 
 UTF_8 = "ISO_IR 192"
 _MEMO_VALUES = 1024
+_ANY_CHARACTERS = DeviceCharacters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Asker:
     character_sets: tuple[str, ...]
     zone: ZoneInfo
     offset: timezone | None = None
-    characters: DeviceCharacters = DeviceCharacters()
+    characters: DeviceCharacters = _ANY_CHARACTERS
 
 
 class Plan:
