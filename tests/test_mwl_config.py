@@ -70,9 +70,12 @@ def test_every_key_of_the_shipped_file_is_explained() -> None:
 
 def test_commented_tables_of_the_shipped_file_can_be_used_as_they_stand(tmp_path: Path) -> None:
     text = shipped("mwl.toml").read_text("utf-8")
-    tables = re.sub(r"(?m)^# (?=\[\[|\w+ = )", "", text)
+    tables = re.sub(r"(?m)^# (?=\[\[|\[device\.|\w+ = )", "", text)
     settings = load(written(tmp_path, tables), {})
-    assert [each.ae_title for each in settings.device] == ["CT1"]
+    (device,) = settings.device
+    assert device.ae_title == "CT1"
+    for table in (device, device.worklist, device.characters):
+        assert table.model_fields_set == set(type(table).model_fields)
     assert [each.name for each in settings.hl7.destination] == ["ris"]
 
 
@@ -182,7 +185,43 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
         ("[[device]]\nae_title = 'A'\nmay = ['fly']", "mwl.toml: device[1].may[1]: should be"),
         (
             "[[device]]\nae_title = 'a'\n[[device]]\nae_title = 'A '",
-            "mwl.toml: [[device]] ae_title: 'A' is there twice",
+            "mwl.toml: device[2].ae_title: 'A' is a title of device[1] already",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[[device]]\nae_title = 'B'\naliases = ['C', 'a']",
+            "mwl.toml: device[2].aliases[2]: 'a' is a title of device[1] already",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\naliases = ['a']",
+            "mwl.toml: device[1].aliases[1]: 'a' is a title of this device already",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\nworklist = 3",
+            "mwl.toml: device[1].worklist: must be a table, written [device.worklist] below its [[",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[device.worklist]\nmodalitys = ['CT']",
+            "mwl.toml: device[1].worklist.modalitys: no such setting; did you mean modalities?",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[device.worklist]\nmodalities = 'CT'",
+            'mwl.toml: device[1].worklist.modalities: must be a list, like ["CT"]',
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[device.worklist]\nsynonyms = { CR = 'DX' }",
+            'mwl.toml: device[1].worklist.synonyms.CR: must be a list, like ["CR"]',
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[device.worklist.defaults]\ncolour = 'red'",
+            "mwl.toml: device[1].worklist.defaults.colour: string should match pattern",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[device.characters]\nset = ['ISO_IR 100']",
+            "mwl.toml: device[1].characters.set: no such setting; did you mean sets?",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\nzone = 'Europe/Berln'",
+            "mwl.toml: device[1].zone: no such time zone; write an IANA name",
         ),
         (
             "[[hl7.destination]]\nname = 'r'\nhost = 'h'\nport = 1\nprot = 2",

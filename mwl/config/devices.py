@@ -1,5 +1,6 @@
 """A device: what it is, what it may do, what it is shown, and in which letters."""
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -100,3 +101,16 @@ class DeviceTable(Table):
     def zone_info(self) -> ZoneInfo | None:
         """The zone of its wall clock; None: the site's."""
         return ZoneInfo(self.zone) if self.zone else None
+
+
+def shared_titles(devices: Iterable[DeviceTable]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Tell, by its place, of each title that stands there once more; case is ignored."""
+    owners: dict[str, int] = {}
+    for number, device in enumerate(devices):
+        for index, title in enumerate(device.titles):
+            within = ("aliases", index - 1) if index else ("ae_title",)
+            known = title.upper() in owners
+            owner = owners.setdefault(title.upper(), number)
+            if known:
+                whose = "of this device" if owner == number else f"of device[{owner + 1}]"
+                yield ("device", number, *within), f"{title!r} is a title {whose} already"

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from mwl.config.base import Table
+from mwl.config.base import Table, dotted
 from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
-from mwl.config.tables import Destination, Forward, Listener, Settings, Source
+from mwl.config.tables import Destination, Forward, Listener, MppsForward, Settings, Source
 
 Place = tuple[str, ...]
 
@@ -18,6 +18,7 @@ _LISTS: dict[Place, type[Table]] = {
     ("hl7", "forward"): Forward,
     ("hl7", "listener"): Listener,
     ("hl7", "source"): Source,
+    ("mpps", "forward"): MppsForward,
 }
 
 _DEVICE_TABLES: dict[str, type[Table]] = {
@@ -31,6 +32,7 @@ _LISTS_OF_TEXTS = {
     "events": "CM",
     "types": "ADT^*",
     "sources": "RIS^*",
+    "devices": "CT1",
     "listeners": "",
     "private_classes": "1.2.3",
     "aliases": "CT1_OLD",
@@ -39,6 +41,7 @@ _LISTS_OF_TEXTS = {
     "locations": "ROOM 1",
     "hide": "DEPARTED",
     "ignore": "Modality",
+    "synonyms": "CR",
     "sets": "ISO_IR 100",
 }
 
@@ -51,11 +54,11 @@ class Variable(NamedTuple):
     value: str
 
 
-def line(error: ErrorDetails, file: Path, variables: Mapping[Place, Variable]) -> str:
+def line(error: ErrorDetails, file: Path | str, variables: Mapping[Place, Variable]) -> str:
     """Say in one line where the first fault is, what it is, and what would be right."""
     place = error["loc"]
     names = tuple(str(part) for part in place)
-    key = _dotted(place)
+    key = dotted(place)
     where = f"{variables[names].name}: {key}" if names in variables else f"{file}: {key}"
     if not key:
         where = str(file)
@@ -70,21 +73,13 @@ def describe(error: ErrorDetails) -> str:
     return f"{text}, not {str(value)[:80]!r}" if isinstance(value, str | int | float) else text
 
 
-def _dotted(place: tuple[int | str, ...]) -> str:
-    """Write a place as people count: `device[2].port`."""
-    text = ""
-    for part in place:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
-    return text.lstrip(".")
-
-
 def _text(error: ErrorDetails, names: Place) -> str:
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(names[-1], _siblings(names[:-1]), 1)
         return "no such setting" + (f"; did you mean {close[0]}?" if close else "")
     if error["type"] == "missing":
         return "is missing"
-    if error["type"] in {"model_type", "tuple_type"}:
+    if error["type"] in {"model_type", "tuple_type", "dict_type"}:
         return _structure(error)
     return describe({**error, "input": None} if _SECRET & set(names) else error)
 
@@ -92,13 +87,16 @@ def _text(error: ErrorDetails, names: Place) -> str:
 def _structure(error: ErrorDetails) -> str:
     """Say how a table, or a list of them, is written in TOML."""
     *sections, last = error["loc"]
-    if last in _LISTS_OF_TEXTS:
-        return f'must be a list, like ["{_LISTS_OF_TEXTS[last]}"]'
+    like = _LISTS_OF_TEXTS.get(str(sections[-1] if "synonyms" in sections else last))
+    if like is not None and error["type"] == "tuple_type":
+        return f'must be a list, like ["{like}"]'
     if isinstance(last, int):
-        return f"must be a table, written [[{_dotted(tuple(sections))}]]"
+        return f"must be a table, written [[{dotted(tuple(sections))}]]"
+    name = ".".join(part for part in error["loc"] if isinstance(part, str))
     if error["type"] == "tuple_type":
-        return f"must be a list of tables, each written [[{_dotted(error['loc'])}]]"
-    return f"must be a table, written [{_dotted(error['loc'])}]"
+        return f"must be a list of tables, each written [[{name}]]"
+    below = f" below its [[{sections[0]}]]" if sections[1:] and isinstance(sections[1], int) else ""
+    return f"must be a table, written [{name}]{below}"
 
 
 def _siblings(place: Place) -> list[str]:

@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from mwl.config import values
-from mwl.config.base import Table
-from mwl.config.devices import DeviceTable
+from mwl.config.base import Table, dotted
+from mwl.config.devices import DeviceTable, shared_titles
 from mwl.config.values import (
     AeTitle,
     Bytes,
@@ -281,8 +281,8 @@ class Settings(Table):
 
     @model_validator(mode="after")
     def _device_titles_differ(self) -> Self:
-        titles = [title.upper() for each in self.device for title in each.titles]
-        _refuse_twice("device", "ae_title", titles)
+        for place, text in shared_titles(self.device):
+            raise ValueError(f"{dotted(place)}: {text}")
         _refuse_twice("hl7.destination", "name", (each.name for each in self.hl7.destination))
         # One list of deliveries shows both.
         names = [each.name for each in self.hl7.destination]
