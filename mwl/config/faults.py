@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from mwl.config.base import Table, dotted
 from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
-from mwl.config.tables import Destination, Forward, Listener, MppsForward, Settings, Source
+from mwl.config.tables import Destination, Forward, Listener, Settings, Source
 
 Place = tuple[str, ...]
 
@@ -18,7 +18,6 @@ _LISTS: dict[Place, type[Table]] = {
     ("hl7", "forward"): Forward,
     ("hl7", "listener"): Listener,
     ("hl7", "source"): Source,
-    ("mpps", "forward"): MppsForward,
 }
 
 _DEVICE_TABLES: dict[str, type[Table]] = {
@@ -32,7 +31,6 @@ _LISTS_OF_TEXTS = {
     "events": "CM",
     "types": "ADT^*",
     "sources": "RIS^*",
-    "devices": "CT1",
     "listeners": "",
     "private_classes": "1.2.3",
     "aliases": "CT1_OLD",
