@@ -222,8 +222,27 @@ class Commit(Table):
 
 
 class Mpps(Table):
+class MppsForward(Table):
+    """Another PPS manager, which MPPS are forwarded to as they came, when they are accepted.
+
+    `devices` are AE titles of scanners, patterns with * and ?; none: all. `calling` is whose
+    title we call by: our own, or that of the scanner whose message it is.
+    """
+
+    name: Name
+    ae_title: AeTitle
+    host: Host
+    port: PeerPort
+    devices: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ()
+    calling: Literal["own", "scanner"] = "own"
+    response_timeout_s: Time = Field(default=60, gt=0, le=600)
+    tls: bool = False  # with the files of [dicom.tls]
+    certificate: Certificate = ""
+
+
     stuck_h: Time = Field(default=12, gt=0, le=8_760)
 
+    forward: tuple[MppsForward, ...] = Field(default=(), max_length=100)
 
 class Close(Table):
     """How orders end (REFERENCE in `mwl.performed`)."""
@@ -284,7 +303,7 @@ class Settings(Table):
         for place, text in shared_titles(self.device):
             raise ValueError(f"{dotted(place)}: {text}")
         _refuse_twice("hl7.destination", "name", (each.name for each in self.hl7.destination))
-        # One list of deliveries shows both.
+        # One list of deliveries shows them all.
         names = [each.name for each in self.hl7.destination]
         names += [each.name for each in self.hl7.forward]
         _refuse_twice("hl7.forward", "name", names)
@@ -294,6 +313,8 @@ class Settings(Table):
             if each.listener not in listeners:
                 raise ValueError(f"hl7.source[{number}].listener: there is no {each.listener!r}")
         for number, forward in enumerate(self.hl7.forward, 1):
+        names += [each.name for each in self.mpps.forward]
+        _refuse_twice("mpps.forward", "name", names)
             if unknown := sorted(set(forward.listeners) - listeners):
                 raise ValueError(f"hl7.forward[{number}].listeners: there is no {unknown[0]!r}")
         return self
