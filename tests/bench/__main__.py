@@ -14,6 +14,7 @@ NAMES = (
     "association",
     "answers",
     "query",
+    "worklist",
     "orders",
     "mpps",
     "index",

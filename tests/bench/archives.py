@@ -1,13 +1,13 @@
 """Archives that others made, to be measured beside ours."""
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.scanner import answers
 from tests.bench.sender import free_port
 from tests.peers import dcmtk, require
 
@@ -17,24 +17,30 @@ Modalities = Mapping[str, Sequence[object]]
 
 
 @contextmanager
-def orthanc(folder: Path, modalities: Modalities | None = None) -> Iterator[int]:
+def orthanc(
+    folder: Path,
+    modalities: Modalities | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Iterator[int]:
     """Serve an Orthanc with its own settings and a fresh store; gives its DICOM port.
 
     `modalities` are those that it knows: by name, AE title, host and port.
     """
-    with orthanc_process(folder, modalities) as (port, _):
+    with orthanc_process(folder, modalities, settings) as (port, _):
         yield port
 
 
 @contextmanager
 def orthanc_process(
-    folder: Path, modalities: Modalities | None = None
+    folder: Path,
+    modalities: Modalities | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Serve an Orthanc as above; gives its DICOM port and its process."""
     folder.mkdir(parents=True)
     port = free_port()
-    settings = folder / "orthanc.json"
-    settings.write_text(
+    file = folder / "orthanc.json"
+    file.write_text(
         json.dumps(
             {
                 "Name": "BENCH",
@@ -53,10 +59,11 @@ def orthanc_process(
                 "HttpServerEnabled": False,
                 "AuthenticationEnabled": False,
                 "Plugins": [],
+                **(settings or {}),
             }
         )
     )
-    with _running([require("Orthanc"), str(settings)], folder, port) as pid:
+    with _running([require("Orthanc"), str(file)], folder, port) as pid:
         yield port, pid
 
 
@@ -77,6 +84,14 @@ def storescp(folder: Path) -> Iterator[int]:
     ]
     with _running(command, folder, port):
         yield port
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

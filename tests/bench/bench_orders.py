@@ -5,11 +5,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from hl7 import mllp
 from tests import postgres
 from tests.bench.measure import Result, at_most, quantile
-from tests.bench.mllp_load import flood, pace
-from tests.builders import orm
+from tests.bench.mllp_load import flood, order, pace
 from tests.serving import served
 
 _CONNECTIONS = 8
@@ -47,20 +45,4 @@ def _measure(database: str, port: int) -> Iterator[Result]:
 
 
 def _orders(count: int) -> list[bytes]:
-    """Make orders of new patients: nothing in them is known yet."""
-    frames = []
-    for number in itertools.islice(_numbers, count):
-        text = orm(
-            MSH_10=f"B{number}",
-            PID_3=f"PID{number}^^^ADT1^MR",
-            ORC_2=f"PO{number}^RIS",
-            ORC_3=f"FO{number}^RIS",
-            OBR_2=f"PO{number}^RIS",
-            OBR_3=f"FO{number}^RIS",
-            OBR_18=f"ACC{number}",
-            OBR_19=f"RP{number}",
-            OBR_20=f"SPS{number}",
-            ZDS_1=f"1.2.826.0.1.3680043.8.498.{number}",
-        )
-        frames.append(mllp.frame(text.encode()))
-    return frames
+    return [order(f"B{number}") for number in itertools.islice(_numbers, count)]

@@ -1,8 +1,6 @@
-"""C-FIND by a key: in a worklist of 10,000 items, and in an archive of 100,000 studies.
+"""C-FIND by a key in an archive of 100,000 studies, beside Orthanc with a hundredth of them.
 
-Beside the worklist stands DCMTK's wlmscpfs with as many items; beside the archive Orthanc,
-with a hundredth of the studies. A query of the archive is measured on an association that is
-open, and with an association of its own.
+A query is measured on an association that is open, and with an association of its own.
 """
 
 import tempfile
@@ -21,11 +19,9 @@ from tests.bench import studies
 from tests.bench.archives import orthanc
 from tests.bench.bench_index import created
 from tests.bench.measure import Result, at_most, contest
-from tests.bench.scanner import STATION, ask, identifier, served, wlmscpfs
 from tests.dicom_client import DicomClient
 from tests.identifiers import encoded
 
-_ITEMS = 10_000
 _STUDIES = 100_000
 _THEIR_STUDIES = 1_000
 # Of the first days and patients, so that either archive has as many.
@@ -39,30 +35,6 @@ _BOUNDS_MS = {"patient ID": 5, "day": 15}
 
 
 def run() -> Iterator[Result]:
-    yield from _worklist()
-    yield from _archive()
-
-
-def _worklist() -> Iterator[Result]:
-    question = identifier(AccessionNumber="ACC4711")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with (
-            served(folder / "ours", _ITEMS) as server,
-            wlmscpfs(folder / "theirs", _ITEMS) as port,
-        ):
-            assert ask(server.ports["dicom"], question) == ask(port, question, STATION) == 1
-            ours, theirs = contest(
-                lambda: ask(server.ports["dicom"], question),
-                lambda: ask(port, question, STATION),
-                rounds=5,
-                runs=3,
-            )
-    note = f"{ours * 1e3:.2f} ms, wlmscpfs {theirs * 1e3:.0f} ms"
-    yield Result("C-FIND by accession among 10,000, × wlmscpfs", theirs / ours, "×", 50, note=note)
-
-
-def _archive() -> Iterator[Result]:
     questions = {
         "patient ID": (_question(PatientID=_PATIENT), studies.PER_PATIENT),
         "day": (_question(StudyDate=_DAY), studies.A_DAY),

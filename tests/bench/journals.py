@@ -6,16 +6,12 @@ make of them: three of four count, the others draw lots. A row is small: 300 byt
 
 from datetime import UTC, datetime
 
-from sqlmodel import SQLModel
-
 from mwl.db import Database
-from mwl.db.types import UtcDateTime
-from tests.bench.bench_index import WORDS, execute
+from tests.bench import filling
 
 PER_ORDER = 10
 LAST = datetime(2030, 1, 2, 12, tzinfo=UTC)
 GAP_S = 0.7  # between two messages: ten million come in 81 days
-_CHUNK = 250_000  # messages of one transaction
 
 _OF_SENDER = "CASE n % 4 WHEN 0 THEN {0} ELSE {1} END"
 _OF_REFUSED = "CASE WHEN n % 5000 = 7 THEN {0} ELSE {1} END"
@@ -83,67 +79,7 @@ _SAID = {
 
 def fill(database: Database, count: int) -> None:
     """Insert `count` messages, and the orders and patients that they are about."""
-    # An index is made of rows that are there in a fraction of the time that each row takes.
-    indexes = _take_indexes(database)
-    for table in _COLUMNS:
-        rows = count if table == "message" else count // PER_ORDER
-        for first in range(1, rows + 1, _CHUNK):
-            _insert(database, table, first, min(first + _CHUNK - 1, rows), count)
-        if database.dialect == "postgresql":
-            execute(database, f"SELECT setval('{table}_id_seq', {rows})")
-    for sql in indexes:
-        execute(database, sql)
-    execute(database, "ANALYZE")
-
-
-def _take_indexes(database: Database) -> list[str]:
-    """Drop the indexes of messages that are no primary keys; give what makes them again."""
-    asked = {
-        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
-        " AND tbl_name = 'message' AND sql IS NOT NULL",
-        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'message'"
-        " AND indexname <> 'pk_message'",
-    }[database.dialect]
-    with database.read() as session:
-        found = session.connection().exec_driver_sql(asked).all()
-    for name, _ in found:
-        execute(database, f"DROP INDEX {name}")
-    return [sql for _, sql in found]
-
-
-def _insert(database: Database, table: str, first: int, last: int, count: int) -> None:
-    dialect = database.dialect
-    words = {**_SAID[dialect], "count": str(count)}
-    values = {**_blanks(table, dialect), **_COLUMNS[table], "id": "n"}
-    for _ in range(2):  # what a word says has words in it
-        values = {
-            name: value if name == "id" else _filled(value, words) for name, value in values.items()
-        }
-    numbers = WORDS[dialect]["numbers"].format(count=last - first + 1)
-    source = f"{numbers} AS s" if dialect == "sqlite" else numbers
-    execute(
-        database,
-        f"INSERT INTO {table} ({', '.join(values)}) SELECT {', '.join(values.values())}"
-        f" FROM (SELECT n + {first - 1} AS n FROM {source}) AS numbered",
-    )
-
-
-def _filled(value: str, words: dict[str, str]) -> str:
-    for word, said in words.items():
-        value = value.replace("{" + word + "}", said)
-    return value
-
-
-def _blanks(table: str, dialect: str) -> dict[str, str]:
-    """Give what stands in the columns that say nothing."""
-    cast = "::jsonb" if dialect == "postgresql" else ""
-    empty = {"JSON": f"'{{}}'{cast}", "INTEGER": "0", "BIGINT": "0", "BOOLEAN": "false"}
-    found = {}
-    for column in SQLModel.metadata.tables[table].c:
-        if column.name in {"flags", "other_ids", "former_names"}:
-            found[column.name] = f"'[]'{cast}"
-        elif isinstance(column.type, UtcDateTime):
-            found[column.name] = "NULL" if column.nullable else "{now}"
-        elif not column.nullable:
-            found[column.name] = empty.get(str(column.type), "''")
-    return found
+    words = {**_SAID[database.dialect], "count": str(count)}
+    rows = {table: count if table == "message" else count // PER_ORDER for table in _COLUMNS}
+    tables = {table: (columns, rows[table]) for table, columns in _COLUMNS.items()}
+    filling.fill(database, tables, words, "message")

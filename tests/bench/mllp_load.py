@@ -11,11 +11,40 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from hl7 import mllp
+from tests.builders import orm
+
 END = b"\x1c\r"
 
 
 class Refused(Exception):
     pass
+
+
+def order(name: str) -> bytes:
+    """Frame an order of a new patient: nothing in it is known yet. `name` tells it from others."""
+    text = orm(
+        MSH_10=name,
+        PID_3=f"PID{name}^^^ADT1^MR",
+        ORC_2=f"PO{name}^RIS",
+        ORC_3=f"FO{name}^RIS",
+        OBR_2=f"PO{name}^RIS",
+        OBR_3=f"FO{name}^RIS",
+        OBR_18=f"ACC{name}",
+        OBR_19=f"RP{name}",
+        OBR_20=f"SPS{name}",
+        ZDS_1=f"1.2.826.0.1.3680043.8.498.{int.from_bytes(name.encode())}",
+    )
+    return mllp.frame(text.encode())
+
+
+def exchange(sock: socket.socket, frame: bytes) -> None:
+    """Send one message and wait for its AA. Raises Refused."""
+    sock.sendall(frame)
+    answer = b""
+    while not answer.endswith(END):
+        answer += sock.recv(65536) or _give_up()
+    _check(answer)
 
 
 @contextmanager

@@ -15,11 +15,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 from mwl.db import Database
 from mwl.db.migrate import upgrade
 from tests import serving
+from tests.bench.archives import answers, orthanc
 from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient
 from tests.peers import dcmtk
 from tests.worklist_rows import insert_items, item
 
 STATION = "CT1"
+_PLUGIN = Path("/usr/share/orthanc/plugins/libModalityWorklists.so")
 
 # The 22 attributes that a CT's worklist query commonly asks for.
 RETURN_KEYS = (
@@ -83,10 +85,8 @@ def wlmscpfs(folder: Path, count: int) -> Iterator[int]:
     It finds the folder of its items by the called AE title, here STATION.
     """
     shelf = folder / STATION
-    shelf.mkdir(parents=True)
+    _stock(shelf, count)
     (shelf / "lockfile").touch()
-    for number in range(count):
-        _write(shelf / f"{number}.wl", number)
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
     process = subprocess.Popen(
@@ -106,19 +106,38 @@ def wlmscpfs(folder: Path, count: int) -> Iterator[int]:
         process.wait()
 
 
-def ask(port: int, question: bytes, called: str = "MWL") -> int:
-    """Do what a scanner does: associate, C-FIND, release; gives the number of answers."""
+@contextmanager
+def orthanc_worklist(folder: Path, count: int) -> Iterator[int]:
+    """Serve `count` such items by Orthanc's worklist plugin; gives its port."""
+    shelf = folder / "items"
+    _stock(shelf, count)
+    settings = {
+        "Plugins": [str(_PLUGIN)],
+        "DicomAlwaysAllowFindWorklist": True,
+        "Worklists": {"Enable": True, "Database": str(shelf), "LimitAnswers": 0},
+    }
+    with orthanc(folder / "orthanc", settings=settings) as port:
+        yield port
+
+
+def _stock(shelf: Path, count: int) -> None:
+    shelf.mkdir(parents=True)
+    for number in range(count):
+        _write(shelf / f"{number}.wl", number)
+
+
+@contextmanager
+def asking(port: int, called: str = "MWL") -> Iterator[DicomClient]:
+    """Open an association for the worklist within the block."""
     with DicomClient(("127.0.0.1", port), 60) as client:
         client.associate((MODALITY_WORKLIST_FIND,), called=called, calling=STATION)
+        yield client
+
+
+def ask(port: int, question: bytes, called: str = "MWL") -> int:
+    """Do what a scanner does: associate, C-FIND, release; gives the number of answers."""
+    with asking(port, called) as client:
         return client.count_pending(question)
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _write(path: Path, number: int) -> None:
