@@ -221,7 +221,6 @@ class Commit(Table):
     wait_min: Time = Field(default=60, ge=0, le=10_080)
 
 
-class Mpps(Table):
 class MppsForward(Table):
     """Another PPS manager, which MPPS are forwarded to as they came, when they are accepted.
 
@@ -240,9 +239,10 @@ class MppsForward(Table):
     certificate: Certificate = ""
 
 
+class Mpps(Table):
     stuck_h: Time = Field(default=12, gt=0, le=8_760)
-
     forward: tuple[MppsForward, ...] = Field(default=(), max_length=100)
+
 
 class Close(Table):
     """How orders end (REFERENCE in `mwl.performed`)."""
@@ -307,14 +307,14 @@ class Settings(Table):
         names = [each.name for each in self.hl7.destination]
         names += [each.name for each in self.hl7.forward]
         _refuse_twice("hl7.forward", "name", names)
+        names += [each.name for each in self.mpps.forward]
+        _refuse_twice("mpps.forward", "name", names)
         _refuse_twice("hl7.listener", "name", (each.name for each in self.hl7.listener))
         listeners = {"", *(each.name for each in self.hl7.listener)}
         for number, each in enumerate(self.hl7.source, 1):
             if each.listener not in listeners:
                 raise ValueError(f"hl7.source[{number}].listener: there is no {each.listener!r}")
         for number, forward in enumerate(self.hl7.forward, 1):
-        names += [each.name for each in self.mpps.forward]
-        _refuse_twice("mpps.forward", "name", names)
             if unknown := sorted(set(forward.listeners) - listeners):
                 raise ValueError(f"hl7.forward[{number}].listeners: there is no {unknown[0]!r}")
         return self
