@@ -1,7 +1,7 @@
 """The outbox service: what peers are to be told, until they have taken it.
 
-`enqueue`, `status_facts`, `forward`, `listing`, `resend` and `drop` work in the caller's
-transaction; `inspection` has the lists for people.
+`enqueue`, `status_facts`, `forward`, `pass_on`, `listing`, `resend` and `drop` work in the
+caller's transaction; `inspection` has the lists for people.
 `Courier` delivers, by what app.py gives it for each `Kind`.
 """
 
@@ -11,9 +11,22 @@ from mwl.outbox.destinations import Destination, Destinations
 from mwl.outbox.facts import Event, status_facts, subject
 from mwl.outbox.forwards import Forward, Forwarded, Forwards, forward
 from mwl.outbox.listing import drop, listing, resend
-from mwl.outbox.rows import Kind, State, enqueue
+from mwl.outbox.performed import (
+    BEGUN,
+    About,
+    Manager,
+    Managers,
+    Operation,
+    is_withheld,
+    pass_on,
+    performed_subject,
+)
+from mwl.outbox.rows import AS_IT_CAME, Kind, State, enqueue
 
 __all__ = [
+    "AS_IT_CAME",
+    "BEGUN",
+    "About",
     "Courier",
     "Deliver",
     "Delivery",
@@ -26,6 +39,9 @@ __all__ = [
     "Forwards",
     "Kind",
     "Lost",
+    "Manager",
+    "Managers",
+    "Operation",
     "Outcome",
     "Park",
     "Retry",
@@ -34,7 +50,10 @@ __all__ = [
     "drop",
     "enqueue",
     "forward",
+    "is_withheld",
     "listing",
+    "pass_on",
+    "performed_subject",
     "resend",
     "status_facts",
     "subject",

@@ -1,4 +1,4 @@
-"""What was forwarded goes when its time is over: it is a copy of what the journal keeps.
+"""What was forwarded goes when its time is over: it is a copy of what came in, kept elsewhere.
 
 Only what was taken or given up goes, and no other kind of delivery: those are small, and part
 of their orders' stories.
@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlmodel import Session
 
 from mwl.db import Database
-from mwl.outbox.rows import TABLE, Kind, State
+from mwl.outbox.rows import AS_IT_CAME, TABLE, State
 
 _AT_ONCE: Final = 200  # rows of a transaction
 _LOOKED_AT: Final = 1_000  # of one system, the oldest first
@@ -58,7 +58,7 @@ def _systems(session: Session) -> list[str]:
 def _old(session: Session, name: str, before: datetime) -> list[int]:
     oldest = (
         select(TABLE.c.id, TABLE.c.kind, TABLE.c.state, TABLE.c.created_at)
-        .where(TABLE.c.destination == name, TABLE.c.kind == Kind.FORWARD.value)
+        .where(TABLE.c.destination == name, TABLE.c.kind.in_(AS_IT_CAME))
         .order_by(TABLE.c.id)
         .limit(_LOOKED_AT)
         .subquery()

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from mwl.errors import Fault, Reason, Rejected
 from mwl.outbox.claims import Channel, line_up
-from mwl.outbox.rows import IS_OPEN, TABLE, Kind, State, named_state
+from mwl.outbox.rows import AS_IT_CAME, IS_OPEN, TABLE, State, named_state
 
 _SHOWN = ("id", "destination", "kind", "subject", "control_id", "attempts", "error", "created_at")
 _SENT_AGAIN = frozenset({State.WAITING, State.PARKED, State.DROPPED, State.DONE})
@@ -87,7 +87,7 @@ def drop(session: Session, ids: Sequence[int], *, now: datetime) -> None:
 
 
 def _refuse_without_rendering(row: Any) -> None:
-    if row.kind == Kind.FORWARD:
+    if row.kind in AS_IT_CAME:
         text = "it is forwarded as it came: there is nothing to write anew"
         raise Rejected(Fault(Reason.FINAL, f"delivery {row.id}", text))
 

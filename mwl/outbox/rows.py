@@ -37,6 +37,11 @@ class Kind(StrEnum):
     ORDER_STATUS = "order_status"
     FORWARD = "forward"  # a message that came in, as it came
     COMMITMENT_REPORT = "commitment_report"
+    MPPS = "mpps"  # an N-CREATE or N-SET that came in, as it came
+
+
+# There is nothing in these to be rendered anew.
+AS_IT_CAME = frozenset({Kind.FORWARD.value, Kind.MPPS.value})
 
 
 class State(StrEnum):

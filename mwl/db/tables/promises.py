@@ -88,8 +88,8 @@ class Delivery(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     kind: str  # mwl.outbox.Kind: who delivers it
-    destination: str  # the name of an [[hl7.destination]] or [[hl7.forward]]; an AE title
-    subject: str = ""  # "order:4711", "commitment:17"
+    destination: str  # the name of an [[hl7.destination]], a [[….forward]]; an AE title
+    subject: str = ""  # "order:4711", "commitment:17", "mpps:42"
     payload: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # the fact, to be rendered
     state: str  # mwl.outbox.State
     control_id: str = ""  # MSH-10, once rendered
