@@ -34,7 +34,6 @@ def _known_as(name: str) -> Select[Any]:
     number = _TABLE.c[f"{name}_number"]
     return select(_TABLE).where(
         number == bindparam(name),
-        number != "",  # that is what unknown ones are
         or_(_TABLE.c.source == bindparam(f"{name}_source"), _IS_IMPORTED),
     )
 
@@ -60,8 +59,9 @@ def ask(conn: Connection, change: OrderChange) -> Reply:
         conn,
         {
             **identity(change),
-            "filler": change.filler.id if change.filler else "",
-            "placer": change.placer.id if change.placer else "",
+            # NULL is nobody's number: "" is that of all whose number is unknown.
+            "filler": (change.filler.id or None) if change.filler else None,
+            "placer": (change.placer.id or None) if change.placer else None,
             "filler_source": change.source,
             "placer_source": change.source,
         },
