@@ -1,11 +1,12 @@
 """The devices service: who is known, who may associate, and who knocked without being known.
 
 All but `Doorkeeper`, whom an association server asks, work in the caller's transaction.
-What people do goes by `register`, `amend`, `forget` and `note_test`, which are audited.
+What people do goes by `register`, `amend`, `forget`, `bring` and `note_test`, which are audited.
 """
 
 from mwl.devices.admission import Doorkeeper, Known, Verdict, admits
 from mwl.devices.answer import Answer
+from mwl.devices.fleet import Becomes, Difference, bring, differences
 from mwl.devices.keeping import amend, forget, named, note_test, register, subject_of
 from mwl.devices.oddities import in_words
 from mwl.devices.rows import (
@@ -28,6 +29,8 @@ from mwl.devices.rows import (
 
 __all__ = [
     "Answer",
+    "Becomes",
+    "Difference",
     "Doorkeeper",
     "Known",
     "Verdict",
@@ -35,7 +38,9 @@ __all__ = [
     "add",
     "admits",
     "amend",
+    "bring",
     "change",
+    "differences",
     "fold",
     "forget",
     "get",

@@ -1,5 +1,6 @@
 """What people do with devices, each with its audit event in the caller's transaction."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -7,11 +8,16 @@ from sqlmodel import Session
 
 from mwl import audit
 from mwl.audit import Action, Actor, Event
-from mwl.config import DeviceTable
+from mwl.config import DeviceCharacters, DeviceTable, DeviceWorklist
 from mwl.db.tables import Device
 from mwl.devices import rows
 from mwl.devices.answer import Answer
 from mwl.errors import Fault, Reason, Rejected
+
+_TABLES: Mapping[str, type[DeviceWorklist | DeviceCharacters]] = {
+    "worklist": DeviceWorklist,
+    "characters": DeviceCharacters,
+}
 
 
 def register(
@@ -24,7 +30,7 @@ def register(
     after = named(session, device.ae_title)
     session.refresh(after)
     action = Action.CHANGE if kept else Action.CREATE
-    event = Event(action, subject_of(device.ae_title), _differences(kept, rows.kept(after)))
+    event = Event(action, subject_of(device.ae_title), differences(kept, rows.kept(after)))
     audit.record(session, actor, event, now=now)
     assert after.id is not None
     return after.id
@@ -34,7 +40,7 @@ def amend(session: Session, actor: Actor, row: int, device: DeviceTable, *, now:
     """Change a device as `rows.change` does."""
     before = rows.kept(rows.change(session, row, device, now=now))
     after = named(session, device.ae_title)
-    changed = _differences(before, rows.kept(after))
+    changed = differences(before, rows.kept(after))
     event = Event(Action.CHANGE, subject_of(before["ae_title"]), changed)
     audit.record(session, actor, event, now=now)
 
@@ -69,12 +75,30 @@ def subject_of(ae_title: str) -> str:
     return f"device:{ae_title}"
 
 
-def _stated(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in ("", 0)}
-
-
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Give what is new in a device; of one that was there, what differs."""
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what is new in a device, by key; of one that was there, what differs."""
     if not before:
         return _stated(after)
-    return {name: value for name, value in after.items() if value != before[name]}
+    was = _by_key(_whole(before))
+    return {name: value for name, value in _by_key(_whole(after)).items() if value != was[name]}
+
+
+def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in _by_key(values).items() if value not in ("", 0, [])}
+
+
+def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give each setting by its own key, those in tables by dotted ones."""
+    flat = {name: value for name, value in values.items() if name not in _TABLES}
+    for table in _TABLES:
+        flat |= {f"{table}.{name}": value for name, value in values[table].items()}
+    return flat
+
+
+def _whole(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the tables with what is as ever, too."""
+    whole = {
+        name: table.model_validate(values[name]).model_dump(mode="json")
+        for name, table in _TABLES.items()
+    }
+    return {**values, **whole}

@@ -1,6 +1,6 @@
 """Rows of `device` and `knock`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -88,9 +88,17 @@ def _refuse_aliases_of_others(session: Session, device: DeviceTable, row: int | 
 
 
 def _over(known: Device, device: DeviceTable) -> DeviceTable:
-    """Lay what was set of `device` over what is on file."""
-    given = {name: getattr(device, name) for name in device.model_fields_set}
-    return table_of(known).model_copy(update=given)
+    """Lay what was set of `device` over what is on file, in its tables key by key."""
+    below = table_of(known)
+    given = _given(device)
+    for name in ("worklist", "characters"):
+        if name in given:
+            given[name] = getattr(below, name).model_copy(update=_given(given[name]))
+    return below.model_copy(update=given)
+
+
+def _given(table: DeviceTable | DeviceWorklist | DeviceCharacters) -> dict[str, Any]:
+    return {name: getattr(table, name) for name in table.model_fields_set}
 
 
 def table_of(row: Device) -> DeviceTable:
@@ -164,11 +172,12 @@ def sync(session: Session, devices: Iterable[DeviceTable], *, now: datetime) -> 
         session.connection().execute(delete(_DEVICE).where(_DEVICE.c.id.in_(gone)))
     for title, device in stated.items():
         before = known.get(title)
-        if before is None or _values(device, "config") != kept(before):
+        if before is None or values_of(device, "config") != kept(before):
             _put(session, device, before.id if before else None, "config", now)
 
 
-def _values(device: DeviceTable, origin: str) -> dict[str, Any]:
+def values_of(device: DeviceTable, origin: str) -> dict[str, Any]:
+    """Give what is set of a device, as `kept` gives it of a row."""
     return {
         "ae_title": device.ae_title,
         "aliases": list(device.aliases),
@@ -199,15 +208,29 @@ def kept(row: Device) -> dict[str, Any]:
 def _put(
     session: Session, device: DeviceTable, row: int | None, origin: str, now: datetime
 ) -> None:
-    values = {**_values(device, origin), "updated_at": now}
+    write(session, [(row, values_of(device, origin))], now=now)
+
+
+def write(
+    session: Session, devices: Sequence[tuple[int | None, Mapping[str, Any]]], *, now: datetime
+) -> None:
+    """Write what is set of devices, each with its row; None: it is new."""
     conn = session.connection()
-    if row is None:
-        conn.execute(insert(_DEVICE).values(**values, seen_address="", oddities=[], created_at=now))
-    else:
-        conn.execute(update(_DEVICE).where(_DEVICE.c.id == row).values(**values))
-    # It is no stranger any more.
-    its = [fold(title) for title in device.titles]
-    conn.execute(delete(_KNOCK).where(func.upper(_KNOCK.c.calling_ae_title).in_(its)))
+    new = {"seen_address": "", "oddities": [], "created_at": now}
+    added = [{**values, **new, "updated_at": now} for row, values in devices if row is None]
+    changed = [{**values, "row": row, "updated_at": now} for row, values in devices if row]
+    if added:
+        conn.execute(insert(_DEVICE), added)
+    if changed:
+        conn.execute(update(_DEVICE).where(_DEVICE.c.id == bindparam("row")), changed)
+    # They are no strangers any more.
+    theirs = {fold(t) for _, each in devices for t in (each["ae_title"], *each["aliases"])}
+    known = [row for row, title in conn.execute(_CALLED) if fold(title) in theirs]
+    if known:
+        conn.execute(delete(_KNOCK).where(_KNOCK.c.id.in_(known)))
+
+
+_CALLED = select(_KNOCK.c.id, _KNOCK.c.calling_ae_title)
 
 
 _SEEN = Prepared(
