@@ -256,6 +256,7 @@ class Intake:
     def _change(self, session: Session, change: Change, incoming: Incoming) -> Applied:
         now = incoming.received.received_at
         if isinstance(change, OrderChange):
+            change.profile = incoming.reader.name
             applied = worklist.apply(session, change, now=now, zone=self._zone)
             if applied.ended and applied.order is not None:
                 procedures.tell_end(session, applied.order, applied.ended, self._told, now)

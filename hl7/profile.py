@@ -28,6 +28,7 @@ from hl7.strictness import Strictness
 from mwl.errors import ConfigError
 from mwl.orders import Action, StudyUidPolicy
 from mwl.patients import Identifier
+from mwl.performed import ANY_REASON, NO_REASON, Said
 from mwl.reports import Status as ReportStatus
 
 ANY = "*"  # any other ORC-5, any other value of a table
@@ -41,6 +42,7 @@ _Place = tuple[str | int, ...]
 _MOST_RULES = 1_000
 _MOST_ISSUERS = 1_000
 _MOST_UNKNOWN = 100
+_MOST_REASONS = 200
 
 
 def _place(value: Any) -> Path:
@@ -83,6 +85,29 @@ def _started(value: Any) -> dict[str, Action | None]:
     }
 
 
+_BECOMES = {
+    "discontinued": Said.DISCONTINUED,
+    "canceled": Said.CANCELED,
+    "scheduled": Said.TAKEN_BACK,
+}
+
+
+def _reasons(table: Any) -> Any:
+    """Read what becomes of a step by the reason: code^scheme, DCM left out."""
+    if not isinstance(table, dict):
+        return table
+    found = {}
+    for reason, becomes in table.items():
+        code, _, scheme = reason.partition("^")
+        if not code or "^" in scheme or (scheme and reason in {ANY_REASON, NO_REASON}):
+            text = f'must be "code" of DCM, "code^scheme", "{ANY_REASON}" or "{NO_REASON}"'
+            raise Misplaced((reason,), text)
+        if becomes not in _BECOMES:
+            raise Misplaced((reason,), f"must be one of {', '.join(_BECOMES)}")
+        found[code if scheme in {"", "DCM"} else reason] = _BECOMES[becomes]
+    return found
+
+
 _Columns = dict[str, _Chain]
 _Values = Annotated[dict[str, str], BeforeValidator(_upper)]
 _Issuer = Annotated[Identifier, BeforeValidator(_issuer)]
@@ -101,6 +126,12 @@ class MessageTable(_Table):
     charset: str
     strictness: Strictness = "off"
     answer: Literal["ack", "order"] = "ack"
+
+
+class CloseTable(_Table):
+    """How its orders end where that is not as the site's do."""
+
+    images: Literal["", "here", "elsewhere"] = ""
 
 
 class LengthsTable(_Table):
@@ -151,6 +182,7 @@ class OrderTable(_Table):
     filler: Annotated[_Chain, Field(min_length=1)]
     placer: _Chain
     unknown_cancel: Literal["keep", "refuse"] = "keep"
+    issued: _Chain = ()
     columns: _Columns
 
     @model_validator(mode="before")
@@ -287,6 +319,10 @@ class Profile(_Table):
     started: dict[str, Annotated[dict[str, Action | None], BeforeValidator(_started)]] = Field(
         default_factory=dict
     )
+    discontinued: Annotated[dict[str, Said], BeforeValidator(_reasons)] = Field(
+        default_factory=dict, max_length=_MOST_REASONS
+    )
+    close: CloseTable = CloseTable()
     patient_identifier: PatientIdentifierTable
     patient: PatientTable
     order: OrderTable

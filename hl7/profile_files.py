@@ -33,6 +33,7 @@ _TAKEN_FROM = (
     ("events",),
     ("control",),
     ("started",),
+    ("discontinued",),
     ("appointment", "control"),
     ("report", "states"),
 )

@@ -16,6 +16,7 @@ from mwl.db.migrate import upgrade, wait_for_revision
 from mwl.errors import ConfigError
 from mwl.listeners import FURTHER_HL7, Listeners, needed
 from mwl.roles import dicom, hl7, jobs, web
+from mwl.roles.profiles import mapping_profiles
 from mwl.roles.secured import hl7_keys_of, keys_of, look_after
 from mwl.supervisor import Board, Child, Role, Supervisor
 
@@ -33,8 +34,7 @@ def serve(settings: Settings, names: Sequence[str], announce: Callable[[str], No
     `announce` is given a text for people once everything serves. Raises ConfigError, Outage.
     """
     chosen = [name for name in ROLES if name in names or not names]
-    if "hl7" in chosen:
-        hl7.mapping_profiles(settings)  # before anything is made or served in vain
+    mapping_profiles(settings)  # before anything is made or served in vain
     look_after(keys_of(settings), hl7_keys_of(settings))
     make_data_dir(settings.data_dir)
     with closing(Listeners(settings, needed(settings, chosen))) as listeners:

@@ -3,9 +3,11 @@
 The rules that this module bears:
 
 1. Only a COMPLETED order closes, and never by itself where an MPPS that completed a step names
-   another patient: then a person closes it. Where images go to another archive, that alone
-   closes it.
-2. Else the rule must hold of each COMPLETED step:
+   another patient: then a person closes it.
+2. The rule must hold of each COMPLETED step:
+   - its images go to another archive: nothing more is waited for. Where they go, the scanner
+     that made them says, being the one that sends them; else the profile that the order was
+     read by; else the site.
    - its MPPS have listed instances, each is in the archive, and none is IN PROGRESS; what a
      DISCONTINUED one lists binds nobody. None listed: it never closes by itself. In the
      archive means: served, in a study that is linked with what the MPPS was made for, and
@@ -37,9 +39,9 @@ _SOONEST, _LATEST = timedelta(seconds=2), timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The site's choices: `[close]` of the settings."""
+    """The site's choices: `[close]` of the settings, and of the order's profile."""
 
-    elsewhere: bool  # images go to another archive
+    elsewhere: bool  # images go to another archive, if their scanner says nothing else
     ask: timedelta
     quiet: timedelta
     expire: timedelta
@@ -53,6 +55,7 @@ class Work:
     reported: bool = False  # some MPPS is linked with it
     other_patient: bool = False  # a COMPLETED one of these names another patient
     running: bool = False  # one of these is IN PROGRESS
+    elsewhere: bool | None = None  # where its scanner's images go; None: it says nothing of that
     listed: int = 0  # instances that its COMPLETED MPPS list
     missing: int = 0  # those of them that are not in the archive, whyever
     quarantined: int = 0  # of these: what their scanner sent is quarantined
@@ -112,8 +115,15 @@ def quiet_at(work: Work, rules: Rules) -> datetime | None:
     return work.image_at + rules.quiet
 
 
-def needs_person(work: Work) -> bool:
+def goes_elsewhere(work: Work, rules: Rules) -> bool:
+    """Tell whether the images of a step go to another archive."""
+    return rules.elsewhere if work.elsewhere is None else work.elsewhere
+
+
+def needs_person(work: Work, rules: Rules) -> bool:
     """Tell of a COMPLETED step that nothing which may still come lets its order close."""
+    if goes_elsewhere(work, rules):
+        return False
     if work.reported:
         return not work.listed and not work.running
     return not work.silent and work.image_at is None
@@ -140,12 +150,12 @@ def rule(state: OrderState, works: Sequence[Work], now: datetime, rules: Rules) 
 
 def _rule_completed(works: Sequence[Work], now: datetime, rules: Rules) -> Ruling:
     by_hand = any(work.other_patient for work in works)
-    if rules.elsewhere:
-        return Ruling(None if by_hand else Route.ELSEWHERE, by_hand=by_hand)
-    routes = [_route(work, now, rules) for work in works]
-    if None not in routes and not by_hand:
-        # The weaker evidence names the route.
-        return Ruling(Route.QUIET if Route.QUIET in routes else Route.ARCHIVED)
+    routes = {_route(work, now, rules) for work in works}
+    if None not in routes:
+        # The weakest evidence names the route.
+        weakest = next((route for route in _WEAKEST_FIRST if route in routes), None)
+        return Ruling(None if by_hand else weakest, by_hand=by_hand)
+    works = [work for work in works if not goes_elsewhere(work, rules)]
     waits = [now - work.listed_at for work in works if work.missing and work.listed_at]
     looks = [now + _pause(wait) for wait in waits]
     looks += [_next_silence(work, now, rules) for work in works if _is_silent(work)]
@@ -157,8 +167,13 @@ def _rule_completed(works: Sequence[Work], now: datetime, rules: Rules) -> Rulin
     )
 
 
+_WEAKEST_FIRST = (Route.ELSEWHERE, Route.QUIET, Route.ARCHIVED)
+
+
 def _route(work: Work, now: datetime, rules: Rules) -> Route | None:
     """Tell by which rule a COMPLETED step lets its order close; None: not yet."""
+    if goes_elsewhere(work, rules):
+        return Route.ELSEWHERE
     if work.listed and not work.missing and not work.running:
         return Route.ARCHIVED
     return Route.QUIET if is_quiet(work, now, rules) else None

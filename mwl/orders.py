@@ -257,3 +257,5 @@ class OrderChange:
     occurrences: tuple[int, ...] = ()
     shortened: Shortened = ()
     policy: Policy = DEFAULT_POLICY
+    profile: str = ""  # by which it was read
+    issued: datetime | None = None  # when the order was made, an aware instant

@@ -3,18 +3,23 @@
 The rules that this module bears:
 
 1. A step is what all its MPPS together say: begun while one is IN PROGRESS, else COMPLETED
-   if one is, else DISCONTINUED. One that took the wrong worklist entry says nothing; where
+   if one is, else DISCONTINUED, else CANCELED. One that was taken back says nothing; where
    nothing else is said, the step is SCHEDULED again.
-2. A final state never goes back. A new MPPS for such a step is linked, and shown to a
-   person. It goes on in one case: what a scanner discontinued, a scanner may yet complete.
-3. What is told to the RIS is the order's, once: IP when it begins, CM when all its steps
-   are final and one is COMPLETED, DC when none is. An end is never told before a beginning.
+2. What the end of a DISCONTINUED one means, its reason tells, as the sender of the order
+   reads reasons. By itself it is discontinued, and taken back where the wrong worklist entry
+   was selected.
+3. A final state never goes back. A new MPPS for such a step is linked, and shown to a
+   person. It goes on in one case: what a scanner gave up, a scanner may yet complete.
+4. What is told to the RIS is the order's, once: IP when it begins, CM when all its steps
+   are final and one is COMPLETED, DC when none is, CA when a scanner cancelled the last of
+   them and discontinued none. An end is never told before a beginning.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 from mwl.orders import FINAL, WAITING, OrderState, StepState, Transition
 
@@ -35,21 +40,46 @@ class Said(StrEnum):
     BEGUN = "begun"
     COMPLETED = "completed"
     DISCONTINUED = "discontinued"
-    WRONG_ENTRY = "begun for the wrong worklist entry"
+    CANCELED = "canceled"
+    TAKEN_BACK = "taken back"  # the work is still to be done
 
 
-def said(state: str, discontinuation: str) -> Said:
-    """Tell what an MPPS in `state` says; `discontinuation` is code^scheme^meaning."""
-    match PerformedState(state):
+Reasons = Mapping[str, Said]
+"""What a DISCONTINUED MPPS says, by its reason: the code of scheme DCM, or code^scheme."""
+
+NO_REASON: Final = "-"
+ANY_REASON: Final = "*"  # any other
+BY_ITSELF: Final[Reasons] = MappingProxyType({INCORRECT_WORKLIST_ENTRY: Said.TAKEN_BACK})
+
+
+class Stated(NamedTuple):
+    """The state of an MPPS, and its Discontinuation Reason as code^scheme^meaning."""
+
+    state: str
+    discontinuation: str = ""
+
+    @property
+    def is_wrong_entry(self) -> bool:
+        """Whether it shows somebody else than it says (PS3.16, 110514)."""
+        is_over = self.state == PerformedState.DISCONTINUED
+        return is_over and _reason(self.discontinuation) == INCORRECT_WORKLIST_ENTRY
+
+
+def said(stated: Stated, reasons: Reasons = BY_ITSELF) -> Said:
+    """Tell what an MPPS says to who reads reasons so."""
+    match PerformedState(stated.state):
         case PerformedState.IN_PROGRESS:
             return Said.BEGUN
         case PerformedState.COMPLETED:
             return Said.COMPLETED
+    reason = _reason(stated.discontinuation) or NO_REASON
+    return reasons.get(reason) or reasons.get(ANY_REASON) or Said.DISCONTINUED
+
+
+def _reason(discontinuation: str) -> str:
     code, _, rest = discontinuation.partition("^")
     scheme = rest.partition("^")[0]
-    if code == INCORRECT_WORKLIST_ENTRY and scheme in {"DCM", ""}:
-        return Said.WRONG_ENTRY
-    return Said.DISCONTINUED
+    return code if scheme in {"DCM", ""} else f"{code}^{scheme}"
 
 
 def step_after(state: StepState, now: Said, others: Collection[Said]) -> Transition:
@@ -68,23 +98,28 @@ def step_after(state: StepState, now: Said, others: Collection[Said]) -> Transit
     for each, final in _FINAL_BY.items():
         if each in together:
             return Transition(final)
-    # Nothing but wrong entries: the work is still to be done.
+    # Nothing but what was taken back: the work is still to be done.
     return Transition(state if state in WAITING else StepState.SCHEDULED)
 
 
 _FINAL_BY = {
     Said.COMPLETED: StepState.COMPLETED,
     Said.DISCONTINUED: StepState.DISCONTINUED,
+    Said.CANCELED: StepState.CANCELED,
+}
+_GIVEN_UP = {
+    StepState.DISCONTINUED: Said.DISCONTINUED,
+    StepState.CANCELED: Said.CANCELED,
 }
 
 
 def _after_final(state: StepState, now: Said, others: Collection[Said]) -> Transition:
     if now is Said.BEGUN:
         return Transition(state, f"begun by a scanner after it was {state}")
+    if now is Said.COMPLETED and _GIVEN_UP.get(state) in others:
+        return Transition(StepState.COMPLETED, f"completed after it was {state}")
     match state, now:
-        case StepState.DISCONTINUED, Said.COMPLETED if Said.DISCONTINUED in others:
-            return Transition(StepState.COMPLETED, f"completed after it was {state}")
-        case StepState.CANCELED, Said.WRONG_ENTRY:
+        case StepState.CANCELED, Said.TAKEN_BACK | Said.CANCELED:
             expected = True
         case StepState.COMPLETED, _:
             expected = Said.COMPLETED in {now, *others}  # else the RIS or a person did it
@@ -95,9 +130,15 @@ def _after_final(state: StepState, now: Said, others: Collection[Said]) -> Trans
     return Transition(state, "" if expected else f"{now} by a scanner, though it is {state}")
 
 
-def news(before: OrderState, after: OrderState) -> tuple[Literal["IP", "CM", "DC"], ...]:
-    """List what is told of an order that a scanner brought from one state to another."""
-    begun: tuple[Literal["IP", "CM", "DC"], ...] = ("IP",) if before in _NOT_BEGUN else ()
+_News = tuple[Literal["IP", "CM", "DC", "CA"], ...]
+
+
+def news(before: OrderState, after: OrderState, now: Said | None = None) -> _News:
+    """List what is told of an order that a scanner brought from one state to another.
+
+    `now` is what its MPPS says: who else cancels an order knows of it.
+    """
+    begun: _News = ("IP",) if before in _NOT_BEGUN else ()
     if before is after:
         return ()
     if after is OrderState.IN_PROGRESS:
@@ -106,6 +147,8 @@ def news(before: OrderState, after: OrderState) -> tuple[Literal["IP", "CM", "DC
         return (*begun, "CM")
     if after is OrderState.DISCONTINUED and before not in _COMPLETED:
         return (*begun, "DC")
+    if after is OrderState.CANCELED and now is Said.CANCELED:
+        return (*begun, "CA")
     return ()
 
 

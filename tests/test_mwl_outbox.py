@@ -67,7 +67,7 @@ def test_who_hears_of_what(destination, event, source, cause, wanted):
 def test_destinations_come_from_the_settings():
     table = Table(name="ris", host="h", port=1, sources=("RIS^",), application="X^1.2^ISO")
     (made,) = Destinations.of([table]).all
-    assert made == Destination("ris", frozenset({"IP", "CM", "DC"}), frozenset({"RIS"}), "X")
+    assert made == Destination("ris", frozenset({"IP", "CM", "DC", "CA"}), frozenset({"RIS"}), "X")
 
 
 def test_nobody_is_told_of_what_nobody_wants(database):

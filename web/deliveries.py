@@ -35,6 +35,7 @@ _EVENTS = {
     "IP": "in progress",
     "CM": "completed",
     "DC": "discontinued",
+    "CA": "cancelled by a scanner",
     "CLOSED": "closed: all images are kept",
 }
 # Failure Reason (0008,1197), PS3.3 C.14.1.1.

@@ -38,7 +38,7 @@ def show(order: int) -> str:
     wiring = wired()
     zone = wiring.settings.site.zone_info
     with wiring.database.read() as session:
-        told = story.tell(session, order, wiring.settings.close, now=wiring.clock(), zone=zone)
+        told = story.tell(session, order, wiring.close, now=wiring.clock(), zone=zone)
         found = reports.of_order(session, order)
     if told is None:
         abort(404)

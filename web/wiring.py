@@ -11,7 +11,7 @@ from typing import Any, cast
 from flask import current_app
 
 from mwl.audit import Actor
-from mwl.config import Destination, Forward, Settings
+from mwl.config import Close, Destination, Forward, Settings
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.devices import Answer
@@ -53,6 +53,7 @@ class Wiring:
     objects: ObjectStore
     pictures: Pictures
     effects: Effects
+    close: Close  # how orders end
     tools: Tools
     serving: Callable[[], Mapping[str, bool]]
     clock: Callable[[], datetime] = field(default=_utc_now)

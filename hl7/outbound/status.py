@@ -7,6 +7,7 @@ Which is one fact of the outbox (`mwl.outbox.facts`), rendered for one destinati
     CM      SC     CM     A    some, but not all, results available
     CLOSED  SC     CM     R    results stored, not yet verified: all images are kept
     DC      SC     DC     X    no results available, order canceled
+    CA      SC     CA     X    the same: a scanner has cancelled it
 
 ORC-1 SC is "status changed" (table 0119), ORC-5 table 0038. An order has one status, so
 every group says the same; procedures that were cancelled are not spoken of, nor, while the
@@ -29,7 +30,13 @@ Fact = Mapping[str, Any]
 
 UTF_8: Final = "UNICODE UTF-8"  # table 0211
 _VERSION: Final = 1  # of the payload
-_STATUSES = {"IP": ("IP", "I"), "CM": ("CM", "A"), "CLOSED": ("CM", "R"), "DC": ("DC", "X")}
+_STATUSES = {
+    "IP": ("IP", "I"),
+    "CM": ("CM", "A"),
+    "CLOSED": ("CM", "R"),
+    "DC": ("DC", "X"),
+    "CA": ("CA", "X"),
+}
 _NOT_BEGUN = frozenset({"HELD", "SCHEDULED", "ARRIVED", "READY", "CANCELED"})
 # (0040,1003) → table 0485
 _PRIORITIES = {"STAT": "S", "HIGH": "A", "ROUTINE": "R", "MEDIUM": "T", "LOW": "R"}

@@ -61,7 +61,7 @@ def _packages() -> Finding:
 
 
 def _profile(settings: Settings) -> Finding:
-    from mwl.roles.hl7 import mapping_profiles
+    from mwl.roles.profiles import mapping_profiles
 
     try:
         names = mapping_profiles(settings).names

@@ -142,7 +142,7 @@ def show(context: typer.Context, message: _Id) -> None:
     """Show a message: as it came, field by field, what became of it, and the answer."""
     from hl7.outline import outline
     from mwl import journal
-    from mwl.roles.hl7 import mapping_profiles
+    from mwl.roles.profiles import mapping_profiles
 
     given = frame.settings(context)
     profiles = mapping_profiles(given)

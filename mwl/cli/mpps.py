@@ -11,8 +11,6 @@ from mwl.cli import frame
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from mwl.config import Settings
-    from mwl.procedures import Effects
 
 app = frame.app("See what scanners told of their work (MPPS); link it, or end what is stuck.")
 
@@ -87,11 +85,12 @@ def link(
     from mwl import procedures
     from mwl.audit import Action
     from mwl.procedures import browse
+    from mwl.roles import following
 
     if not accession:
         frame.refuse("which order? Give --accession")
     given, now = frame.settings(context), frame.now()
-    which, effects = procedures.Which(accession, sps), _effects(given)
+    which, effects = procedures.Which(accession, sps), following.effects(given)
 
     def work(session: "Session") -> list[str]:
         steps = procedures.link(session, uid, which, effects=effects, now=now)
@@ -121,12 +120,13 @@ def end(
     from mwl.audit import Action
     from mwl.performed import PerformedState
     from mwl.procedures import browse
+    from mwl.roles import following
 
     if completed == discontinued:
         frame.refuse("how did it end? Give --completed or --discontinued")
     state = PerformedState.COMPLETED if completed else PerformedState.DISCONTINUED
     given, now = frame.settings(context), frame.now()
-    effects = _effects(given)
+    effects = following.effects(given)
 
     def work(session: "Session") -> list[str]:
         by = frame.person()
@@ -140,10 +140,3 @@ def end(
     typer.echo(f"ended: {state}")
     for flag in flags:
         typer.echo(f"note: {flag}")
-
-
-def _effects(given: "Settings") -> "Effects":
-    from mwl import closing
-    from mwl.outbox import Destinations
-
-    return closing.effects(given.close, Destinations.of(given.hl7.destination))

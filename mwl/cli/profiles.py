@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mwl import toml_values
 from mwl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ COLUMNS = {"name": "PROFILE", "used_by": "READS", "extends": "EXTENDS", "title":
 def listed(settings: "Settings") -> list[dict[str, Any]]:
     """List the profiles that there are; one that is at fault says so in its title."""
     from hl7 import profile_files
-    from mwl.roles.hl7 import profile_folders
+    from mwl.roles.profiles import profile_folders
 
     folders = profile_folders(settings)
     found = []
@@ -35,7 +36,7 @@ def listed(settings: "Settings") -> list[dict[str, Any]]:
 def resolved(settings: "Settings", name: str) -> dict[str, Any]:
     """Give the tables of a profile, those that it extends included. Raises ConfigError."""
     from hl7 import profile, profile_files
-    from mwl.roles.hl7 import profile_folders
+    from mwl.roles.profiles import profile_folders
 
     documents = profile_files.chain(name, profile_folders(settings))
     tables = profile_files.merged(documents)
@@ -63,42 +64,16 @@ def _table(place: tuple[str, ...], table: dict[str, Any]) -> Iterator[str]:
     lists = {key: value for key, value in table.items() if _is_of_tables(place, key, value)}
     own = {key: value for key, value in table.items() if key not in inner | lists}
     if place and (own or not inner):
-        yield f"\n[{'.'.join(map(_key, place))}]"
-    for key, value in own.items():
-        yield f"{_key(key)} = {_value(value)}"
+        yield f"\n[{'.'.join(map(toml_values.key, place))}]"
+    yield from toml_values.pairs(own)
     for key, value in inner.items():
         yield from _table((*place, key), value)
     for key, items in lists.items():
         for item in items:
-            yield f"\n[[{_key(key)}]]"
-            for name, value in item.items():
-                yield f"{_key(name)} = {_value(value)}"
+            yield f"\n[[{toml_values.key(key)}]]"
+            yield from toml_values.pairs(item)
 
 
 def _is_of_tables(place: tuple[str, ...], key: str, value: Any) -> bool:
     # Of a chain, too, an item may be a table; that is written within its line.
     return not place and isinstance(value, list) and key in ("rule", "event")
-
-
-def _key(key: str) -> str:
-    plain = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
-    return key if plain else _text(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, dict):
-        return (
-            "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }"
-        )
-    return str(value)
-
-
-def _text(text: str) -> str:
-    shown = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in shown) + '"'

@@ -128,7 +128,7 @@ def _replays(given: "Settings", database: "Database") -> "Replay":
     from hl7.replay import Replay
     from mwl.outbox import Forwards
     from mwl.roles.following import effects
-    from mwl.roles.hl7 import mapping_profiles
+    from mwl.roles.profiles import mapping_profiles
 
     told, forwards = effects(given).told, Forwards.of(given.hl7.forward)
     return Replay(database, Intake(mapping_profiles(given), told=told, forwards=forwards))

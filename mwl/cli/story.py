@@ -44,6 +44,7 @@ def story(
     is what its page is called by.
     """
     from mwl import story as stories
+    from mwl.roles.following import close_rules
 
     if not accession and order is None:
         frame.refuse("which order? Give its accession number, or --order NUMBER")
@@ -51,7 +52,8 @@ def story(
     zone = given.site.zone_info
     with frame.database(given) as database, database.read() as session:
         rows = [order] if order is not None else stories.by_accession(session, accession)
-        told = [stories.tell(session, row, given.close, now=now, zone=zone) for row in rows]
+        close = close_rules(given)
+        told = [stories.tell(session, row, close, now=now, zone=zone) for row in rows]
         found = [each for each in told if each is not None]
         heard = "" if found or order is not None else _heard(session, accession)
     if not found:

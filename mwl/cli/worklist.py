@@ -4,13 +4,12 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 
-from mwl.cli import frame
+from mwl.cli import exchange, frame
 from mwl.errors import Rejected
 from mwl.orders import OrderState, StepState
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from mwl.audit import Action
     from mwl.config import Settings
-    from mwl.procedures import Effects
     from mwl.worklist.manual import Done, Which
 
 app = frame.app("See the worklist; add, change, cancel, reopen and import entries.")
@@ -200,9 +198,10 @@ def cancel(context: typer.Context, accession: Accession = "", step: StepId = "")
     """Take an entry from the scanners' lists; it stays on record as CANCELED."""
     from mwl import procedures
     from mwl.audit import Action
+    from mwl.roles import following
 
     which, now, given = _which(accession, step), frame.now(), frame.settings(context)
-    effects = _effects(given)
+    effects = following.effects(given)
     done = _audited(
         given,
         Action.CANCEL,
@@ -253,9 +252,10 @@ def reopen(context: typer.Context, accession: Accession = "", step: StepId = "")
     """
     from mwl import procedures
     from mwl.audit import Action
+    from mwl.roles import following
 
     which, now, given = _which(accession, step), frame.now(), frame.settings(context)
-    effects = _effects(given)
+    effects = following.effects(given)
     done = _audited(
         given,
         Action.REOPEN,
@@ -265,30 +265,7 @@ def reopen(context: typer.Context, accession: Accession = "", step: StepId = "")
     _report("reopened", done)
 
 
-@app.command("import")
-def import_(
-    context: typer.Context,
-    path: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A folder of DICOM worklist files.")
-    ],
-) -> None:
-    """Import a folder of worklist files as DCMTK's wlmscpfs and Orthanc keep them.
-
-    Importing the same files again changes nothing. A file that can't be read is named, the
-    others are imported, and the exit code is 1.
-    """
-    from mwl.wlfiles import import_folder
-
-    if not path.is_dir():
-        frame.refuse(f"{path}: is no folder")
-    given = frame.settings(context)
-    with frame.database(given) as database:
-        report = import_folder(database, path, now=frame.now(), zone=given.site.zone_info)
-    for file, problem in report.problems:
-        typer.echo(f"mwl: {file}: {problem}", err=True)
-    typer.echo(f"{report.imported} imported, {len(report.problems)} not")
-    if report.problems:
-        raise typer.Exit(frame.FAILED)
+app.command("import")(exchange.import_)
 
 
 def _audited(
@@ -324,13 +301,6 @@ def _state(name: str | None) -> StepState | OrderState | None:
     if name.upper() in OrderState.__members__:
         return OrderState(name.upper())
     return frame.refuse(f"--status {name}: there is no such state; there are {_STATES}")
-
-
-def _effects(given: "Settings") -> "Effects":
-    from mwl import closing
-    from mwl.outbox import Destinations
-
-    return closing.effects(given.close, Destinations.of(given.hl7.destination))
 
 
 def _which(accession: str, step: str) -> "Which":

@@ -7,7 +7,8 @@ looks at the orders whose time has come, so what waits for nothing costs nothing
 of nodes may do so: a change is a short transaction that holds its order and judges it anew.
 """
 
+from mwl.closing.choices import Choices
 from mwl.closing.judging import ASKED, close, consider, effects
 from mwl.closing.sweeps import follow, sweep
 
-__all__ = ["ASKED", "close", "consider", "effects", "follow", "sweep"]
+__all__ = ["ASKED", "Choices", "close", "consider", "effects", "follow", "sweep"]

@@ -1,7 +1,8 @@
 """Judge one order, in the caller's transaction, and write what follows."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -9,6 +10,7 @@ from sqlmodel import Session
 
 from mwl import config
 from mwl.closing import rows
+from mwl.closing.choices import rules_of
 from mwl.closing_rules import (
     NOT_COME,
     OTHER_PATIENT,
@@ -25,7 +27,7 @@ from mwl.closing_rules import (
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import OrderState, StepState, derive
 from mwl.outbox import Destinations, status_facts
-from mwl.performed import Route, news
+from mwl.performed import Reasons, Route, news
 from mwl.procedures import Effects
 from mwl.worklist import standing
 
@@ -34,16 +36,6 @@ Row = dict[str, Any]
 ASKED = NOT_COME
 # What a person who closes an order has answered.
 _ANSWERED = frozenset({NOT_COME, OTHER_PATIENT, QUARANTINED, UNLINKED})
-
-
-def rules_of(close: config.Close) -> Rules:
-    """Take the rules from `[close]` of the settings."""
-    return Rules(
-        elsewhere=close.images == "elsewhere",
-        ask=timedelta(hours=close.ask_h),
-        quiet=timedelta(minutes=close.quiet_min),
-        expire=timedelta(days=close.expire_days),
-    )
 
 
 class Judgement(NamedTuple):
@@ -99,7 +91,7 @@ def consider(
     if held is None:
         return None
     found = held._asdict()
-    judgement = judge_works(found, works, rules_of(close), now)
+    judgement = judge_works(found, works, rules_of(close, found["profile"]), now)
     ruling = judgement.ruling
     if not judgement.acts and ruling.check_at == found["check_at"]:
         return OrderState(found["status"])
@@ -111,13 +103,19 @@ def consider(
     return _settle(session, found, now, told, judgement.states, check_at=ruling.check_at)
 
 
-def effects(close: config.Close, told: Destinations) -> Effects:
-    """Give what follows from reported work: who is told, and whether its order closes."""
+def effects(
+    close: config.Close, told: Destinations, reasons: Callable[[str], Reasons] | None = None
+) -> Effects:
+    """Give what follows from reported work: who is told, and whether its order closes.
+
+    `reasons` as of `Effects`.
+    """
 
     def look(session: Session, order: int, now: datetime) -> None:
         consider(session, order, close, now, told)
 
-    return Effects(told=told, consider=look)
+    made = Effects(told=told, consider=look)
+    return replace(made, reasons=reasons) if reasons else made
 
 
 def close(session: Session, order: int, now: datetime, told: Destinations) -> OrderState:

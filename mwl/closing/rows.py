@@ -112,8 +112,10 @@ _REPORTS = Prepared(
         _performed.final_at,
         _performed.updated_at,
         _performed.flags,
+        _device.close_images,
     )
     .join(_PERFORMED, _link.performed_step == _performed.id)
+    .outerjoin(_DEVICE, func.upper(_device.ae_title) == func.upper(_performed.ae_title))
     .join(_STEP, _link.scheduled_step == _s.id)
     .join(_PROCEDURE, _s.procedure == _r.id)
     .where(_r.imaging_order == _GIVEN)
@@ -235,8 +237,17 @@ def _reported(work: Work, row: Any) -> Work:
             work,
             listed_at=max(at, work.listed_at or at),
             other_patient=work.other_patient or is_other,
+            elsewhere=_goes_elsewhere(work, row),
         )
     return work
+
+
+def _goes_elsewhere(work: Work, row: Any) -> bool | None:
+    """Tell where the images of a step go by its scanners; None: they say nothing, or differ."""
+    own = {"elsewhere": True, "here": False}.get(row.close_images)
+    if work.listed_at is None or own is work.elsewhere:
+        return own
+    return False if False in (own, work.elsewhere) else None
 
 
 def _listed_by(work: Work, fate: int, instances: int) -> Work:

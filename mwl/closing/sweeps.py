@@ -14,7 +14,8 @@ from sqlmodel import Session
 
 from mwl import config
 from mwl.closing import rows
-from mwl.closing.judging import consider, expire, judge, rules_of
+from mwl.closing.choices import rules_of
+from mwl.closing.judging import consider, expire, judge
 from mwl.db import Database
 from mwl.errors import Outage
 from mwl.orders import OrderState
@@ -77,7 +78,7 @@ def _look(
     with database.read() as session:
         conn = session.connection()
         row = rows.order(conn, order)
-        judgement = judge(conn, row, rules_of(close), now)
+        judgement = judge(conn, row, rules_of(close, row["profile"]), now)
     if not judgement.acts:
         return judgement.ruling.check_at
     state = database.write(lambda session: consider(session, order, close, now, told))

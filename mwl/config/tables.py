@@ -37,6 +37,7 @@ from mwl.config.values import (
 
 Charset = Annotated[str, StringConstraints(max_length=40), AfterValidator(values.hl7_charset)]
 Acknowledge = Literal["as_asked", "original"]
+ImagesGo = Literal["here", "elsewhere"]
 
 
 class Database(Table):
@@ -100,7 +101,7 @@ class Destination(Table):
     port: PeerPort
     message: Literal["ORM^O01", "OMG^O19", "OMI^O23", "ORU^R01"] = "ORM^O01"
     version: Hl7Version = "2.5.1"
-    events: Annotated[tuple[Event, ...], Field(min_length=1)] = ("IP", "CM", "DC")
+    events: Annotated[tuple[Event, ...], Field(min_length=1)] = ("IP", "CM", "DC", "CA")
     sources: tuple[str, ...] = ()
     application: Annotated[str, StringConstraints(max_length=180)] = ""
     facility: Annotated[str, StringConstraints(max_length=180)] = ""
@@ -247,10 +248,15 @@ class Mpps(Table):
 class Close(Table):
     """How orders end (REFERENCE in `mwl.performed`)."""
 
-    images: Literal["here", "elsewhere"] = "here"
+    images: ImagesGo = "here"
     ask_h: Time = Field(default=24, gt=0, le=8_760)
     quiet_min: Time = Field(default=120, gt=0, le=100_000)
     expire_days: Time = Field(default=30, gt=0, le=36_500)
+
+    def images_of(self, profile: str) -> ImagesGo:
+        """Tell where the images go of an order that the mapping profile `profile` read."""
+        del profile
+        return self.images
 
 
 class Archive(Table):

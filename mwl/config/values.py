@@ -122,7 +122,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,6
 NameOrNone = Annotated[str, StringConstraints(pattern=r"^([0-9A-Za-z][0-9A-Za-z_.-]{0,63})?$")]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 May = Literal["worklist", "mpps", "store", "commit", "query", "retrieve"]
-Event = Literal["IP", "CM", "DC", "CLOSED"]
+Event = Literal["IP", "CM", "DC", "CA", "CLOSED"]
 Hl7Version = Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8", "2.8.1", "2.8.2"]
 Bytes = Annotated[Count, Field(ge=1)]
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]

@@ -30,7 +30,7 @@ class Destination:
     """
 
     name: str
-    events: frozenset[str] = frozenset({"IP", "CM", "DC"})
+    events: frozenset[str] = frozenset({"IP", "CM", "DC", "CA"})
     sources: frozenset[str] = frozenset()
     peer: str = ""
 

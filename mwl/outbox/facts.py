@@ -2,7 +2,7 @@
 
 The payload of an order status (version 1); texts as in the tables, "" unknown:
 
-    event        IP, CM, DC, or CLOSED
+    event        IP, CM, DC, CA, or CLOSED
     at           when it happened, ISO 8601 with offset
     order        columns of imaging_order: numbers with their issuers, visit, source
     patient      columns of patient
@@ -34,7 +34,7 @@ from mwl.outbox.destinations import Destinations
 from mwl.outbox.rows import Kind, enqueue
 from mwl.worklist.longer import long_ones
 
-Event = Literal["IP", "CM", "DC", "CLOSED"]
+Event = Literal["IP", "CM", "DC", "CA", "CLOSED"]
 
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]

@@ -1,16 +1,20 @@
 """What scanners tell: N-CREATE begins an MPPS, N-SET changes and ends it.
 
 Each function is one transaction: the data set as received, what it says, the steps it
-carries out, their states, their orders' states, and what others are told of it.
+carries out, their states, their orders' states, what others are told of it, and other PPS
+managers sent of it.
 """
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session
 
+from mwl import outbox
 from mwl.errors import Fault, Reason, Rejected
-from mwl.performed import Created, Modified, PerformedState, Request, Said, said
+from mwl.outbox import BEGUN, About, Operation
+from mwl.performed import Created, Modified, PerformedState, Request, Stated
 from mwl.procedures import matching, rows
 from mwl.procedures.effects import Effects
 from mwl.procedures.matching import Match, Subject
@@ -30,19 +34,14 @@ def start(session: Session, created: Created, *, effects: Effects, now: datetime
     if found.unscheduled:
         flags.append("no order on file for it")
     row = rows.create(conn, _values(created, found.unscheduled, flags, now), _duplicate)
-    rows.keep(
-        conn,
-        row,
-        "N-CREATE",
-        created.ae_title,
-        created.transfer_syntax,
-        created.data_set,
-        now,
-    )
+    operation = _operation(BEGUN, PerformedState.IN_PROGRESS, created)
+    rows.keep(conn, row, operation, now)
+    outbox.pass_on(session, effects.managers, _about(row, created), operation, now)
     rows.list_instances(conn, row, created.listed)
     for match in found.matches:
         rows.link(conn, row, match.step, match.by)
-    moved = carry(session, row, Said.BEGUN, found.matches, effects, now)
+    begun = Stated(PerformedState.IN_PROGRESS)
+    moved = carry(session, row, begun, found.matches, effects, now)
     new = [flag for flag in dict.fromkeys(moved) if flag not in flags]
     if new:
         performed = rows.hold_row(conn, row).first()._asdict()
@@ -65,15 +64,9 @@ def update(session: Session, modified: Modified, *, effects: Effects, now: datet
     performed = row._asdict()
     if performed["state"] != PerformedState.IN_PROGRESS:
         raise Rejected(Fault(Reason.FINAL, "", f"it is {performed['state']} already"))
-    rows.keep(
-        conn,
-        row.id,
-        "N-SET",
-        modified.ae_title,
-        modified.transfer_syntax,
-        modified.data_set,
-        now,
-    )
+    operation = _operation("N-SET", modified.state or "", modified)
+    rows.keep(conn, row.id, operation, now)
+    outbox.pass_on(session, effects.managers, _about(row.id, row), operation, now)
     if modified.listed is not None:
         rows.list_instances(conn, row.id, modified.listed, again=True)
     flags = [*modified.flags]
@@ -107,13 +100,21 @@ def ended(
     performed["final_at"] = now
     # What reads it from here on, the close rule above all, shall read what it is now.
     rows.change(conn, performed)
-    now_said = said(performed["state"], performed["discontinuation"])
-    flags = carry(session, performed["id"], now_said, matches, effects, now)
-    if now_said is Said.WRONG_ENTRY:
+    stated = Stated(performed["state"], performed["discontinuation"])
+    flags = carry(session, performed["id"], stated, matches, effects, now)
+    if stated.is_wrong_entry:
         flags += send_to_reconciliation(conn, performed)
     if flags:
         rows.change(conn, {**performed, "flags": rows.remember(performed["flags"], flags)})
     return flags
+
+
+def _operation(name: str, state: str, said: Created | Modified) -> Operation:
+    return Operation(name, str(state), said.ae_title, said.transfer_syntax, said.data_set)
+
+
+def _about(row: int, begun: Any) -> About:
+    return About(row, begun.sop_instance_uid, begun.ae_title)
 
 
 def _values(created: Created, unscheduled: bool, flags: list[str], now: datetime) -> rows.Row:

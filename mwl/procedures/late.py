@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from mwl.db import Database, Prepared
 from mwl.db.tables import PerformedStep
-from mwl.performed import Request, said
+from mwl.performed import Request, Stated
 from mwl.procedures import matching, rows, wrong
 from mwl.procedures.effects import Effects
 from mwl.procedures.matching import Found, Match, Subject
@@ -91,7 +91,7 @@ def attach(
     conn = session.connection()
     for match in new:
         rows.link(conn, performed["id"], match.step, match.by)
-    now_said = said(performed["state"], performed["discontinuation"])
-    flags = [*matching.flags_of(new), *carry(session, performed["id"], now_said, new, effects, now)]
+    stated = Stated(performed["state"], performed["discontinuation"])
+    flags = [*matching.flags_of(new), *carry(session, performed["id"], stated, new, effects, now)]
     performed["flags"] = rows.remember(performed["flags"], flags)
     performed["updated_at"] = now

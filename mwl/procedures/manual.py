@@ -6,6 +6,7 @@ its MPPS say.
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -109,7 +110,8 @@ def reopen(
     follows, and that is told.
     """
     order, was = manual.hold(session, which)
-    done = manual.reopen(session, which, now=now, reported=as_reported)
+    reported = partial(as_reported, reasons=effects.reasons(order["profile"]))
+    done = manual.reopen(session, which, now=now, reported=reported)
     after, step = manual.hold(session, which)
     if was["state"] != StepState.CANCELED or step["state"] == StepState.SCHEDULED:
         return done

@@ -23,7 +23,7 @@ from mwl.db.tables import (
 )
 from mwl.orders import OrderState, StepState
 from mwl.outbox import Destinations, Event
-from mwl.performed import Said, news, said, step_after
+from mwl.performed import PerformedState, Reasons, Said, Stated, news, said, step_after
 from mwl.procedures.effects import Effects
 from mwl.procedures.matching import Match
 from mwl.procedures.rows import remember
@@ -89,22 +89,22 @@ _FLAG = Prepared(
 def carry(  # noqa: PLR0913 - who says what, of which steps, and what follows
     session: Session,
     performed: int,
-    now_said: Said,
+    stated: Stated,
     matches: Collection[Match],
     effects: Effects,
     now: datetime,
 ) -> list[str]:
     """Move the steps that an MPPS carries out, and their orders; return what is odd.
 
-    `performed` is held or new, and `now_said` what it says from now on.
+    `performed` is held or new, and `stated` what it is from now on.
     """
     by_order: dict[int, list[Match]] = {}
     for match in matches:
         by_order.setdefault(match.order, []).append(match)
     flags: list[str] = []
     for order in sorted(by_order):
-        flags += _move(session, order, by_order[order], performed, now_said, effects.told, now)
-    if now_said is Said.COMPLETED:
+        flags += _move(session, order, by_order[order], performed, stated, effects, now)
+    if stated.state == PerformedState.COMPLETED:
         for order in sorted(by_order):
             effects.consider(session, order, now)
     return flags
@@ -116,10 +116,10 @@ def derive_order(session: Session, order: int, *, told: Destinations, now: datet
     return _settle(session, held, told, now)
 
 
-def as_reported(session: Session, step: int) -> StepState | None:
+def as_reported(session: Session, step: int, *, reasons: Reasons) -> StepState | None:
     """Tell what the MPPS of a step would have made of it, had it waited; None: it has none."""
     rows = _OTHERS.all(session.connection(), {"step": step, "but": _NO_MPPS})
-    told = [said(row.state, row.discontinuation) for row in rows]
+    told = [said(Stated(*row), reasons) for row in rows]
     return step_after(StepState.SCHEDULED, told[0], told[1:]).state if told else None
 
 
@@ -131,8 +131,8 @@ def _move(  # noqa: PLR0913 - as carry()
     order: int,
     matches: Sequence[Match],
     performed: int,
-    now_said: Said,
-    told: Destinations,
+    stated: Stated,
+    effects: Effects,
     now: datetime,
 ) -> list[str]:
     conn = session.connection()
@@ -140,34 +140,35 @@ def _move(  # noqa: PLR0913 - as carry()
     # All is sent before the first answer is waited for, and executed in this order.
     steps = _STATES.send(conn, {"order_row": order})
     others = [_OTHERS.send(conn, {"step": match.step, "but": performed}) for match in matches]
+    held: Row = asked.first()._asdict()
+    reasons = effects.reasons(held["profile"])
+    now_said = said(stated, reasons)
     flags: list[str] = []
     states = {row.id: StepState(row.state) for row in steps.all()}
     for match, rest in zip(matches, others, strict=True):
         was = states[match.step]
-        after = step_after(
-            was, now_said, [said(row.state, row.discontinuation) for row in rest.all()]
-        )
+        after = step_after(was, now_said, [said(Stated(*row), reasons) for row in rest.all()])
         flags += [*match.flags, *([after.flag] if after.flag else [])]
         if after.state is not was:
             states[match.step] = after.state
             _MOVE.send(conn, {"row": match.step, "new_state": after.state, "now": now})
-    held: Row = asked.first()._asdict()
     if flags:
         _FLAG.send(conn, {"row": order, "new_flags": remember(held["flags"], flags)})
-    _settle(session, held, told, now, states.values())
+    _settle(session, held, effects.told, now, states.values(), now_said)
     return flags
 
 
-def _settle(
+def _settle(  # noqa: PLR0913 - an order, its steps, and who hears why
     session: Session,
     held: Row,
     told: Destinations,
     now: datetime,
     states: Collection[StepState] | None = None,
+    now_said: Said | None = None,
 ) -> OrderState:
     before = OrderState(held["status"] or OrderState.SCHEDULED)
     after = standing.settle(session.connection(), held, now, states)
-    tell(session, held["id"], news(before, after), told, now)
+    tell(session, held["id"], news(before, after, now_said), told, now)
     return after
 
 

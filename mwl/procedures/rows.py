@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from mwl.db import Insertion, Prepared, Reply
 from mwl.db.tables import PerformedInstance, PerformedLink, PerformedMessage, PerformedStep
+from mwl.outbox import Operation
 from mwl.performed import LinkedBy, Listed
 
 Row = dict[str, Any]
@@ -61,23 +62,15 @@ def change(conn: Connection, performed: Row) -> None:
     _CHANGE.send(conn, {**values, "row": performed["id"]})
 
 
-def keep(  # noqa: PLR0913 - a row
-    conn: Connection,
-    row: int,
-    operation: str,
-    ae_title: str,
-    transfer_syntax: str,
-    data_set: bytes,
-    now: datetime,
-) -> None:
+def keep(conn: Connection, row: int, operation: Operation, now: datetime) -> None:
     """Keep a data set as received."""
     values = {
         "performed_step": row,
-        "operation": operation,
-        "ae_title": ae_title,
+        "operation": operation.name,
+        "ae_title": operation.calling,
         "received_at": now,
-        "transfer_syntax": transfer_syntax,
-        "data_set": data_set,
+        "transfer_syntax": operation.transfer_syntax,
+        "data_set": operation.data_set,
     }
     _INSERT_MESSAGE.send(conn, values)
 

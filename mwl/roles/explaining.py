@@ -15,7 +15,8 @@ from mwl.db import Database
 from mwl.errors import ConfigError, Fault, Reason, Rejected
 from mwl.outbox import Forwards
 from mwl.roles.following import effects
-from mwl.roles.hl7 import in_original_mode, mapping_profiles, profile_folders
+from mwl.roles.hl7 import in_original_mode
+from mwl.roles.profiles import mapping_profiles, profile_folders
 
 MOST: Final = 20  # messages that are explained at once
 

@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from socket import socket
 from threading import Thread
 
-from hl7 import profile_files
 from hl7.inbound import Inbound
-from hl7.profiles import Profiles, Rule
 from hl7.server import Limits, MllpServer
-from mwl.config import Settings, shipped
+from mwl.config import Settings
 from mwl.db import Database
-from mwl.errors import ConfigError
 from mwl.listeners import Listeners
 from mwl.memory import return_large_blocks
 from mwl.outbox import Forwards
 from mwl.roles.following import effects
+from mwl.roles.profiles import mapping_profiles
 from mwl.roles.secured import hl7_keys_of, renew
 from mwl.supervisor import DRAIN_S, Board, Child
 from mwl.tls import Keys
@@ -24,32 +21,6 @@ from mwl.tls import Keys
 # A sender waits for its answer: one attempt must leave time for others.
 _ATTEMPTS = 4
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
-
-
-def profile_folders(settings: Settings) -> list[Path]:
-    """Tell where profiles are looked for: the site's own, then those of the program.
-
-    Raises ConfigError where the site's are not: others of the same names would be read by.
-    """
-    coming = shipped("hl7/default.toml").parent
-    if not settings.hl7.profiles:
-        return [coming]
-    own = settings.data_dir / settings.hl7.profiles
-    if not own.is_dir():
-        raise ConfigError(f"hl7.profiles: {own} is no folder: create it, or correct the path")
-    return [own, coming]
-
-
-def mapping_profiles(settings: Settings) -> Profiles:
-    """Read the profiles that the settings name. Raises ConfigError."""
-    given = settings.hl7
-    listeners = {each.name: each.profile for each in given.listener if each.profile}
-    rules = [Rule(each.name, each.listener, each.profile) for each in given.source]
-    names = {given.profile, *listeners.values(), *(rule.profile for rule in rules)}
-    folders = profile_folders(settings)
-    loaded = {name: profile_files.load(name, folders) for name in sorted(names)}
-    zone = settings.site.zone_info
-    return Profiles(loaded, zone, given.profile, listeners=listeners, rules=rules)
 
 
 def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -> None:

@@ -9,10 +9,11 @@ from mwl.config import Settings
 from mwl.db import Database
 from mwl.listeners import Listeners
 from mwl.objects import open_store
-from mwl.roles.following import effects
+from mwl.roles.following import close_rules, effects
 from mwl.roles.secured import hl7_keys_of, keys_of, renew
+from mwl.scp.mpps import passed_on
 from mwl.scp.storage.syntaxes import STORAGE_CLASSES
-from mwl.scu import CommitmentReporter
+from mwl.scu import CommitmentReporter, MppsForwarder
 from mwl.supervisor import DRAIN_S, Board, Child
 
 
@@ -21,7 +22,9 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     listeners.close()
     database = Database(settings.database.url, data_dir=settings.data_dir)
     bounds, keys, hl7_keys = Bounds.of(settings.web), keys_of(settings), hl7_keys_of(settings)
-    sweeps = jobs.sweeps(database, settings.close, effects(settings), bounds, settings.journal)
+    sweeps = jobs.sweeps(
+        database, close_rules(settings), effects(settings), bounds, settings.journal
+    )
     scheduler = jobs.scheduler(database, sweeps)
     statuses = OrderStatus(
         settings.hl7.destination,
@@ -30,12 +33,16 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         keys=hl7_keys,
     )
     forwarder = Forwarder(settings.hl7.forward, keys=hl7_keys)
+    performed = MppsForwarder(
+        settings.mpps.forward, database, passed_on, calling=settings.dicom.ae_title, keys=keys
+    )
     courier = outbox.Courier(
         database,
         {
             outbox.Kind.ORDER_STATUS: statuses.deliver,
             outbox.Kind.FORWARD: forwarder.deliver,
             outbox.Kind.COMMITMENT_REPORT: CommitmentReporter(database, keys=keys),
+            outbox.Kind.MPPS: performed.deliver,
         },
     )
     objects = open_store(settings.archive, settings.data_dir)

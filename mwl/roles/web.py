@@ -27,8 +27,8 @@ from mwl.objects import open_store
 from mwl.outbox import Forwards
 from mwl.pictures import Pictures
 from mwl.roles import explaining
-from mwl.roles.following import effects
-from mwl.roles.hl7 import mapping_profiles
+from mwl.roles.following import close_rules, effects
+from mwl.roles.profiles import mapping_profiles
 from mwl.roles.reaching import reach_receiver
 from mwl.roles.secured import keys_of
 from mwl.scu import Peer, echo
@@ -85,6 +85,7 @@ def wiring(
         objects=objects,
         pictures=Pictures(objects),
         effects=following,
+        close=close_rules(settings),
         tools=Tools(
             echo=partial(_echo, settings),
             mllp=partial(reach_receiver, settings),

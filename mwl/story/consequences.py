@@ -28,6 +28,7 @@ _EVENTS = {
     "IP": "in progress",
     "CM": "completed",
     "DC": "discontinued",
+    "CA": "cancelled",
     "CLOSED": "closed",
 }
 _DONE = {

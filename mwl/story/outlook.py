@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from mwl import config
 from mwl.closing import rows
-from mwl.closing.judging import judge_works, rules_of
+from mwl.closing.choices import rules_of
+from mwl.closing.judging import judge_works
 from mwl.closing_rules import (
     OTHER_PATIENT,
     Rules,
@@ -58,7 +59,8 @@ def look(
     conn: Connection, subject: Subject, close: config.Close, now: datetime, zone: ZoneInfo
 ) -> Outlook:
     """Tell what comes next, without changing anything."""
-    order, rules = subject.order, rules_of(close)
+    order = subject.order
+    rules = rules_of(close, order["profile"])
     state = OrderState(order["status"] or OrderState.SCHEDULED)
     if state in _OVER:
         return _over(_Look(subject, {}, {}, rules, now, zone), state)
@@ -114,7 +116,7 @@ def _completed(seen: _Look, points: list[str]) -> Outlook:
     if listed:
         at = seen.at(min(listed) + seen.rules.ask)
         points.append(f"if they have not come by {at}, a person is asked")
-    if any(needs_person(work) for work in done):
+    if any(needs_person(work, seen.rules) for work in done):
         return Outlook("Completed; it does not close by itself: a person closes it.", points, True)
     return Outlook("Completed; it closes when its images are here.", points)
 

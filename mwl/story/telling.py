@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlmodel import Session
 
 from mwl import config
-from mwl.closing.judging import rules_of
+from mwl.closing.choices import rules_of
 from mwl.story import (
     consequences,
     findings,
@@ -44,7 +44,7 @@ def tell(
     subject = subjects.read(conn, order)
     if subject is None:
         return None
-    rules = rules_of(close)
+    rules = rules_of(close, subject.order["profile"])
     entries = [
         *findings.gather(session, subject),
         *messages.gather(conn, subject),

@@ -122,7 +122,7 @@ def _first(
     if change.action in _ENDS:
         if change.policy.knows_cancelled:
             raise Rejected(Fault(Reason.UNKNOWN_ORDER, change.where, "no such order is known here"))
-        return _tombstone(conn, change, patient, now)
+        return _tombstone(conn, change, patient, now, zone)
     if change.action not in _CREATES:
         flags = [*change.flags, f"{change.control or change.action} for an unknown order"]
         undone = change.action is not Action.NOTE
@@ -133,7 +133,7 @@ def _first(
     flags = list(change.flags)
     if change.action is not Action.CREATE:
         flags.append("a change came before its order: created")
-    row = _insert(conn, change, patient, now)
+    row = _insert(conn, change, patient, now, zone)
     procedures = Procedures(conn, row, asked.devices, now, zone)
     procedures.state(change)
     procedures.act(change)
@@ -150,10 +150,12 @@ def _first(
     return Applied(Outcome.APPLIED, row, patient.row, flags, changes=patient.changes)
 
 
-def _tombstone(conn: Connection, change: OrderChange, patient: Resolved, now: datetime) -> Applied:
+def _tombstone(
+    conn: Connection, change: OrderChange, patient: Resolved, now: datetime, zone: ZoneInfo
+) -> Applied:
     # Kept without procedures, so that the older NW, arriving later, does not schedule.
     flags = [*change.flags, f"{change.action} of an unknown order"]
-    row = _insert(conn, change, patient, now, _ENDS[change.action], flags)
+    row = _insert(conn, change, patient, now, zone, _ENDS[change.action], flags)
     note_new(patient.changes, "order", row)
     return Applied(Outcome.NOTED, row, patient.row, flags, changes=patient.changes)
 
@@ -178,6 +180,7 @@ def _next(
         **order,
         **(_stated_since(change, order) if change.action in _STATES else {}),
         **numbers.adopted(order, change),
+        "profile": change.profile or order["profile"],
         # Without procedures it is a tombstone still: what was cancelled stays so.
         **(standing.columns(order, procedures.states(), now) if procedures.rows else {}),
         "applied_at": change.at or order["applied_at"],
@@ -203,6 +206,7 @@ def _insert(  # noqa: PLR0913 - a row and where it comes from
     change: OrderChange,
     patient: Resolved,
     now: datetime,
+    zone: ZoneInfo,
     status: OrderState = OrderState.SCHEDULED,
     flags: Sequence[str] = (),
 ) -> int:
@@ -212,6 +216,8 @@ def _insert(  # noqa: PLR0913 - a row and where it comes from
         "visit_at": change.at,
         **visits.since(patient.visits, stated, change.at),
         **numbers.identity(change),
+        **_issued(change, zone),
+        "profile": change.profile,
         "patient": patient.row,
         "stated_patient": patient.stated,
         "status": status,
@@ -236,6 +242,13 @@ def _stated_since(change: OrderChange, order: dict[str, Any]) -> dict[str, Any]:
     if told_at is not None and change.at < told_at:
         return {name: value for name, value in stated.items() if name not in visits.COLUMNS}
     return {**stated, "visit_at": change.at}
+
+
+def _issued(change: OrderChange, zone: ZoneInfo) -> dict[str, Any]:
+    """Tell when the order was made: a later message has the time of what it changes."""
+    if change.issued is None:
+        return {}
+    return {"issued_local": change.issued.astimezone(zone).strftime("%Y%m%d%H%M%S")}
 
 
 def _stated(change: OrderChange) -> dict[str, Any]:

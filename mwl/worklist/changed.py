@@ -20,6 +20,7 @@ DERIVED = frozenset(
     {
         *("id", "created_at", "updated_at", "state_at", "applied_at", "start_at", "check_at"),
         *("closed_at", "expired_at", "revived_at", "visits", "visit_at", "stated_patient"),
+        "profile",
         *("flags", "name_key", "issuer_key", "performing_physician_key"),
         *("name_words", "performing_physician_words"),
     }

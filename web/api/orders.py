@@ -120,7 +120,7 @@ def get(order: int) -> Order:
     wiring = wired()
     zone = wiring.settings.site.zone_info
     with wiring.database.read() as session:
-        told = story.tell(session, order, wiring.settings.close, now=wiring.clock(), zone=zone)
+        told = story.tell(session, order, wiring.close, now=wiring.clock(), zone=zone)
     if told is None:
         raise absent("order")
     viewed(f"order:{order}")
