@@ -40,7 +40,7 @@ def echo(peer: Peer, calling: str, wait_s: float = _WAIT_S, keys: Keys | None = 
     """
     began = perf_counter()
     try:
-        with _associated(peer, calling, wait_s, keys) as association:
+        with _associated(peer, calling, _CONTEXT, wait_s, keys) as association:
             status = _ask(association) if association.contexts else None
     except (Outage, _Failed) as failure:
         return Answer(False, str(failure))
@@ -56,7 +56,33 @@ def echo(peer: Peer, calling: str, wait_s: float = _WAIT_S, keys: Keys | None = 
     return Answer(False, f"answered {took}, but with status {status:04X}")
 
 
-def _associated(peer: Peer, calling: str, wait_s: float, keys: Keys | None) -> Association:
+def takes(  # noqa: PLR0913 - whom, by which name, and for what
+    peer: Peer,
+    calling: str,
+    sop_class: str,
+    what: str,
+    wait_s: float = _WAIT_S,
+    keys: Keys | None = None,
+) -> Answer:
+    """See whether `peer` takes an association for a SOP class; nothing is asked of it.
+
+    `what` is the class in the words of the answer; the others are as in `echo`.
+    """
+    context = ProposedContext(1, sop_class, _SYNTAXES)
+    try:
+        with _associated(peer, calling, context, wait_s, keys) as association:
+            if association.contexts:
+                return Answer(True, f"takes {what} of {calling}")
+    except (Outage, _Failed) as failure:
+        return Answer(False, str(failure))
+    except ProtocolError as error:
+        return Answer(False, _no_dicom(peer, error, wait_s))
+    return Answer(False, f"took our association, but takes no {what} on this port")
+
+
+def _associated(
+    peer: Peer, calling: str, context: ProposedContext, wait_s: float, keys: Keys | None
+) -> Association:
     limits = replace(
         DEFAULTS,
         associate_timeout_s=wait_s,
@@ -71,7 +97,7 @@ def _associated(peer: Peer, calling: str, wait_s: float, keys: Keys | None) -> A
             connection,
             called=peer.ae_title,
             calling=calling,
-            contexts=(_CONTEXT,),
+            contexts=(context,),
             limits=limits,
         )
     except Refused as refused:

@@ -41,7 +41,7 @@ _OF_CREATE = (
     SCHEDULED_STEPS,
 )
 # Of type 2 on the level of the data set.
-_ASKED_OF_CREATE = (
+ASKED_OF_CREATE = (
     0x00081032,
     0x00081120,
     0x00100010,
@@ -92,7 +92,7 @@ def check_create(data_set: DataSet) -> list[str]:
     _require(data_set, _OF_CREATE)
     for item in data_set[SCHEDULED_STEPS].items:
         _require(item, (STUDY_INSTANCE_UID,))
-    return _flags(tag for tag in _ASKED_OF_CREATE if tag not in data_set)
+    return _flags(tag for tag in ASKED_OF_CREATE if tag not in data_set)
 
 
 def check_end(data_set: DataSet, *, completed: bool) -> list[str]:

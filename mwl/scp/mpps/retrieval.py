@@ -60,7 +60,12 @@ def encode(elements: Mapping[int, Element], *, explicit: bool) -> bytes:
     if not _is_ascii(written):
         term = Element(tags.SPECIFIC_CHARACTER_SET, "CS", _UTF_8.encode())
         written[tags.SPECIFIC_CHARACTER_SET] = term
-    return _write(Writer(explicit, ""), written, explicit=explicit)
+    return write(written, explicit=explicit)
+
+
+def write(elements: Mapping[int, Element], *, explicit: bool) -> bytes:
+    """Write a data set with its values as they are, in Explicit VR Little Endian or Implicit."""
+    return _write(Writer(explicit, ""), elements, explicit=explicit)
 
 
 def _write(writer: Writer, elements: Mapping[int, Element], *, explicit: bool) -> bytes:
