@@ -42,7 +42,7 @@ def test_shipped_file_and_code_agree_on_every_default() -> None:
     in_file = flat(tomllib.loads(shipped("mwl.toml").read_text("utf-8")))
     in_code = flat(Settings().model_dump(mode="json"))
     hl7 = ("hl7.destination", "hl7.forward", "hl7.listener", "hl7.source")
-    tables = ("device", *hl7, "mpps.forward")
+    tables = ("device", *hl7, "mpps.forward", "worklist.source", "worklist.export")
     lists = {key: in_code.pop(key) for key in tables}
     assert in_file == in_code
     assert not any(lists.values())
@@ -79,6 +79,8 @@ def test_commented_tables_of_the_shipped_file_can_be_used_as_they_stand(tmp_path
         assert table.model_fields_set == set(type(table).model_fields)
     assert [each.name for each in settings.hl7.destination] == ["ris"]
     assert [each.name for each in settings.mpps.forward] == ["dose"]
+    assert [each.name for each in settings.worklist.source] == ["main-ris"]
+    assert [each.folder for each in settings.worklist.export] == ["worklists"]
 
 
 def test_defaults_are_those_that_the_documents_name() -> None:

@@ -5,8 +5,9 @@ holds every key with its default. A variable `MWL_SECTION__KEY` overrides one ke
 is wrong raises ConfigError: one line that names the file or the variable, and the key.
 """
 
+from mwl.config.base import dotted
 from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
-from mwl.config.faults import describe
+from mwl.config.faults import describe, of_device
 from mwl.config.reading import load, shipped
 from mwl.config.tables import (
     Archive,
@@ -28,6 +29,7 @@ from mwl.config.tables import (
     Web,
 )
 from mwl.config.values import AeTitle, Event, Host, ListenPort, May, PeerPort, is_loopback
+from mwl.config.worklists import Worklist, WorklistExport, WorklistSource
 
 __all__ = [
     "AeTitle",
@@ -56,8 +58,13 @@ __all__ = [
     "Site",
     "Tls",
     "Web",
+    "Worklist",
+    "WorklistExport",
+    "WorklistSource",
     "describe",
+    "dotted",
     "is_loopback",
     "load",
+    "of_device",
     "shipped",
 ]

@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 
 from mwl.config.base import Table, dotted
 from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
-from mwl.config.tables import Destination, Forward, Listener, Settings, Source
+from mwl.config.tables import Destination, Forward, Listener, MppsForward, Settings, Source
+from mwl.config.worklists import WorklistExport, WorklistSource
 
 Place = tuple[str, ...]
 
@@ -18,6 +19,9 @@ _LISTS: dict[Place, type[Table]] = {
     ("hl7", "forward"): Forward,
     ("hl7", "listener"): Listener,
     ("hl7", "source"): Source,
+    ("mpps", "forward"): MppsForward,
+    ("worklist", "source"): WorklistSource,
+    ("worklist", "export"): WorklistExport,
 }
 
 _DEVICE_TABLES: dict[str, type[Table]] = {
@@ -31,6 +35,7 @@ _LISTS_OF_TEXTS = {
     "events": "CM",
     "types": "ADT^*",
     "sources": "RIS^*",
+    "devices": "CT1",
     "listeners": "",
     "private_classes": "1.2.3",
     "aliases": "CT1_OLD",
@@ -61,6 +66,12 @@ def line(error: ErrorDetails, file: Path | str, variables: Mapping[Place, Variab
     if not key:
         where = str(file)
     return f"{where}: {_text(error, names)}"
+
+
+def of_device(error: ErrorDetails) -> str:
+    """Say what is wrong with a device, by the key in question, without the key."""
+    place = ("device", *error["loc"])
+    return _text({**error, "loc": place}, tuple(map(str, place)))
 
 
 def describe(error: ErrorDetails) -> str:

@@ -34,6 +34,7 @@ from mwl.config.values import (
     Time,
     Uid,
 )
+from mwl.config.worklists import Worklist
 
 Charset = Annotated[str, StringConstraints(max_length=40), AfterValidator(values.hl7_charset)]
 Acknowledge = Literal["as_asked", "original"]
@@ -289,6 +290,7 @@ class Settings(Table):
     web: Web = Web()
     site: Site = Site()
     archive: Archive = Archive()
+    worklist: Worklist = Worklist()
     mpps: Mpps = Mpps()
     close: Close = Close()
     commit: Commit = Commit()
@@ -323,6 +325,8 @@ class Settings(Table):
         for number, forward in enumerate(self.hl7.forward, 1):
             if unknown := sorted(set(forward.listeners) - listeners):
                 raise ValueError(f"hl7.forward[{number}].listeners: there is no {unknown[0]!r}")
+        _refuse_twice("worklist.source", "name", (each.name for each in self.worklist.source))
+        _refuse_twice("worklist.export", "folder", (each.folder for each in self.worklist.export))
         return self
 
 

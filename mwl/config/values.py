@@ -33,6 +33,18 @@ def ae_title(value: str) -> str:
     return title
 
 
+def ae_title_or_none(value: str) -> str:
+    return ae_title(value) if value else value
+
+
+def dicom_charset(value: str) -> str:
+    """See that all values of (0008,0005), parted by backslashes, are known; "" is none."""
+    terms = [term for term in value.split("\\") if term]
+    if not all(map(charsets.dicom_codec, terms)):
+        raise ValueError("no Specific Character Set of PS3.3 C.12.1.1.2, as ISO_IR 100 is")
+    return value
+
+
 def zone(value: str) -> str:
     try:
         ZoneInfo(value)
