@@ -73,9 +73,15 @@ def import_folder(  # noqa: PLR0913 - what, where, and how it is told
     return report
 
 
-def check_folder(path: Path, *, zone: ZoneInfo, seen: Seen = lambda _: None) -> Report:
+def check_folder(
+    path: Path,
+    *,
+    zone: ZoneInfo,
+    report: Report | None = None,
+    seen: Seen = lambda _: None,
+) -> Report:
     """Read every worklist file below `path`, and change nothing; `imported` are fit to be."""
-    report = Report()
+    report = report or Report()
     for file, outcome in read_folder(path, zone=zone):
         report.add(file, outcome)
         seen(report.seen)

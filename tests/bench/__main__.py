@@ -23,6 +23,7 @@ NAMES = (
     "idle",
     "pages",
     "report",
+    "import",
 )
 ALONE = ("journal",)  # which take longer than five minutes: asked for by name
 

@@ -1,0 +1,175 @@
+"""Keep a folder of worklist files, as DCMTK's wlmscpfs and Orthanc's plugin serve them.
+
+A file is written beside its place and moved there: whoever reads the folder meanwhile finds the
+old one or the new one, whole. What has left the list is removed, if it has a name of ours; what
+others keep in the folder is theirs.
+"""
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+from mwl.config import DeviceCharacters
+from mwl.db import Database
+from mwl.errors import Fault, Outage, Reason, Rejected
+from mwl.scp.answers import Asker
+from mwl.wlfiles.writing import File, FileWriter
+from mwl.worklist import asking
+from mwl.worklist.find import Query, pages
+
+Format = Literal["wlmscpfs", "orthanc"]
+
+_OURS = re.compile(r"mwl-[0-9a-f]{32}\.wl")
+_TEMPORARY = re.compile(r"\.mwl-[0-9a-f]{32}\.wl\.[0-9]+")
+_LOCKFILE = "lockfile"
+# A server that answers a query holds it that long; a reader that hangs shall not stop us.
+_LOCK_WAIT_S: Final = 5.0
+_LOCK_LOOK_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A folder, and what is kept there.
+
+    `title` is what scanners call the server by; wlmscpfs keeps a folder for each. `device`: as
+    that one would see the list. `charset`: a Specific Character Set that all are written in, as
+    far as it can say them.
+    """
+
+    folder: Path
+    title: str
+    format: Format = "wlmscpfs"
+    device: str = ""
+    charset: str = ""
+
+
+@dataclass(slots=True)
+class Exported:
+    """How many files were written, were as they should be, and were removed."""
+
+    written: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+
+def export_folder(database: Database, target: Target, *, now: datetime, zone: ZoneInfo) -> Exported:
+    """Bring a folder up to date with the worklist as scanners would be shown it.
+
+    `zone` is the site's. Rejected: the device is unknown, the title no name of a folder.
+    Outage: the database, or the folder, can't be read or written; nothing is removed then.
+    """
+    folder, done = _place(target), Exported()
+    held = _locked if target.format == "wlmscpfs" else nullcontext
+    with _outages(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            _clear(folder)
+        listed: set[str] = set()
+        for file in _files(database, target, now, zone):
+            listed.add(file.name)
+            if _put(folder, file):
+                done.written += 1
+            else:
+                done.unchanged += 1
+        with held(folder):
+            for name in _ours(folder) - listed:
+                (folder / name).unlink(missing_ok=True)
+                done.removed += 1
+        if done.written or done.removed:
+            _sync(folder)
+    return done
+
+
+def _files(database: Database, target: Target, now: datetime, zone: ZoneInfo) -> Iterator[File]:
+    device, title = None, target.device
+    if target.device:
+        with database.read() as session:
+            device = asking.known(session, target.device)
+        if device is None:
+            text = f"there is no device {target.device} (`mwl device list` shows them)"
+            raise Rejected(Fault(Reason.UNKNOWN_KEY, "device", text))
+    characters = device.characters if device else DeviceCharacters()
+    if target.charset:
+        characters = DeviceCharacters(sets=(target.charset,))
+    if not title and target.format == "wlmscpfs":
+        title = target.title  # it leaves out items without a station
+    offset = device.zone_info if device else None
+    writer = FileWriter(Asker(title, True, (), zone, offset, characters))
+    query = Query(writer.columns, {}, asking.caller(device, title, now=now, zone=zone))
+    for rows in pages(database, query, now=now):
+        yield from map(writer.write, rows)
+
+
+def _place(target: Target) -> Path:
+    if target.format == "orthanc":
+        return target.folder
+    if "/" in target.title or set(target.title) <= {"."}:
+        text = f"{target.title!r} can't be the name of a folder"
+        raise Rejected(Fault(Reason.MALFORMED, "ae_title", text))
+    return target.folder / target.title
+
+
+def _put(folder: Path, file: File) -> bool:
+    """Put a file in its place, durably; False: it is there as it is."""
+    place = folder / file.name
+    with suppress(FileNotFoundError):
+        if place.stat().st_size == len(file.data) and place.read_bytes() == file.data:
+            return False
+    beside = folder / f".{file.name}.{os.getpid()}"
+    with beside.open("wb") as opened:
+        opened.write(file.data)
+        opened.flush()
+        os.fsync(opened.fileno())
+    beside.replace(place)
+    return True
+
+
+def _ours(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if _OURS.fullmatch(name)}  # noqa: PTH208 - names
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run that was ended has left half done."""
+    for name in os.listdir(folder):  # noqa: PTH208 - names
+        if _TEMPORARY.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock that wlmscpfs takes while it answers; it serves no folder without one."""
+    with (folder / _LOCKFILE).open("ab") as lock:
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOCK_LOOK_S)
+            else:
+                break
+        yield  # and lets go of it as it closes the file
+
+
+@contextmanager
+def _outages(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = error.strerror or type(error).__name__
+        raise Outage(f"{error.filename or folder}: {what}") from error

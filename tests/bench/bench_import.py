@@ -1,0 +1,63 @@
+"""`mwl worklist import` of a folder of a hundred thousand files, into an empty worklist.
+
+Files a second from the first look at the folder to the last commit; then once more, as who
+changes over does.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from mwl.db import Database
+from mwl.db.migrate import upgrade
+from mwl.wlfiles import count_files, import_folder
+from tests import postgres
+from tests.bench.measure import Result
+from tests.test_mwl_wlfiles import entry, save
+
+FILES = int(os.environ.get("MWL_BENCH_FILES", "100000"))
+_FLOOR = 1_000
+_FIRST = 1_000_000  # so that all numbers are of one length
+_ZONE = ZoneInfo("Europe/Berlin")
+
+
+def run() -> Iterator[Result]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "worklist"
+        _fill(folder)
+        yield from _measure("SQLite", "sqlite:///mwl.db", Path(name), folder)
+        postgresql = postgres.Server(durable=True)
+        try:
+            yield from _measure("PostgreSQL", postgresql.url, Path(name), folder)
+        finally:
+            postgresql.remove()
+
+
+def _fill(folder: Path) -> None:
+    folder.mkdir()
+    like = entry(_FIRST, step_ScheduledProcedureStepStartTime="090000")
+    save(like, folder / "like.wl")
+    data = (folder / "like.wl").read_bytes()
+    (folder / "like.wl").unlink()
+    for number in range(_FIRST, _FIRST + FILES):
+        of_it = data.replace(str(_FIRST).encode(), str(number).encode())
+        (folder / f"{number}.wl").write_bytes(of_it)
+
+
+def _measure(kind: str, url: str, data: Path, folder: Path) -> Iterator[Result]:
+    upgrade(url, data)
+    with closing(Database(url, data_dir=data)) as database:
+        for what in ("imported", "imported again"):
+            os.sync()
+            began = time.perf_counter()
+            assert count_files(folder) == FILES
+            report = import_folder(database, folder, now=datetime.now(UTC), zone=_ZONE)
+            taken = time.perf_counter() - began
+            assert (report.imported, report.problems) == (FILES, [])
+            note = f"{FILES:,} files"
+            yield Result(f"files {what}, {kind}", FILES / taken, "/s", _FLOOR, note=note)
