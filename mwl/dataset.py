@@ -59,15 +59,24 @@ DataSet = Mapping[int, Element]  # by tag, ascending
 VrOf = Callable[[int], str]
 
 
-def read(data: bytes, *, explicit: bool, vr_of: VrOf, bounds: Bounds = DEFAULT) -> DataSet:
+def read(
+    data: bytes,
+    *,
+    explicit: bool,
+    vr_of: VrOf,
+    bounds: Bounds = DEFAULT,
+    unended: bool = False,
+) -> DataSet:
     """Read a data set in Explicit or Implicit VR Little Endian.
 
-    `vr_of` gives the VR of a tag, "UN" if unknown. Raises Rejected: MALFORMED for lengths
-    that don't add up, TOO_LONG for more than `bounds` allow.
+    `vr_of` gives the VR of a tag, "UN" if unknown. `unended`: sequences and items of undefined
+    length may end with the data, or with what they are in. Raises Rejected: MALFORMED for
+    lengths that don't add up, TOO_LONG for more than `bounds` allow.
     """
     if len(data) > bounds.max_bytes:
         raise Rejected(Fault(Reason.TOO_LONG, "", f"more than {bounds.max_bytes} bytes"))
-    return _Reader(data, vr_of, bounds).elements(0, len(data), explicit=explicit, depth=0)[0]
+    reader = _Reader(data, vr_of, bounds, unended)
+    return reader.elements(0, len(data), explicit=explicit, depth=0)[0]
 
 
 def character_sets(data_set: DataSet) -> tuple[str, ...]:
@@ -79,8 +88,8 @@ def character_sets(data_set: DataSet) -> tuple[str, ...]:
 
 
 class _Reader:
-    def __init__(self, data: bytes, vr_of: VrOf, bounds: Bounds) -> None:
-        self._data, self._vr_of, self._bounds = data, vr_of, bounds
+    def __init__(self, data: bytes, vr_of: VrOf, bounds: Bounds, unended: bool) -> None:
+        self._data, self._vr_of, self._bounds, self._unended = data, vr_of, bounds, unended
         self._left = bounds.max_elements
 
     def elements(
@@ -93,11 +102,13 @@ class _Reader:
             tag, at = self._tag(at, end)
             if tag == ITEM_END and open_ended:
                 return _sorted(keys), self._length(at, end)[1]
+            if open_ended and self._unended and tag in (ITEM, SEQUENCE_END):
+                return _sorted(keys), at - _TAG.size  # the sequence's to read
             key, at = self._element(tag, at, end, explicit=explicit, depth=depth)
             # PS3.5 7.2: group lengths are retired and may be sent still; they ask for nothing.
             if tag & 0xFFFF:
                 keys[tag] = key
-        if open_ended:
+        if open_ended and not self._unended:
             raise _malformed("an item without its end")
         return _sorted(keys), at
 
@@ -136,7 +147,10 @@ class _Reader:
             raise Rejected(Fault(Reason.TOO_LONG, "", text))
         items: list[DataSet] = []
         while at < end:
+            began = at
             tag, at = self._tag(at, end)
+            if self._unended and open_ended and tag not in (ITEM, SEQUENCE_END):
+                return tuple(items), began  # what follows is of what it is in
             length, at = self._length(at, end)
             if tag == SEQUENCE_END and open_ended:
                 return tuple(items), at
@@ -151,7 +165,7 @@ class _Reader:
                 open_ended=is_open,
             )
             items.append(item)
-        if open_ended:
+        if open_ended and not self._unended:
             raise _malformed("a sequence without its end")
         return tuple(items), at
 

@@ -22,7 +22,8 @@ A key's text becomes a matcher, which says what it matches (`matches`) and which
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
 
 from mwl.errors import Fault, Reason, Rejected
 from mwl.names import by_letters, by_sound, sound_of, words_key, words_of
@@ -238,6 +239,32 @@ def _instants(date: Range, low: str, high: str) -> Range:
     return Range(
         date.low and date.low + (low or "000000"), date.high and date.high + (high or "235959")
     )
+
+
+_WALL = "%Y%m%d%H%M%S"
+
+
+def elsewhere(instants: Range, asked: tzinfo, site: tzinfo) -> Range:
+    """Tell a range of instants of one wall clock, `asked`, as that of the `site` shows it.
+
+    An hour that a clock shows twice is meant from its first to its last. Rejected: a day that
+    no calendar has.
+    """
+    return replace(
+        instants,
+        low=_there(instants.low, 0, asked, site),
+        high=_there(instants.high, 1, asked, site),
+    )
+
+
+def _there(instant: str, fold: int, asked: tzinfo, site: tzinfo) -> str:
+    if not instant:
+        return ""
+    try:
+        then = datetime.strptime(instant, _WALL).replace(tzinfo=asked, fold=fold)
+        return then.astimezone(site).strftime(_WALL)
+    except (ValueError, OverflowError):
+        raise Rejected(Fault(Reason.MALFORMED, "", "a day that there is not")) from None
 
 
 def _values(key: str, where: str, most: int = MAX_VALUES) -> list[str]:

@@ -606,7 +606,7 @@ def test_a_database_that_fails_between_two_pages_is_a700(scanner, sqlite_databas
     from mwl.db import Database
     from mwl.errors import Outage
 
-    server = scanner(*(item(n) for n in range(600)))
+    server = scanner(*(item(n) for n in range(600)), device=lambda _title: None)
     real, reads = Database.read, []
 
     @contextmanager

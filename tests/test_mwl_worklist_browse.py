@@ -171,9 +171,9 @@ def test_a_devices_list_is_what_it_would_be_answered(database):
     register(database, "CT1", "CT")
     insert(database, *crowd())
     with database.read() as session:
-        query = replace(
-            asking.usual_query(asking.caller(session, "CT1"), TODAY), columns=("sps_id",)
-        )
+        device = asking.known(session, "CT1")
+        asker = asking.caller(device, "CT1", now=NOW, zone=ZONE)
+        query = replace(asking.usual_query(asker, TODAY, device, ZONE), columns=("sps_id",))
     answered = [row[0] for rows in pages(database, query, now=NOW) for row in rows]
     assert found(database, day=TODAY, device="ct1") == answered != []
 

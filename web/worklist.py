@@ -198,6 +198,7 @@ def _wanted(given: dict[str, str]) -> Wanted:
         state=browse.state(given["state"]),
         text=given["text"],
         flagged=given["flagged"] == "1",
+        zone=wired().settings.site.zone_info,
     )
     if not day:
         return replace(wanted, sort=Sort.LATEST)

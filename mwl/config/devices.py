@@ -14,6 +14,16 @@ Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]
 Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Z][0-9A-Za-z]{0,63}$")]  # PS3.6
 Short = Annotated[str, StringConstraints(min_length=1, max_length=16)]  # SH
 Waiting = Literal["SCHEDULED", "ARRIVED", "READY", "STARTED", "DEPARTED"]
+Tolerated = Literal[
+    "dates",  # asks for days and times in other forms: 2030-01-02, 2030*, several, ends swapped
+    "long-values",  # asks by values that no attribute of their VR can hold, read off an order
+    "wildcards",  # asks by * and ? where a single value alone is matched
+    "bare-names",  # asks for names by how they begin, and leaves the * out
+    "open-sequences",  # does not end sequences and items that it has begun
+    "ff01",  # takes the status FF01, that a key is not supported, for the end or a failure
+    "empty-sequences",  # can't read sequences without an item: they are left out
+    "undefined-lengths",  # can't read sequences and items of undefined length
+]
 
 _MOST = 64  # entries of any list of a device
 
@@ -49,6 +59,8 @@ class DeviceWorklist(Table):
     """Values, by keyword, of return keys that would be empty."""
     ignore: tuple[Keyword, ...] = Field(default=(), max_length=_MOST)
     """Keywords of keys whose values are not looked at."""
+    tolerates: tuple[Tolerated, ...] = ()
+    """What it does wrong, or can't read, that is made up for; else it is answered as PS3 says."""
 
 
 class DeviceCharacters(Table):

@@ -15,9 +15,9 @@ that can't be written at all is left out by itself, and its list goes on.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
 from operator import call, itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -55,18 +55,22 @@ _ANY_CHARACTERS = DeviceCharacters()
 class Asker:
     """What of the requester shapes its answers.
 
-    `character_sets` are the values of its (0008,0005); `zone` is the wall clock's, for
-    (0008,0201), which is told only where it is asked for. `offset` is the asker's zone where
-    that was agreed on: dates and times are then told in it. `characters` are the sets that it
-    is known to read, whatever it says; none by default.
+    `ae_title` is the one that an unassigned step is told to be on. `character_sets` are the
+    values of its (0008,0005); `zone` is the site's, for (0008,0201), which is told only where it
+    is asked for. `offset` is the asker's own zone: dates and times are then told in it.
+    `characters` are the sets that it is known to read, whatever it says; none by default.
+    `defaults` are values, by tag, of what would be empty; `instead`, by column, what is told
+    in place of a value.
     """
 
     ae_title: str
     explicit: bool
     character_sets: tuple[str, ...]
     zone: ZoneInfo
-    offset: timezone | None = None
+    offset: tzinfo | None = None
     characters: DeviceCharacters = _ANY_CHARACTERS
+    defaults: Mapping[int, str] = field(default_factory=dict)
+    instead: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Plan:
@@ -290,18 +294,42 @@ class WorklistItem(Compiled):
     def _of_model(
         self, tag: int, key: Element, model: Model, level: DataSet, under: str = ""
     ) -> None:
-        attribute = self._there.get(tag) or model.get(tag)
+        attribute = self._there.get(tag) or model.get(tag) or self._defaulted(tag, under)
         if attribute is not None:
             self.is_known = True
             if tag == SCHEDULED_STATION_AE_TITLE:
                 # K.6.1.2.2: always a value; an unassigned step is the asker's to do.
                 attribute = replace(attribute, text=lambda text: text or self._asker.ae_title)
-            self._attribute(tag, key, attribute)
+            self._attribute(tag, key, self._told(tag, attribute))
         else:
             self._unknown(tag, key, level=level, under=under)
 
+    def _defaulted(self, tag: int, under: str) -> Attribute | None:
+        """Let the model have an attribute that is not in it, where a default is set of it."""
+        if tag not in self._asker.defaults or tag >> 16 & 1:
+            return None
+        return further(under + keyword_of(tag), vr_of(tag))
+
+    def _told(self, tag: int, attribute: Attribute) -> Attribute:
+        """Let an attribute be told as what is set of the asker wants it."""
+        default = self._asker.defaults.get(tag, "")
+        instead = self._asker.instead.get(attribute.column, {})
+        if attribute.items is not None or not (default or instead):
+            return attribute
+        if not attribute.column:
+            return replace(attribute, column="sps_id", text=lambda _text: default)
+        read = attribute.text
+
+        def told(text: str) -> str:
+            value = read(text)
+            if instead:
+                values = (instead.get(each, each) for each in value.split("\\"))
+                value = "\\".join(dict.fromkeys(values))
+            # What we say where the RIS said nothing is no better than what is set.
+            return value if value and text else default or value
+
+        return replace(attribute, text=told)
+
     def _offset(self, start: str) -> str:
-        if self._asker.offset is not None:
-            return zones.written(self._asker.offset)
         wall = datetime.strptime(start, "%Y%m%d%H%M%S").replace(tzinfo=self._asker.zone)
-        return wall.strftime("%z")[:5]
+        return wall.astimezone(self._asker.offset or self._asker.zone).strftime("%z")[:5]

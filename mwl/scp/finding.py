@@ -52,15 +52,18 @@ class Question:
 
 
 class Search(ABC):
-    """One C-FIND, from its identifier to its last response; `name` is that of its log lines."""
+    """One C-FIND, from its identifier to its last response; `name` is that of its log lines.
+
+    `answers` counts them, up to `max_answers`, which `question` may lower.
+    """
 
     name = "query"
 
     def __init__(self, association: Association, message: Message, max_answers: int) -> None:
         self.association, self.message = association, message
-        self._max_answers = max_answers
+        self.max_answers = max_answers
         self._is_full = False
-        self._answers = 0
+        self.answers = 0
 
     @property
     def explicit(self) -> bool:
@@ -73,7 +76,7 @@ class Search(ABC):
             f"{self.name}.find",
             calling=self.association.calling_title,
             **self.told(),
-            answers=self._answers,
+            answers=self.answers,
             status=f"{final.status:04X}",
             comment=final.comment,
         )
@@ -82,6 +85,14 @@ class Search(ABC):
     @abstractmethod
     def question(self, keys: DataSet) -> Question:
         """Read the identifier. Mismatch, Rejected, Outage."""
+
+    def read(self, data: bytes) -> DataSet:
+        """Read the bytes of the identifier. Rejected."""
+        return dataset.read(data, explicit=self.explicit, vr_of=vr_of)
+
+    def full(self) -> Final:
+        """Say how it ends after as many answers as there may be, where there would be more."""
+        return Final(status.REFUSED_OUT_OF_RESOURCES, f"more than {self.answers} match")
 
     def told(self) -> dict[str, str]:
         """Tell more for the log."""
@@ -108,12 +119,12 @@ class Search(ABC):
 
     def _answered(self) -> Final:
         data = self.message.data_set or b""
-        question = self.question(dataset.read(data, explicit=self.explicit, vr_of=vr_of))
+        question = self.question(self.read(data))
         pending = status.PENDING if question.is_whole else status.PENDING_UNSUPPORTED_KEYS
         if not self.association.send_responses(self.message, self._stream(question), pending):
             return Final(status.CANCEL)
         if self._is_full:
-            return Final(status.REFUSED_OUT_OF_RESOURCES, f"more than {self._answers} match")
+            return self.full()
         return Final(status.SUCCESS)
 
     def _stream(self, question: Question) -> Iterator[bytes]:
@@ -121,13 +132,13 @@ class Search(ABC):
         for rows in question.pages:
             if not rows and self.association.cancelled(message_id):
                 return  # nothing was found so far: nobody else looks meanwhile
-            before = self._answers
+            before = self.answers
             try:
                 for row in rows:
-                    if self._answers >= self._max_answers:
+                    if self.answers >= self.max_answers:
                         self._is_full = True
                         return
-                    self._answers += 1
+                    self.answers += 1
                     yield plan.encode(row)
             finally:  # a C-CANCEL ends it here as well
-                self.answered(plan, rows[: self._answers - before])
+                self.answered(plan, rows[: self.answers - before])

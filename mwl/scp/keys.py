@@ -1,6 +1,7 @@
 """What the keys of an identifier ask for, as matchers (PS3.4 C.2.2.2, K.6.1.2.2)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mwl import charsets, matching
 from mwl.dataset import DataSet, Element, character_sets
@@ -33,13 +34,14 @@ _APART = frozenset(
 class Matching:
     """The matching half of a worklist's identifier; `fuzzy`: it was agreed on for names.
 
-    `keys` are those of `mwl.worklist.find.Query`, `unsupported` the tags with a value that
-    we don't match by. Rejected, with the attribute's keyword: a value that can't be read.
+    `wildcards`: they are meant as such where a single value alone is matched, too. `keys` are
+    those of `mwl.worklist.find.Query`, `unsupported` the tags with a value that we don't match
+    by. Rejected, with the attribute's keyword: a value that can't be read.
     """
 
-    def __init__(self, keys: DataSet, *, fuzzy: bool = False) -> None:
+    def __init__(self, keys: DataSet, *, fuzzy: bool = False, wildcards: bool = False) -> None:
         self._terms = character_sets(keys)
-        self._fuzzy = fuzzy
+        self._fuzzy, self._wildcards = fuzzy, wildcards
         self.keys: dict[str, Matcher] = {}
         self.unsupported: list[int] = []
         self._read(keys, TOP)
@@ -51,7 +53,9 @@ class Matching:
 
     def _read(self, keys: DataSet, model: Model) -> None:
         rest = {tag: key for tag, key in keys.items() if tag not in _APART}
-        found, unsupported = matchers(rest, model, self._terms, fuzzy=self._fuzzy)
+        found, unsupported = matchers(
+            rest, model, self._terms, fuzzy=self._fuzzy, wildcards=self._wildcards
+        )
         self.keys |= found
         self.unsupported += unsupported
 
@@ -70,11 +74,17 @@ class Matching:
 
 
 def matchers(
-    keys: DataSet, model: Model, terms: Sequence[str], *, fuzzy: bool = False
+    keys: DataSet,
+    model: Model,
+    terms: Sequence[str],
+    *,
+    fuzzy: bool = False,
+    wildcards: bool = False,
 ) -> tuple[dict[str, Matcher], list[int]]:
     """Read the keys that have a value: matchers by `Attribute.key`, and tags without one.
 
-    `terms` are the values of (0008,0005); `fuzzy`: it was agreed on for names.
+    `terms` are the values of (0008,0005); `fuzzy`: it was agreed on for names; `wildcards`:
+    they are meant as such in every text.
     Rejected, with the attribute's keyword: a value that can't be read.
     """
     found: dict[str, Matcher] = {}
@@ -86,6 +96,8 @@ def matchers(
         if attribute is None or not attribute.key:
             unsupported.append(tag)
         else:
+            if wildcards and attribute.single:
+                attribute = replace(attribute, single=False)
             read = _matcher(attribute, _decoded(key, terms), keyword_of(tag), fuzzy=fuzzy)
             found[attribute.key] = read
     return found, unsupported

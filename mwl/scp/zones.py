@@ -3,6 +3,8 @@
 Dates and times are kept as the wall clock of the site showed them. Where a time zone was
 agreed on (PS3.4 C.5.1.1, K.5.1) and the identifier names one (0008,0201), its ranges of dates, and
 of dates and times together, are ranges of instants; answers are in that zone, and name it.
+So they are for a device whose wall clock is known to be another, where it names none: that one
+is a zone with its summers, where (0008,0201) is a mere offset.
 A birth date never shifts, nor does a time of unknown date.
 """
 
@@ -52,9 +54,9 @@ def shift_keys(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> None:
         if not isinstance(start, Range):
             start = matching.start(date, UNIVERSAL).instant
         assert isinstance(start, Range)
-        low, high = (_wall(each, asked, site) for each in (start.low, start.high))
-        keys[f"{of}_start"] = Range(low, high)
-        keys[f"{of}_date"] = Range(low[:8], high[:8])  # it has an index
+        here = matching.elsewhere(start, asked, site)
+        keys[f"{of}_start"] = here
+        keys[f"{of}_date"] = Range(here.low[:8], here.high[:8])  # it has an index
 
 
 def shift_start(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> Matcher:
@@ -66,8 +68,7 @@ def shift_start(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> Matc
     """
     start = keys.get("start", UNIVERSAL)
     if isinstance(start, Range):
-        low, high = (_wall(each, asked, site) for each in (start.low, start.high))
-        keys["start"] = Range(low, high)
+        keys["start"] = matching.elsewhere(start, asked, site)
     return keys.pop("time_of_day", UNIVERSAL)
 
 
@@ -95,16 +96,6 @@ def worklist_in(asked: tzinfo, site: tzinfo) -> Model:
         for model, date, time in _MOMENTS
         for part, tag in enumerate((date, time))
     }
-
-
-def _wall(instant: str, asked: tzinfo, site: tzinfo) -> str:
-    if not instant:
-        return ""
-    try:
-        there = datetime.strptime(instant, _WALL).replace(tzinfo=asked)
-        return there.astimezone(site).strftime(_WALL)
-    except (ValueError, OverflowError):
-        raise Rejected(Fault(Reason.MALFORMED, "", "a day that there is not")) from None
 
 
 def there(start: str, asked: tzinfo, site: tzinfo) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Session
 
-from mwl import devices, matching
+from mwl import matching
 from mwl.db.matching import condition, parameters, shape
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
@@ -80,9 +81,15 @@ class Sort(StrEnum):
     CHANGED = "changed"  # the newest change first
 
 
+_UTC = ZoneInfo("UTC")
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for; all that is given must hold. `day` is a DA, "" any day."""
+    """What is looked for; all that is given must hold. `day` is a DA, "" any day.
+
+    `zone` is the site's: a device may be shown what begins around now.
+    """
 
     day: str = ""
     device: str = ""  # an AE title: what that one would be answered
@@ -91,6 +98,7 @@ class Wanted:
     text: str = ""
     flagged: bool = False
     sort: Sort = Sort.START
+    zone: ZoneInfo = _UTC
 
 
 class Item(NamedTuple):
@@ -242,9 +250,10 @@ def _narrowed(
     if wanted.modality:
         statement = statement.where(_s.modality == wanted.modality)
     if wanted.device:
-        known = devices.lookup(session, wanted.device)
-        asker = asking.caller(session, known.ae_title if known else wanted.device)
-        query = asking.usual_query(asker, wanted.day)
+        device = asking.known(session, wanted.device)
+        title = device.ae_title if device else wanted.device
+        asker = asking.caller(device, title, now=now, zone=wanted.zone)
+        query = asking.usual_query(asker, wanted.day, device, wanted.zone)
         conditions, values = criteria(query, conn.dialect.name, now)
         statement = statement.where(*conditions)
     if wanted.state is not None:

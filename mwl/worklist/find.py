@@ -30,7 +30,17 @@ from mwl.db.matching import Shape, condition, is_fuzzy, parameters, shape
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, StepStation
 from mwl.matching import UNIVERSAL, Matcher
 from mwl.worklist.columns import COLUMNS, Column
-from mwl.worklist.scope import ANYBODY, STARTED_VISIBLE, Caller, of_modality, stationed, visible
+from mwl.worklist.scope import (
+    ANYBODY,
+    STARTED_VISIBLE,
+    Caller,
+    Form,
+    of_modality,
+    stationed,
+    tightened,
+    visible,
+    within,
+)
 
 PAGE_ROWS = 500
 _STATEMENTS_KEPT = 64  # of 0.1 MB at most
@@ -107,23 +117,29 @@ def find(
         dialect,
         query.columns,
         _shapes(query),
-        query.caller.modality is not None,
+        query.caller.form,
         after is not None,
     )
-    values = {**_values(query, dialect, now), "limit": limit}
+    values = {**tightened(_values(query, dialect, now)), "limit": limit}
     if after is not None:
         values |= {"after_start": after[0], "after_id": after[1]}
     return statement.all(conn, values)
 
 
-def pages(database: Database, query: Query, *, now: datetime) -> Iterator[Sequence[Row]]:
-    """Read page after page; between them no read is open. Outage."""
+def pages(
+    database: Database, query: Query, *, now: datetime, most: int = PAGE_ROWS
+) -> Iterator[Sequence[Row]]:
+    """Read page after page; between them no read is open. Outage.
+
+    A page is no longer than `most`, which is as many as are likely to be wanted.
+    """
     after: Cursor | None = None
+    limit = min(most, PAGE_ROWS)
     while True:
         with database.read() as session:
-            rows = find(session, query, now=now, after=after)
+            rows = find(session, query, now=now, after=after, limit=limit)
         yield rows
-        if len(rows) < PAGE_ROWS:
+        if len(rows) < limit:
             return
         *_, start, row = rows[-1]
         after = start, row
@@ -134,10 +150,10 @@ def _statement(
     dialect: str,
     columns: tuple[str, ...],
     shapes: tuple[tuple[str, Shape], ...],
-    one_modality: bool,
+    form: Form,
     is_next: bool,
 ) -> Prepared:
-    page = _page(dialect, dict(shapes), one_modality, is_next).subquery("page")
+    page = _page(dialect, dict(shapes), form, is_next).subquery("page")
     rows: FromClause = (
         page.join(_STEP, _s.id == page.c.id)
         .join(_PROCEDURE, _r.id == _s.procedure)
@@ -154,12 +170,12 @@ def _statement(
 def hiding(session: Session, query: Query, step: int, *, now: datetime) -> set[str] | None:
     """Tell which keys keep `find` from answering with a step; none: it is found.
 
-    By the names of `KEYS`; "status" is its state, whether that is asked for or not. None
-    where there is no such step.
+    By the names of `KEYS`; "status" is its state, whether that is asked for or not. So does
+    the caller's scope, by the names of its settings. None where there is no such step.
     """
     conn = session.connection()
     dialect = conn.dialect.name
-    statement = _verdict(dialect, _shapes(query), query.caller.modality is not None)
+    statement = _verdict(dialect, _shapes(query), query.caller.form)
     row = statement.first(conn, {**_values(query, dialect, now), "step": step})
     if row is None:
         return None
@@ -174,8 +190,8 @@ def criteria(
     For a statement that selects from `scheduled_step` and what else the keys are of.
     """
     shapes = dict(_shapes(query))
-    conditions = _conditions(dialect, shapes, query.caller.modality is not None)
-    return list(conditions.values()), _values(query, dialect, now)
+    conditions = _conditions(dialect, shapes, query.caller.form)
+    return list(conditions.values()), tightened(_values(query, dialect, now))
 
 
 def _asked(query: Query) -> dict[str, Matcher]:
@@ -188,28 +204,24 @@ def _shapes(query: Query) -> tuple[tuple[str, Shape], ...]:
 
 def _values(query: Query, dialect: str, now: datetime) -> dict[str, Any]:
     keys = _asked(query)
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {**query.caller.values()}
     for name, key in keys.items():
         values |= parameters(name, key, dialect)
     if _STATUS not in keys:
         values["started_since"] = now - STARTED_VISIBLE
-    if _STATION_AE in keys and query.caller.modality is not None:
-        values["caller_modality"] = query.caller.modality
     return values
 
 
 @lru_cache(maxsize=_STATEMENTS_KEPT)
-def _verdict(dialect: str, shapes: tuple[tuple[str, Shape], ...], one_modality: bool) -> Prepared:
-    conditions = _conditions(dialect, dict(shapes), one_modality)
+def _verdict(dialect: str, shapes: tuple[tuple[str, Shape], ...], form: Form) -> Prepared:
+    conditions = _conditions(dialect, dict(shapes), form)
     wanted: list[ColumnElement[Any]] = [each.label(name) for name, each in conditions.items()]
     rows = _matched_tables(dict(shapes))
     return Prepared(select(*wanted).select_from(rows).where(_s.id == bindparam("step")))
 
 
-def _page(
-    dialect: str, shapes: Mapping[str, Shape], one_modality: bool, is_next: bool
-) -> Select[Any]:
-    conditions = [*_conditions(dialect, shapes, one_modality).values()]
+def _page(dialect: str, shapes: Mapping[str, Shape], form: Form, is_next: bool) -> Select[Any]:
+    conditions = [*_conditions(dialect, shapes, form).values()]
     if is_next:
         start: Column = bindparam("after_start")
         row: ColumnElement[int] = bindparam("after_id")
@@ -225,7 +237,7 @@ def _page(
 
 
 def _conditions(
-    dialect: str, shapes: Mapping[str, Shape], one_modality: bool
+    dialect: str, shapes: Mapping[str, Shape], form: Form
 ) -> dict[str, ColumnElement[bool]]:
     """Give all that a step must meet to be answered with, each by the key that asks for it."""
     conditions = {
@@ -237,8 +249,8 @@ def _conditions(
         conditions[_MODALITY] = of_modality(shapes[_MODALITY], dialect)
     conditions[_STATUS] = visible(shapes.get(_STATUS), dialect)
     if _STATION_AE in shapes:
-        conditions[_STATION_AE] = stationed(shapes[_STATION_AE], dialect, one_modality)
-    return conditions
+        conditions[_STATION_AE] = stationed(shapes[_STATION_AE], dialect, form)
+    return {**conditions, **within(form)}
 
 
 def _matched_tables(shapes: Mapping[str, Shape]) -> FromClause:

@@ -5,24 +5,24 @@ Whether the scanner may ask is the doorkeeper's to say, and what hides the entry
 here is only how that is told to people.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import bindparam, select
 from sqlmodel import Session
 
-from mwl import devices
-from mwl.config import Dicom
+from mwl.config import DeviceTable, DeviceWorklist, Dicom
 from mwl.db import Database, Prepared
 from mwl.db.tables import ScheduledStep
 from mwl.devices import Doorkeeper, Verdict
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import StepState
 from mwl.worklist import asking
-from mwl.worklist.find import hiding
+from mwl.worklist.find import Query, find, hiding
 from mwl.worklist.scope import STARTED_VISIBLE, Caller
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
@@ -40,6 +40,14 @@ class Hides(StrEnum):
     DAY = "day"
     MODALITY = "modality"
     STATION = "station"
+    # What is set of the device.
+    OWN_STATION = "own station"
+    MODALITIES = "modalities"
+    LOCATIONS = "locations"
+    HOURS_BACK = "hours back"
+    HOURS_AHEAD = "hours ahead"
+    HIDE = "hide"
+    MAX_ANSWERS = "max answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +98,56 @@ def why(  # noqa: PLR0913 - an entry, who asks whom, when and where
         text = "an AE title has 1 to 16 characters, no backslash"
         raise Rejected(Fault(Reason.MALFORMED, "device", text))
     with database.read() as session:
-        device = devices.lookup(session, title)
-        asker = asking.caller(session, device.ae_title if device else title)
-        day = asking.today(now, zone)
-        row, keys = _asked(session, step, asker, day, now)
-    door = _at_the_door(database, dicom, asker.ae_title, known=device is not None)
-    hidden = (*door, *_texts(row, keys, asker, day, now))
-    return Why(asker.ae_title, device is not None, asker.modality or "", day, hidden)
+        device = asking.known(session, title)
+        asked = _Asked.by(device, device.ae_title if device else title, now, zone)
+        row, keys = asked.about(session, step)
+    door = _at_the_door(database, dicom, asked.title, known=device is not None)
+    hidden = (*door, *_texts(row, keys, asked))
+    modality = (asked.caller.modality or "") if "modality" in asked.query.keys else ""
+    return Why(asked.title, device is not None, modality, asked.day, hidden)
 
 
-def _asked(
-    session: Session, step: int, asker: Caller, day: str, now: datetime
-) -> tuple[Any, set[str]]:
-    row = _READ.first(session.connection(), {"row": step})
-    keys = hiding(session, asking.usual_query(asker, day), step, now=now)
-    if row is None or keys is None:
-        raise Rejected(Fault(Reason.UNKNOWN_KEY, "", "there is no such entry"))
-    return row, keys
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The query that a scanner usually sends on a day, YYYYMMDD; by now, on the site's clock."""
+
+    title: str
+    device: DeviceTable | None
+    caller: Caller
+    query: Query
+    day: str
+    now: datetime
+
+    @classmethod
+    def by(cls, device: DeviceTable | None, title: str, now: datetime, zone: ZoneInfo) -> "_Asked":
+        there = (device and device.zone_info) or zone
+        day = asking.today(now, there)
+        caller = asking.caller(device, title, now=now, zone=zone)
+        query = asking.usual_query(caller, day, device, zone)
+        return cls(title, device, caller, query, day, now)
+
+    @property
+    def shown(self) -> DeviceWorklist:
+        return self.device.worklist if self.device else DeviceWorklist()
+
+    def about(self, session: Session, step: int) -> tuple[Any, set[str]]:
+        """Read a step, and by what it is hidden."""
+        row = _READ.first(session.connection(), {"row": step})
+        keys = hiding(session, self.query, step, now=self.now)
+        if row is None or keys is None:
+            raise Rejected(Fault(Reason.UNKNOWN_KEY, "", "there is no such entry"))
+        if not keys and self._is_crowded_out(session, step):
+            keys = {"max_answers"}
+        return row, keys
+
+    def _is_crowded_out(self, session: Session, step: int) -> bool:
+        most, is_cut = self.shown.max_answers, self.shown.beyond == "cut"
+        if most is None:
+            return False
+        rows = find(session, self.query, now=self.now, limit=most + (not is_cut))
+        if is_cut:
+            return step not in {row[-1] for row in rows}
+        return len(rows) > most
 
 
 def _at_the_door(
@@ -125,20 +166,84 @@ def _at_the_door(
     return ()
 
 
-def _texts(row: Any, keys: set[str], asker: Caller, day: str, now: datetime) -> list[Hidden]:
-    """Put the keys that `find` names into words."""
+def _texts(row: Any, keys: set[str], asked: _Asked) -> list[Hidden]:
+    """Put into words what `find` names."""
     told = []
     if "status" in keys:
-        told.append(_state(row, now))
+        told.append(_state(row, asked.now))
     if "start" in keys:
-        text = f"it is planned for {_date(row.start_local)}, and scanners ask for {_date(day)}"
+        text = (
+            f"it is planned for {_date(row.start_local)}, and scanners ask for {_date(asked.day)}"
+        )
         told.append(Hidden(Hides.DAY, text, "Edit the entry's start, or wait for its day."))
     if "modality" in keys:
-        text = f"its modality is {row.modality}, and {asker.ae_title} asks for {asker.modality}"
-        told.append(Hidden(Hides.MODALITY, text, "Edit the entry's modality, or the device's."))
+        text = f"its modality is {row.modality}, and {asked.title} asks for {_modalities(asked)}"
+        remedy = "Edit the entry's modality, or the device's; or let the device's stand for it."
+        told.append(Hidden(Hides.MODALITY, text, remedy))
     if "station_ae_titles" in keys:
-        told.append(_station(row, asker))
-    return told
+        told.append(_station(row, asked.caller))
+    return told + [_SETTINGS[name](row, asked) for name in _SETTINGS if name in keys]
+
+
+def _modalities(asked: _Asked) -> str:
+    return " and ".join(asked.caller.modalities)
+
+
+def _of_its_own(row: Any, asked: _Asked) -> Hidden:
+    stations = row.station_ae_titles.replace("\\", ", ") or f"any station of {row.modality}"
+    text = f"it is for {stations}, and {asked.title} is shown its own stations' alone"
+    remedy = "Put the entry on it as well, or add the station to the device's."
+    return Hidden(Hides.OWN_STATION, text, remedy)
+
+
+def _of_modalities(row: Any, asked: _Asked) -> Hidden:
+    shown = ", ".join(asked.shown.modalities)
+    text = f"its modality is {row.modality}, and {asked.title} is shown {shown} alone"
+    return Hidden(Hides.MODALITIES, text, "Edit the entry's modality, or the device's list.")
+
+
+def _of_locations(row: Any, asked: _Asked) -> Hidden:
+    shown = ", ".join(asked.shown.locations)
+    text = f"it is to be done at {row.location}, and {asked.title} is shown {shown} alone"
+    return Hidden(Hides.LOCATIONS, text, "Edit the entry's location, or the device's list.")
+
+
+def _too_early(row: Any, asked: _Asked) -> Hidden:
+    text = f"it was due at {_minute(row.start_local)}, and {asked.title} is shown what was due"
+    text += f" {asked.shown.hours_back:g} hours ago at most"
+    return Hidden(Hides.HOURS_BACK, text, "Edit the entry's start, or the device's hours back.")
+
+
+def _too_late(row: Any, asked: _Asked) -> Hidden:
+    text = f"it is due at {_minute(row.start_local)}, and {asked.title} is shown what is due in"
+    text += f" {asked.shown.hours_ahead:g} hours at most"
+    return Hidden(Hides.HOURS_AHEAD, text, "Wait for it, or edit the device's hours ahead.")
+
+
+def _hidden_state(row: Any, asked: _Asked) -> Hidden:
+    text = f"it is {row.state}, and {asked.title} is set to show none of these"
+    return Hidden(Hides.HIDE, text, "Edit what the device hides.")
+
+
+def _crowded_out(row: Any, asked: _Asked) -> Hidden:  # noqa: ARG001 - the signature of all
+    most = asked.shown.max_answers
+    text = f"more than {most} match, and {asked.title} takes no more"
+    if asked.shown.beyond == "refuse":
+        text += ": its query fails"
+    remedy = "Narrow what the device is shown, or raise its most answers."
+    return Hidden(Hides.MAX_ANSWERS, text, remedy)
+
+
+# By the settings of a device that hide an entry from it.
+_SETTINGS: Final[Mapping[str, Callable[[Any, _Asked], Hidden]]] = {
+    "own_station": _of_its_own,
+    "modalities": _of_modalities,
+    "locations": _of_locations,
+    "hours_back": _too_early,
+    "hours_ahead": _too_late,
+    "hide": _hidden_state,
+    "max_answers": _crowded_out,
+}
 
 
 def _state(row: Any, now: datetime) -> Hidden:
@@ -165,10 +270,15 @@ def _station(row: Any, asker: Caller) -> Hidden:
         text = f"it is for {stations}, and scanners ask for what is theirs"
         return Hidden(Hides.STATION, text, f"Edit the entry: put it on {asker.ae_title} as well.")
     text = (
-        f"it is for any station of {row.modality}, and {asker.ae_title} is one of {asker.modality}"
+        f"it is for any station of {row.modality}, and {asker.ae_title} is one of "
+        f"{' and '.join(asker.modalities)}"
     )
     return Hidden(Hides.STATION, text, "Edit the entry: give it a station.")
 
 
 def _date(text: str) -> str:
     return f"{text[:4]}-{text[4:6]}-{text[6:8]}"
+
+
+def _minute(text: str) -> str:
+    return f"{_date(text)} {text[8:10]}:{text[10:12]}"

@@ -152,6 +152,7 @@ def listing(query: WorklistSearch) -> Found[Entry]:
         text=query.text,
         flagged=query.flagged,
         sort=query.sort,
+        zone=wired().settings.site.zone_info,
     )
     at, now = place(query.after), wired().clock()
     with wired().database.read() as session:
