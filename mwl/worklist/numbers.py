@@ -7,12 +7,22 @@ either: one that is missing on one side contradicts nothing. So what is not foun
 exact number is looked for by either, and taken only if there is no doubt.
 
 What was imported from another worklist is waiting for its RIS: the first message that names
-such an order takes it over.
+such an order takes it over. Each worklist that is brought in is a source of its own: two of
+them may give the same accession number to two orders.
 """
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, literal_column, or_, select, union_all
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 
 from mwl.db import Prepared, Reply
 from mwl.db.tables import ImagingOrder
@@ -24,10 +34,13 @@ from mwl.worklist.demographics import issuer_text
 Row = dict[str, Any]
 
 _TABLE = ImagingOrder.__table__  # type: ignore[attr-defined]
-IMPORTED = "import"  # the source of orders that came in files
+IMPORTED = "import"  # the source of orders that came in files; of others "import:" and a name
 
 _MOST = 50  # orders that share a number; more than that are no answer
-_IS_IMPORTED = _TABLE.c.source == literal_column(f"'{IMPORTED}'")
+_IS_IMPORTED = or_(
+    _TABLE.c.source == literal_column(f"'{IMPORTED}'"),
+    func.substr(_TABLE.c.source, 1, len(IMPORTED) + 1) == literal_column(f"'{IMPORTED}:'"),
+)
 
 
 def _known_as(name: str) -> Select[Any]:

@@ -21,6 +21,7 @@ from mwl.db.tables.performed import (
 from mwl.db.tables.promises import Commitment, CommitmentItem, Delivery
 from mwl.db.tables.reports import Report, ReportDocument
 from mwl.db.tables.sightings import Sighting
+from mwl.db.tables.sources import ListedItem, WorklistSource
 from mwl.db.tables.worklist import (
     ImagingOrder,
     Patient,
@@ -44,6 +45,7 @@ __all__ = [
     "JournalHeld",
     "JournalProgress",
     "Knock",
+    "ListedItem",
     "LiveAssociation",
     "Message",
     "MessageOrder",
@@ -67,4 +69,5 @@ __all__ = [
     "Study",
     "Token",
     "WebSession",
+    "WorklistSource",
 ]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from mwl.db.types import Json
+from mwl.db.types import Json, UtcDateTime
 
 revision = "0006"
 down_revision = "0005"
@@ -14,6 +14,8 @@ depends_on = None
 def upgrade() -> None:
     _devices()
     _orders()
+    _return_keys()
+    _sources()
 
 
 def _devices() -> None:
@@ -28,3 +30,43 @@ def _orders() -> None:
     """Add the profile that an order was read by last."""
     profile = sa.Column("profile", sa.String(), nullable=False, server_default="")
     op.add_column("imaging_order", profile)
+
+
+# What more of the order, the visit and the patient scanners may ask for.
+_RETURNED = {
+    "patient": ("ethnic_group",),
+    "imaging_order": (
+        *("referring_physician_id", "requesting_physician_id", "entered_by", "enterer_location"),
+        *("callback_phone", "issued_local", "institution", "visit_status", "admitting_date"),
+        *("admitting_diagnoses", "admitting_codes"),
+    ),
+    "requested_procedure": ("code_items", "reason_codes", "recipients", "recipient_ids"),
+    "scheduled_step": ("performing_physician_id", "protocol_items"),
+}
+
+
+def _return_keys() -> None:
+    for table, names in _RETURNED.items():
+        for name in names:
+            op.add_column(table, sa.Column(name, sa.String(), nullable=False, server_default=""))
+
+
+def _sources() -> None:
+    """Keep how it went with other worklists, and what was on their lists."""
+    op.create_table(
+        "worklist_source",
+        sa.Column("name", sa.String(), primary_key=True),
+        sa.Column("next_at", UtcDateTime, nullable=False),
+        sa.Column("asked_at", UtcDateTime, nullable=True),
+        sa.Column("succeeded_at", UtcDateTime, nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("error", sa.String(), nullable=False),
+        sa.Column("counts", Json, nullable=False),
+    )
+    op.create_table(
+        "listed_item",
+        sa.Column("source", sa.String(), primary_key=True),
+        sa.Column("item", sa.String(), primary_key=True),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("vanished", sa.Boolean(), nullable=False),
+    )
