@@ -4,9 +4,11 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from sqlmodel import select
 
 from mwl import devices
+from mwl.cli import app
 from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.db.tables import AuditEvent
@@ -39,6 +41,7 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
         "modality": "CT",
         "station_name": "",
         "location": "",
+        "aliases": [],
         "may": ["worklist", "mpps", "store", "commit"],
         "mpps": True,
         "commit_report": "new",
@@ -48,6 +51,116 @@ def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: s
         "origin": "manual",
         "seen_at": "",
     }
+
+
+def test_what_a_device_is_shown_is_set_key_by_key(
+    tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    where = {"MWL_DATABASE__URL": sqlite_url}
+    options = [
+        *("--alias", "CT1_OLD", "--alias", "CT 1", "--zone", "Europe/Lisbon"),
+        *("--close-images", "elsewhere", "--set", "worklist.modalities=CT, PT"),
+        *("--set", "worklist.own_station=true", "--set", "worklist.hours_back=12"),
+        *("--set", "worklist.synonyms.CR=CR,DX", "--set", "worklist.defaults.PatientSex=O"),
+        *("--set", "characters.sets=ISO_IR 100", "--set", "characters.assumed=1252"),
+    ]
+    assert mwl(tmp_path, "device", "add", "CT1", *options, **where).returncode == 0
+    change = ["--set", "worklist.hours_back=", "--set", 'worklist.hide=["DEPARTED"]']
+    done = mwl(tmp_path, "device", "add", "ct1", "--replace", "--alias", "", *change, **where)
+    assert done.returncode == 0
+    with sqlite_database.read() as session:
+        (found,) = map(devices.table_of, devices.listing(session))
+    assert found.aliases == ()
+    assert found.model_dump(exclude_defaults=True)["worklist"] == {
+        "own_station": True,
+        "modalities": ("CT", "PT"),
+        "hide": ("DEPARTED",),
+        "synonyms": {"CR": ("CR", "DX")},
+        "defaults": {"PatientSex": "O"},
+    }
+    assert (found.zone, found.close_images) == ("Europe/Lisbon", "elsewhere")
+    assert (found.characters.sets, found.characters.assumed) == (("ISO_IR 100",), "1252")
+
+    table = mwl(tmp_path, "device", "show", "CT1", **where).stdout
+    lines = dict(line.split(maxsplit=1) for line in table.splitlines() if " " in line.strip())
+    lines = {key: value.strip() for key, value in lines.items()}
+    assert lines["worklist.modalities"] == '["CT", "PT"]'
+    assert lines["worklist.own_station"] == "true"
+    assert lines["zone"] == '"Europe/Lisbon"'
+    shown = json.loads(mwl(tmp_path, "device", "show", "CT1", "--json", **where).stdout)
+    assert shown["worklist"]["hide"] == ["DEPARTED"]
+    assert (shown["origin"], shown["seen_at"], shown["oddities"]) == ("manual", "", [])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--zone", "Mars"], "--zone: no such time zone"),
+        (["--alias", "A\\B"], "--alias: an AE title has 1 to 16"),
+        (["--set", "worklist"], "--set worklist: must be KEY=VALUE, like worklist.modalities=CT,"),
+        (["--set", "worklist.hide=GONE"], "--set worklist.hide[1]: should be 'SCHEDULED', 'ARR"),
+        (["--set", "worklist.hid=GONE"], "--set worklist.hid: no such setting; did you mean hide?"),
+        (["--set", "worklst.hide=DEPARTED"], "--set worklst: no such setting; did you mean workl"),
+        (["--set", "worklist.max_answers=many"], "--set worklist.max_answers: should be a valid"),
+        (
+            ["--set", "worklist.synonyms=CR", "--set", "worklist.synonyms.CR=DX"],
+            "--set worklist.synonyms.CR=DX: synonyms is given as a whole already",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(["device", "add", "CT1", *options], standalone_mode=False)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"mwl: {told}")
+
+
+def test_a_fleet_goes_out_and_comes_in(
+    tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    where = {"MWL_DATABASE__URL": sqlite_url}
+    fleet = tmp_path / "fleet.toml"
+    tables = [DeviceTable(ae_title="CT1", port=104, worklist={"modalities": ["CT"]})]
+    tables.append(DeviceTable(ae_title="MR1"))
+    now = datetime.now(UTC)
+    sqlite_database.write(lambda s: [devices.add(s, each, now=now) for each in tables])
+    text = mwl(tmp_path, "device", "export", **where).stdout
+    assert text == (
+        '[[device]]\nae_title = "CT1"\nport = 104\n[device.worklist]\nmodalities = ["CT"]\n'
+        '\n[[device]]\nae_title = "MR1"\n'
+    )
+    fleet.write_text(text.replace("MR1", "MR2").replace("104", "105"), "utf-8")
+    dry = mwl(tmp_path, "device", "import", str(fleet), "--prune", "--dry-run", **where)
+    rows = [line.split() for line in dry.stdout.splitlines()]
+    assert rows[1:4] == [["changed", "CT1", "port"], ["added", "MR2"], ["removed", "MR1"]]
+    counts = "1 added, 1 changed, 1 removed, 0 as it was, 0 left to the settings"
+    assert dry.stdout.splitlines()[-1] == f"would be: {counts}"
+    assert trail(sqlite_database) == []
+    done = mwl(tmp_path, "device", "import", str(fleet), "--prune", **where)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, counts)
+    again = tmp_path / "again.toml"
+    assert mwl(tmp_path, "device", "export", str(again), **where).returncode == 0
+    assert again.read_text("utf-8") == fleet.read_text("utf-8")
+    assert trail(sqlite_database) == [
+        ("change", "device:CT1"),
+        ("create", "device:MR2"),
+        ("remove", "device:MR1"),
+    ]
+
+
+def test_a_fleet_with_a_fault_is_left_out_as_a_whole(
+    tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text('[[device]]\nae_title = "CT1"\n[[device]]\nae_title = "CT2"\nport = 0\n')
+    done = mwl(tmp_path, "device", "import", str(fleet), MWL_DATABASE__URL=sqlite_url)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"mwl: {fleet}:5: device[2].port: should be greater than")
+    assert trail(sqlite_database) == []
+    missing = mwl(tmp_path, "device", "import", "none.toml", MWL_DATABASE__URL=sqlite_url)
+    assert missing.stderr == "mwl: none.toml: can't be read: No such file or directory\n"
 
 
 def test_list_says_what_is_odd_about_devices(

@@ -64,7 +64,7 @@ def kept(database: Database) -> list[DeviceTable]:
 
 def trail(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
     with database.read() as session:
-        events = session.exec(select(AuditEvent).order_by(AuditEvent.id)).all()
+        events = sorted(session.exec(select(AuditEvent)), key=lambda each: each.id or 0)
         return [(each.action, each.subject, each.detail) for each in events]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mwl.cli import frame
+from mwl.cli import fleet, frame, setting
 from mwl.errors import Fault, Outage, Reason, Rejected
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from mwl.config import DeviceTable
     from mwl.db.tables import Device, Knock
 
-app = frame.app("Register scanners, test them, and see who knocked without being registered.")
+app = frame.app(
+    "Register scanners, see what they would be shown, and who knocked without being registered."
+)
 
 _DEVICES = {
     "ae_title": "AE title",
@@ -23,6 +25,7 @@ _DEVICES = {
     "modality": "modality",
     "station_name": "station",
     "location": "location",
+    "aliases": "also",
     "may": "may",
     "mpps": "MPPS",
     "commit_report": "report",
@@ -81,11 +84,34 @@ def add(
             help="It comes in over TLS with this one alone: sha256:FINGERPRINT, or a name in it.",
         ),
     ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AE_TITLE", help="A further AE title of its; may be given several times."
+        ),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Its clock's, like Europe/Lisbon.")
+    ] = None,
+    close_images: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="Where images of its orders are kept: here, elsewhere."),
+    ] = None,
+    stated: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="What it is shown, or in which letters: worklist.modalities=CT,PT, "
+            "characters.sets=ISO_IR 100 and the others of config/mwl.toml; may be given "
+            "several times.",
+        ),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a registered one.")] = False,
 ) -> None:
     """Register a scanner, so that it may associate, and steps of its modality go to it.
 
-    With --replace, what no option gives stays as it is; "" empties a text.
+    With --replace, what no option gives stays as it is; "" empties a text or a list.
     """
     from mwl import devices
 
@@ -100,6 +126,10 @@ def add(
         "commit_report": commit_report,
         "tls": tls,
         "certificate": certificate,
+        "aliases": None if alias is None else [each for each in alias if each],
+        "zone": zone,
+        "close_images": close_images,
+        **setting.tables(stated or []),
     }
     given = {name: value for name, value in options.items() if value is not None}
     device = _checked(ae_title=ae_title, **given)
@@ -109,6 +139,81 @@ def add(
             lambda session: devices.register(session, actor, device, now=now, replace=replace)
         )
     typer.echo(f"registered: {device.ae_title}")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(metavar="AE_TITLE", help="One of its AE titles.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """Show all that is set of a scanner, and what is known of it."""
+    from mwl import devices
+
+    with frame.database(frame.settings(context)) as database, database.read() as session:
+        found = devices.named(session, ae_title)
+    table = devices.table_of(found).model_dump(mode="json")
+    known = {
+        "origin": found.origin,
+        "seen_at": frame.instant(found.seen_at),
+        "seen_address": found.seen_address,
+        "oddities": found.oddities,
+    }
+    if as_json:
+        typer.echo(json.dumps({**table, **known}, ensure_ascii=False))
+        return
+    within = {name: table.pop(name) for name in ("worklist", "characters")}
+    for name, inner in within.items():
+        table |= {f"{name}.{key}": value for key, value in inner.items()}
+    known["oddities"] = devices.in_words(found.oddities)
+    rows = ({"key": key, "value": _written(value)} for key, value in {**table, **known}.items())
+    frame.print_table({"key": "setting", "value": "is"}, rows)
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="[[device]] tables, in TOML; - is stdin.")
+    ],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove those by hand that are not in the file.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> None:
+    """Make scanners what a file says of them: all of it, or nothing where anything is wrong.
+
+    What a table doesn't say is as ever, as in the settings; what the settings own is left to
+    them.
+    """
+    from mwl import devices
+
+    given = fleet.read(file)
+    now, actor = frame.now(), frame.actor()
+    with frame.database(frame.settings(context)) as database:
+        if dry_run:
+            with database.read() as session:
+                found = devices.differences(session, given, prune=prune)
+        else:
+            found = database.write(
+                lambda session: devices.bring(session, actor, given, now=now, prune=prune)
+            )
+    fleet.tell(found, dry_run=dry_run)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - is stdout.")] = "-",
+) -> None:
+    """Write all registered scanners as [[device]] tables, for `import` or the settings."""
+    from mwl import devices
+
+    with frame.database(frame.settings(context)) as database, database.read() as session:
+        tables = [devices.table_of(each) for each in devices.listing(session)]
+    fleet.write(file, tables)
 
 
 @app.command()
@@ -185,15 +290,27 @@ def list_(
 def _checked(**values: Any) -> "DeviceTable":
     from pydantic import ValidationError
 
-    from mwl.config import DeviceTable, describe
+    from mwl.config import DeviceTable, of_device
 
     try:
         return DeviceTable(**values)
     except ValidationError as error:
         fault = error.errors()[0]
-        option = str(fault["loc"][0]).replace("_", "-")
-        where = "AE_TITLE" if option == "ae-title" else f"--{option}"
-        frame.refuse(f"{where}: {describe(fault)}")
+        frame.refuse(f"{_option(fault['loc'])}: {of_device(fault)}")
+
+
+def _option(place: "tuple[int | str, ...]") -> str:
+    """Name the option that gave a value."""
+    from mwl.config import DeviceTable, dotted
+    from mwl.config.base import Table
+
+    name = str(place[0])
+    if name == "ae_title":
+        return "AE_TITLE"
+    field = DeviceTable.model_fields.get(name)
+    if field is None or isinstance(field.default, Table):
+        return f"--set {dotted(place)}"
+    return {"aliases": "--alias"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def _device(row: "Device") -> dict[str, Any]:
@@ -217,11 +334,18 @@ def _print_oddities(rows: list[dict[str, Any]]) -> None:
         typer.echo(f"{row['ae_title']} {devices.in_words(row['oddities'])}")
 
 
+def _written(value: Any) -> str:
+    from mwl import toml_values
+
+    return "" if value is None or value in ("", [], {}) else toml_values.value(value)
+
+
 def _told(row: dict[str, Any]) -> dict[str, str]:
     """Write a device for a line of a table: of a fingerprint its beginning does."""
     rule = row["certificate"]
     certificate = f"{rule[:15]}…" if rule.startswith("sha256:") else rule
-    return {"may": ", ".join(row["may"]), "certificate": certificate}
+    listed = {name: ", ".join(row[name]) for name in ("aliases", "may")}
+    return {**listed, "certificate": certificate}
 
 
 def _shown(row: dict[str, Any]) -> dict[str, str]:

@@ -4,15 +4,12 @@ What is written can be read again, and pasted into the settings. A key that is a
 written.
 """
 
-import json
-import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from pydantic import Field, ValidationError
 
-from mwl import toml_lines
+from mwl import toml_lines, toml_values
 from mwl.config import faults
 from mwl.config.base import Table, dotted
 from mwl.config.devices import DeviceTable, shared_titles
@@ -21,7 +18,6 @@ from mwl.toml_lines import Place
 
 MOST_BYTES = 32_000_000
 _MOST_FAULTS = 20  # that are told
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class _Fleet(Table):
@@ -83,27 +79,7 @@ def _device(device: DeviceTable) -> Iterator[str]:
     stated = device.model_dump(mode="json", exclude_defaults=True)
     within = {name: value for name, value in stated.items() if isinstance(value, dict)}
     yield "[[device]]"
-    yield from _pairs(stated, without=within)
+    yield from toml_values.pairs({name: stated[name] for name in stated if name not in within})
     for name, table in within.items():
         yield f"[device.{name}]"
-        yield from _pairs(table)
-
-
-def _pairs(table: Mapping[str, Any], without: Iterable[str] = ()) -> Iterator[str]:
-    for name, value in table.items():
-        if name not in without:
-            yield f"{_key(name)} = {_value(value)}"
-
-
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _value(name)
-
-
-def _value(value: Any) -> str:
-    """Write a value on one line, as an inline table must be."""
-    if isinstance(value, dict):
-        return f"{{ {', '.join(_pairs(value))} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    # Texts, numbers and truth are written as in JSON, but for the one control that JSON leaves.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        yield from toml_values.pairs(table)
