@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mwl.charsets import Flag, choose, decode, encode, specific_character_set
+from mwl.charsets import Flag, decode, specific_character_set
 from mwl.errors import Rejected
 
 SAMPLES = Path(__file__).parent / "data" / "hl7"
@@ -267,37 +267,3 @@ def test_a_label_that_is_none_is_flagged() -> None:
     assert (decoded.text, decoded.flags) == ("Jérôme", (Flag.UNKNOWN_SET, Flag.UNDECLARED))
     assert specific_character_set(b"\x93x\x94", ["ISO_IR 100"]).text == "“x”"
     assert specific_character_set("Žofie".encode(), []).text == "Žofie"
-
-
-@pytest.mark.parametrize(
-    ("texts", "requested", "term"),
-    [
-        (["Doe^Jane", "CT"], [], ""),
-        (["Doe^Jane"], ["ISO_IR 192"], ""),
-        (["Müller", "CT"], [], "ISO_IR 100"),
-        (["Müller"], ["ISO_IR 100"], "ISO_IR 100"),
-        (["Müller"], ["ISO_IR 192"], "ISO_IR 192"),
-        (["Müller", "Žofie"], ["ISO_IR 100"], "ISO_IR 192"),
-        (["€"], [], "ISO_IR 192"),
-    ],
-)
-def test_the_answers_set_says_it_all(texts: list[str], requested: list[str], term: str) -> None:
-    assert choose(texts, requested) == term
-    for text in texts:
-        assert specific_character_set(encode(text, term), [term]).text == text
-
-
-def test_what_a_set_cannot_say_raises_and_never_becomes_a_question_mark() -> None:
-    with pytest.raises(UnicodeEncodeError):
-        encode("Ž", "ISO_IR 100")
-    with pytest.raises(UnicodeEncodeError):
-        encode("é", "")
-
-
-@settings(deadline=None)
-@given(st.lists(st.text()), st.sampled_from(["", "ISO_IR 100", "ISO_IR 192", "GB18030"]))
-def test_whatever_is_chosen_can_be_encoded(texts: list[str], requested: str) -> None:
-    texts = [text.encode(errors="replace").decode() for text in texts]  # no lone surrogates
-    term = choose(texts, [requested])
-    codec = {"": "ascii", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}[term]
-    assert [encode(text, term).decode(codec) for text in texts] == texts

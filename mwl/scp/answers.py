@@ -10,8 +10,9 @@ length, so that no length depends on what lies inside (PS3.5 7.5.1).
 What an attribute is answered from is the information model's to say: `Compiled` knows none,
 `WorklistItem` that of the worklist.
 
-An answer is tried in ASCII first; what doesn't fit chooses its own character set. A value
-that can't be written at all is left out by itself, and its list goes on.
+An answer is tried in ASCII first; what doesn't fit chooses its own character set, of those
+that its scanner reads (`mwl.charsets.choosing`). A value that can't be written at all is left
+out by itself, and its list goes on.
 """
 
 from abc import ABC, abstractmethod
@@ -25,6 +26,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from mwl import charsets
+from mwl.charsets import Choosing, Script, choosing
 from mwl.config.devices import DeviceCharacters
 from mwl.dataset import DataSet, Element
 from mwl.scp import zones
@@ -38,6 +40,7 @@ from mwl.scp.attributes import (
     Attribute,
     Model,
     further,
+    is_creator,
     keyword_of,
     vr_of,
 )
@@ -46,7 +49,7 @@ from mwl.worklist import kept
 
 log = structlog.get_logger(__name__)
 
-UTF_8 = "ISO_IR 192"
+_NAME = "patient_name"
 _MEMO_VALUES = 1024
 _ANY_CHARACTERS = DeviceCharacters()
 
@@ -73,55 +76,78 @@ class Asker:
     instead: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
+def _choosing(asker: Asker) -> Choosing:
+    characters = asker.characters
+    utf_8 = characters.beyond == "utf-8"
+    return choosing(characters.sets, asker.character_sets, utf_8=utf_8)
+
+
 class Plan:
     """How the rows of one query become answers.
 
     `compiled` makes it for one character set, of `WorklistItem` unless told otherwise.
     `columns` are those that rows must begin with, in order, each once, all of them texts;
     `unsupported` the tags asked for that the model doesn't have; `is_known` whether any key
-    belongs to it.
+    belongs to it. `transliterated` counts the answers of which something is in other letters
+    than it came in.
     """
 
     def __init__(self, keys: DataSet, asker: Asker, compiled: "Compile | None" = None) -> None:
         self._keys, self._asker = keys, asker
         self._compiled = compiled or WorklistItem
-        ascii_only = self._compiled(keys, asker, "")
-        self._by_term = {"": ascii_only}
-        self.columns = ascii_only.columns
-        self.unsupported = ascii_only.unsupported
-        self.is_known = ascii_only.is_known
+        self._choosing = _choosing(asker)
+        self.transliterated = 0
+        self._by_script: dict[Script, Compiled] = {}
+        self._ascii = self._compiled(keys, asker, charsets.ASCII)
+        self.columns = self._ascii.columns
+        self.unsupported = self._ascii.unsupported
+        self.is_known = self._ascii.is_known
 
     def encode(self, row: Sequence[Any]) -> bytes:
         """Encode one row as a data set."""
         try:
-            return self._by_term[""].join(row)
+            return self._ascii.join(row)
         except UnicodeEncodeError:
             return self._beyond_ascii(row)
 
     def _beyond_ascii(self, row: Sequence[Any]) -> bytes:
-        # A requester that names no set, or one that we don't write, gets Latin-1 where that
-        # says everything: scanners that read no UTF-8 still read ISO_IR 100.
         texts = row[: len(self.columns)]
-        term = charsets.choose(texts, self._asker.character_sets) or UTF_8
-        try:
-            return self._in(term).join(row)
-        except UnicodeEncodeError:
-            return self._in(UTF_8).join(row)  # it was in JSON, escaped
+        for script in self._choosing.that_say(texts):
+            try:
+                return self._in(script).join(row)
+            except UnicodeEncodeError:
+                continue  # it was in JSON, escaped
+        if self._choosing.transliterates:
+            try:
+                return self._transliterated(row)
+            except UnicodeEncodeError:
+                log.warning("answer.identifier_in_utf_8", calling=self._asker.ae_title)
+        return self._in(self._choosing.utf_8).join(row)
 
-    def _in(self, term: str) -> "Compiled":
-        compiled = self._by_term.get(term)
+    def _transliterated(self, row: Sequence[Any]) -> bytes:
+        name = row[self.columns.index(_NAME)] if _NAME in self.columns else ""
+        script = self._choosing.nearest(row[: len(self.columns)], name)
+        answer = self._in(script).join(row)
+        self.transliterated += 1
+        return answer
+
+    def _in(self, script: Script) -> "Compiled":
+        compiled = self._by_script.get(script)
         if compiled is None:
-            log.info("answer.character_set", calling=self._asker.ae_title, term=term)
-            compiled = self._by_term[term] = self._compiled(self._keys, self._asker, term)
+            log.info("answer.character_set", calling=self._asker.ae_title, term=script.term)
+            compiled = self._compiled(self._keys, self._asker, script)
+            self._by_script[script] = compiled
         return compiled
 
 
 class _Memo(dict[str, bytes]):
     """A column's text to the bytes that stand there, made once and kept for the next row."""
 
-    def __init__(self, make: Callable[[str], bytes], empty: bytes, tag: int, term: str) -> None:
+    def __init__(
+        self, make: Callable[[str], bytes], empty: bytes, tag: int, *, is_last: bool
+    ) -> None:
         super().__init__()
-        self._make, self._empty, self._tag, self._term = make, empty, tag, term
+        self._make, self._empty, self._tag, self._is_last = make, empty, tag, is_last
 
     def __missing__(self, text: str) -> bytes:
         if len(self) >= _MEMO_VALUES:
@@ -129,7 +155,7 @@ class _Memo(dict[str, bytes]):
         try:
             made = self._make(text)
         except UnicodeEncodeError:
-            if self._term != UTF_8:
+            if not self._is_last:
                 raise  # for a larger character set
             made = self._degraded("no Unicode")
         except Exception as error:
@@ -146,9 +172,9 @@ class _Memo(dict[str, bytes]):
 class Compiled(ABC):
     """A plan in one character set."""
 
-    def __init__(self, keys: DataSet, asker: Asker, term: str) -> None:
-        self._asker, self._term = asker, term
-        self._writer = Writer(asker.explicit, term)
+    def __init__(self, keys: DataSet, asker: Asker, script: Script) -> None:
+        self._asker, self._script = asker, script
+        self._writer = Writer(asker.explicit, script)
         self._constant = bytearray()
         self._slots: list[Callable[[str], bytes]] = []
         self.unsupported: list[int] = []
@@ -172,7 +198,7 @@ class Compiled(ABC):
 
     def _top(self, keys: DataSet) -> None:
         asked = keys.get(SPECIFIC_CHARACTER_SET)
-        term = self._term or self._ascii_term(asked)
+        term = self._script.term or ("" if asked is None else self._in_ascii())
         rest = dict(keys)
         if term:
             rest[SPECIFIC_CHARACTER_SET] = Element(
@@ -188,14 +214,9 @@ class Compiled(ABC):
     def _key(self, tag: int, key: Element) -> None:
         """Answer one key, by `_attribute`, `_unknown`, or by what is constant."""
 
-    def _ascii_term(self, asked: Element | None) -> str:
-        """Name a set for an answer in ASCII, if the requester named one or asked which."""
-        if asked is None:
-            return ""
-        terms = self._asker.character_sets
-        # ASCII is the same in all of them, so its own words are the ones it surely reads.
-        known = bool(terms) and all(charsets.dicom_codec(term) for term in terms if term)
-        return "\\".join(terms) if known and any(terms) else "ISO_IR 100"
+    def _in_ascii(self) -> str:
+        """Name a set for an answer in ASCII, where it is asked which."""
+        return _choosing(self._asker).in_ascii
 
     def _unknown(
         self, tag: int, key: Element, *, level: DataSet | None = None, under: str = ""
@@ -206,7 +227,7 @@ class Compiled(ABC):
         are the keys beside it, the creators of private ones among them. None: none is kept.
         """
         vr = key.vr if vr_of(tag) == "UN" else vr_of(tag)
-        if tag >> 16 & 1 and vr == "LO" and 0x10 <= tag & 0xFFFF <= 0xFF:
+        if is_creator(tag):
             # PS3.5 7.8.1: without its creator a private element would be nobody's.
             self._constant += self._writer.element(tag, vr, key.value)
             return
@@ -214,7 +235,7 @@ class Compiled(ABC):
         name = "" if level is None else _name(tag, level)
         if name and tag >> 16 & 1 and vr not in TEXTS:
             vr = "LO"  # asked for without a VR; PS3.5 6.2.2: nobody else knows it
-        if name and vr in TEXTS:
+        if name and (vr == "SQ" or vr in TEXTS):
             self._attribute(tag, key, further(under + name, vr))
         else:
             self._constant += self._writer.element(tag, vr, b"")
@@ -235,12 +256,13 @@ class Compiled(ABC):
                 return before + writer.sequence(tag, items(text), wanted)
 
         empty = before + writer.element(tag, attribute.vr, b"")
-        if attribute.exact and items is None and not self._term:
-            # Hardly ever the same twice. Beyond ASCII it fails, and the answer is put
-            # together by another plan, in which every slot is a memo and forgives.
+        is_last = charsets.is_utf_8(self._script.term)
+        if attribute.exact and items is None and not is_last:
+            # Hardly ever the same twice. What the set can't say fails, and the answer is put
+            # together by another plan, at last by one in which every slot is a memo and forgives.
             self._slots.append(make)
         else:
-            self._slots.append(_Memo(make, empty, tag, self._term).__getitem__)
+            self._slots.append(_Memo(make, empty, tag, is_last=is_last).__getitem__)
         self._columns.append(attribute.column)
 
 
@@ -256,17 +278,17 @@ def _name(tag: int, level: DataSet) -> str:
 
 
 # Of the keys, the requester and the character set.
-Compile = Callable[[DataSet, Asker, str], Compiled]
+Compile = Callable[[DataSet, Asker, Script], Compiled]
 
 
 class WorklistItem(Compiled):
     """A plan for the rows of `mwl.worklist.find`."""
 
-    def __init__(self, keys: DataSet, asker: Asker, term: str) -> None:
+    def __init__(self, keys: DataSet, asker: Asker, script: Script) -> None:
         offset = asker.offset
         self._there: Model = {} if offset is None else zones.worklist_in(offset, asker.zone)
         self._keys = keys
-        super().__init__(keys, asker, term)
+        super().__init__(keys, asker, script)
 
     def _key(self, tag: int, key: Element) -> None:
         if tag == TIMEZONE_OFFSET:

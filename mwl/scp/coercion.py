@@ -291,9 +291,7 @@ class _Rewriter:
     def _choose(self, terms: tuple[str, ...]) -> None:
         """Encode the new values in the data set's own sets, or decide for UTF-8."""
         self._terms = terms
-        encoded = {
-            tag: repertoire.encoded(text, vr, terms) for tag, (vr, text) in self._wanted.items()
-        }
+        encoded = {tag: repertoire.encoded(text, terms) for tag, (_, text) in self._wanted.items()}
         self._to_utf_8 = None in encoded.values()
         if self._to_utf_8:
             self._changed.add(_CHARACTER_SET)

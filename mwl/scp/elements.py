@@ -12,7 +12,8 @@ import structlog
 
 from mwl import charsets
 from mwl.dataset import ITEM, ITEM_END, SEQUENCE_END, SHORT_FORM, DataSet
-from mwl.scp.attributes import Attribute, Item, as_is, keyword_of, vr_of
+from mwl.scp.attributes import Attribute, Item, as_is, is_creator, keyword_of, vr_of
+from mwl.scp.repertoire import DEPENDENT
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +26,11 @@ _US = Struct("<H")
 # PS3.5 table 6.2-1, in characters; a PN's is that of each group.
 _LONGEST = {
     "AE": 16,
+    "AS": 4,
     "CS": 16,
     "DA": 8,
     "DS": 16,
+    "DT": 26,
     "IS": 12,
     "LO": 64,
     "LT": 10240,
@@ -42,7 +45,9 @@ _SHORTENED = frozenset({"LO", "LT", "PN", "SH", "ST"})
 _LINES = frozenset({"LT", "ST", "UT"})  # may hold CR, LF, TAB and backslashes
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROLS_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
-TEXTS = frozenset(_LONGEST) | {"UC", "UT"}
+TEXTS = frozenset(_LONGEST) | {"UC", "UR", "UT"}
+NUMBER = "US"  # the only binary one that we keep, as a text
+_CODE_MEANING = 0x00080104
 # Lengths as they are written, 16 and 32 bits, for all of the shorter values.
 _SHORT_VALUE = 64
 _LENGTHS_16 = tuple(Struct("<H").pack(size) for size in range(_SHORT_VALUE + 2))
@@ -52,8 +57,8 @@ _LENGTHS_32 = tuple(Struct("<I").pack(size) for size in range(_SHORT_VALUE + 2))
 class Writer:
     """Write elements in Explicit or Implicit VR Little Endian and one character set."""
 
-    def __init__(self, explicit: bool, term: str) -> None:
-        self._explicit, self._term = explicit, term
+    def __init__(self, explicit: bool, script: charsets.Script = charsets.ASCII) -> None:
+        self._explicit, self._script = explicit, script
 
     def element(self, tag: int, vr: str, value: bytes) -> bytes:
         if len(value) & 1:
@@ -65,9 +70,9 @@ class Writer:
 
         It raises UnicodeEncodeError for what the character set can't say.
         """
-        vr, term = attribute.vr, self._term
+        vr = attribute.vr
         read = attribute.text if attribute.text is not as_is else None
-        if vr == "US":
+        if vr == NUMBER:
             return lambda text: before + self.element(tag, vr, _us(text))
         short = min(_LONGEST.get(vr, 0), _SHORT_VALUE)
         lengths = _LENGTHS_16 if self._explicit and vr in SHORT_FORM else _LENGTHS_32
@@ -83,8 +88,7 @@ class Writer:
                 if size & 1:
                     return head + lengths[size + 1] + text.encode() + pad
                 return head + lengths[size] + text.encode()
-            value = charsets.encode(_fitted(tag, attribute, text), term)
-            return before + self.element(tag, vr, value)
+            return before + self.element(tag, vr, self._encoded(tag, attribute, text))
 
         pad = _pad(vr)
         return write
@@ -93,6 +97,18 @@ class Writer:
         """Write one value; UnicodeEncodeError if the character set can't say it."""
         return self.texts(tag, attribute)(text)
 
+    def _encoded(self, tag: int, attribute: Attribute, text: str) -> bytes:
+        script = self._script
+        fitted = _fitted(tag, attribute, text)
+        try:
+            return script.encode(fitted)
+        except UnicodeEncodeError:
+            if attribute.exact or not isinstance(script, charsets.Rewriting):
+                raise
+        readable = script.readable(fitted, attribute.vr)
+        log.info("answer.transliterated", keyword=keyword_of(tag), term=script.term)
+        return script.encode(_fitted(tag, attribute, readable))
+
     def sequence(self, tag: int, items: Sequence[Item], wanted: DataSet) -> bytes:
         """Write a sequence; of each item what is `wanted`, all if nothing is."""
         if not items:
@@ -100,18 +116,23 @@ class Writer:
         parts = [self.open_sequence(tag)]
         for item in items:
             parts.append(self.open_item())
-            for inner in sorted(wanted or item):
-                value = item.get(inner, "")
-                if isinstance(value, list):
-                    parts.append(self.sequence(inner, value, _inside(wanted, inner)))
-                else:
-                    vr = vr_of(inner)
-                    # Of a code only the meaning is for reading.
-                    exact = Attribute(vr, exact=inner != 0x00080104)
-                    parts.append(self.text(inner, exact, value))
+            tags = sorted(wanted or item)
+            parts += [self._inside(inner, item.get(inner, ""), wanted) for inner in tags]
             parts.append(self.close_item())
         parts.append(self.close_sequence())
         return b"".join(parts)
+
+    def _inside(self, tag: int, value: "str | list[Item]", wanted: DataSet) -> bytes:
+        """Write what is in an item, by its VR; "" and what we keep of no such VR: nothing."""
+        key, vr = wanted.get(tag), vr_of(tag)
+        if key is not None and is_creator(tag):
+            return self.element(tag, vr, key.value)
+        if isinstance(value, list):
+            return self.sequence(tag, value, key.items[0] if key and key.items else {})
+        if vr != NUMBER and vr not in TEXTS:
+            return self.element(tag, vr, b"")
+        # Of a code only the meaning is for reading.
+        return self.text(tag, Attribute(vr, exact=tag != _CODE_MEANING), value)
 
     def open_sequence(self, tag: int) -> bytes:
         return self._header(tag, "SQ", _UNDEFINED)
@@ -142,11 +163,6 @@ def _us(text: str) -> bytes:
     return _US.pack(int(text)) if text else b""
 
 
-def _inside(wanted: DataSet, tag: int) -> DataSet:
-    key = wanted.get(tag)
-    return key.items[0] if key and key.items else {}
-
-
 def _fitted(tag: int, attribute: Attribute, text: str) -> str:
     """Make a value fit its VR: no controls, no more than the longest."""
     vr = attribute.vr
@@ -156,6 +172,11 @@ def _fitted(tag: int, attribute: Attribute, text: str) -> str:
         text = _CONTROLS.sub(" ", text)
     else:
         text = _CONTROLS.sub(" ", text).replace("\\", " ")
+    if vr not in DEPENDENT and not text.isascii():
+        log.warning("answer.value_beyond_ascii", keyword=keyword_of(tag))
+        text = "\\".join(value for value in text.split("\\") if value.isascii())
+    elif vr == "PN" and text.count("=") == 1 and not text.isascii():
+        text += "="  # PS3.5 annexes H to K: a name in ideographs is written with all groups
     longest = _LONGEST.get(vr)
     if longest is None or len(text) <= longest:
         return text

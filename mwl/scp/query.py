@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from mwl import dataset
 from mwl.archive.query import Level, Query, pages
+from mwl.charsets import Script
 from mwl.dataset import DataSet, Element
 from mwl.db import Database
 from mwl.net.association import Association
@@ -108,7 +109,7 @@ class _Answer(Compiled):
     """A plan for the rows of `mwl.archive.query`."""
 
     def __init__(
-        self, keys: DataSet, asker: Asker, term: str, *, asked: Identifier, ae_title: str
+        self, keys: DataSet, asker: Asker, script: Script, *, asked: Identifier, ae_title: str
     ) -> None:
         self._model: Model = MODELS[asked.level]
         # The same in each answer; `ae_title` is where they are retrieved.
@@ -124,7 +125,7 @@ class _Answer(Compiled):
             site = Attribute("SH", STUDY_START, text=partial(zones.offset_at, site=asker.zone))
             self._model = {**self._model, TIMEZONE_OFFSET: site}
         added = {tag: Element(tag, vr_of(tag)) for tag in self._fixed}
-        super().__init__({**keys, **added}, asker, term)
+        super().__init__({**keys, **added}, asker, script)
 
     def _key(self, tag: int, key: Element) -> None:
         attribute = self._model.get(tag)

@@ -11,7 +11,7 @@ from typing import Final
 
 from mwl import charsets
 
-UTF_8: Final = "ISO_IR 192"
+UTF_8: Final = charsets.UTF_8
 # PS3.5 6.1.2.3: the VRs whose characters depend on (0008,0005).
 DEPENDENT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
@@ -28,35 +28,16 @@ def decoded(raw: bytes, terms: Sequence[str]) -> str:
     return charsets.specific_character_set(raw, terms).text
 
 
-def encoded(text: str, vr: str, terms: Sequence[str]) -> bytes | None:
+def encoded(text: str, terms: Sequence[str]) -> bytes | None:
     """Write a text in the declared sets; None if they can't say it."""
     if text.isascii():
         return text.encode("ascii")
-    codecs = [charsets.dicom_codec(term) if term else "ascii" for term in terms or ("",)]
-    if None in codecs or not all(_may_say(each, codecs) for each in set(text)):
+    script = charsets.script("\\".join(terms))
+    if script is None:
         return None
-    raw = _single(text, str(codecs[0])) if len(codecs) == 1 else _extended(text, vr, terms)
+    try:
+        raw = script.encode(text)
+    except UnicodeEncodeError:
+        return None
     read = charsets.specific_character_set(raw, terms)
     return raw if read.text == text and not read.flags else None
-
-
-def _may_say(character: str, codecs: Sequence[str | None]) -> bool:
-    return any(codec and _single(character, codec) for codec in codecs)
-
-
-def _single(text: str, codec: str) -> bytes:
-    try:
-        return text.encode(codec)
-    except UnicodeEncodeError:
-        return b""
-
-
-def _extended(text: str, vr: str, terms: Sequence[str]) -> bytes:
-    """Write with escapes (PS3.5 6.1.2.5), which the delimiters of a PN end."""
-    from pydicom.charset import convert_encodings, encode_string
-    from pydicom.valuerep import PersonName
-
-    encodings = convert_encodings(list(terms))
-    if vr == "PN":
-        return PersonName(text).encode(encodings)
-    return encode_string(text, encodings)

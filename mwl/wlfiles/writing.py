@@ -51,7 +51,7 @@ class FileWriter:
     def __init__(self, asker: Asker) -> None:
         """Write as `asker` would be answered; in explicit VRs, whatever it takes."""
         self._asker = replace(asker, explicit=True)
-        self._plans: dict[frozenset[str], Plan] = {frozenset(): Plan(_keys(()), self._asker)}
+        self._plans: dict[frozenset[str], Plan] = {frozenset(): Plan(all_keys(), self._asker)}
         (plan,) = self._plans.values()
         self.columns = plan.columns
         named = ("study_instance_uid", "sps_id", "attributes")
@@ -72,7 +72,7 @@ class FileWriter:
         if names not in self._plans and len(self._plans) >= _MOST_PLANS:
             del self._plans[next(name for name in self._plans if name)]
         if names not in self._plans:
-            self._plans[names] = Plan(_keys(sorted(names)), self._asker)
+            self._plans[names] = Plan(all_keys(sorted(names)), self._asker)
         return self._plans[names]
 
 
@@ -83,7 +83,7 @@ def _modelled() -> frozenset[str]:
     return frozenset({*map(keyword_of, TOP), *of_step, *(kept.STEP + name for name in of_step)})
 
 
-def _keys(further: Sequence[str]) -> DataSet:
+def all_keys(further: Sequence[str] = ()) -> DataSet:
     """Ask for every attribute of the model, and for `further` ones by their names."""
     of_step = [name for name in further if name.startswith(kept.STEP)]
     others = [name for name in further if name not in of_step]
@@ -115,7 +115,7 @@ def _further(names: Sequence[str]) -> Iterator[Element]:
 
 def _meta(uid: str) -> bytes:
     """Write the preamble and the file meta information (PS3.10 7.1)."""
-    write = Writer(explicit=True, term="").element
+    write = Writer(explicit=True).element
     group = b"".join(
         [
             write(0x00020001, "OB", b"\0\1"),

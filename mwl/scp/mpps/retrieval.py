@@ -65,7 +65,7 @@ def encode(elements: Mapping[int, Element], *, explicit: bool) -> bytes:
 
 def write(elements: Mapping[int, Element], *, explicit: bool) -> bytes:
     """Write a data set with its values as they are, in Explicit VR Little Endian or Implicit."""
-    return _write(Writer(explicit, ""), elements, explicit=explicit)
+    return _write(Writer(explicit), elements, explicit=explicit)
 
 
 def _write(writer: Writer, elements: Mapping[int, Element], *, explicit: bool) -> bytes:

@@ -184,7 +184,7 @@ class Retrieval:
         value += b"\0" * (len(value) % 2)
         # PS3.5 6.2.2: what is too long for a short form is UN.
         vr = "UI" if len(value) <= _LONGEST_SHORT_FORM else "UN"
-        return Writer(self._explicit, "").element(_FAILED_SOP_INSTANCE_UID_LIST, vr, value)
+        return Writer(self._explicit).element(_FAILED_SOP_INSTANCE_UID_LIST, vr, value)
 
 
 def _announced(
