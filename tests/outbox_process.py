@@ -1,6 +1,7 @@
 """A courier in a process of its own, to be killed: python -m tests.outbox_process URL DIR PORT…
 
-It delivers to the destinations "ris0", "ris1" … on the ports given, until standard input ends.
+It delivers to the destinations "ris0", "ris1" … on the ports given, until standard input ends;
+MPPS are for the AE title DOSE.
 """
 
 import sys
@@ -12,8 +13,10 @@ from hl7apy import load_library
 
 from hl7.outbound import OrderStatus
 from mwl import outbox
-from mwl.config import Destination
+from mwl.config import Destination, MppsForward
 from mwl.db import Database
+from mwl.scp.mpps import passed_on
+from mwl.scu import MppsForwarder
 
 
 def main(url: str, folder: str, *ports: str) -> None:
@@ -23,9 +26,16 @@ def main(url: str, folder: str, *ports: str) -> None:
         for i, port in enumerate(ports)
     ]
     statuses = OrderStatus(tables, ZoneInfo("UTC"))
-    courier = outbox.Courier(
-        database, {outbox.Kind.ORDER_STATUS: statuses.deliver}, look_s=0.05, lease_s=1.0
-    )
+    managers = [
+        MppsForward(name=each.name, ae_title="DOSE", host=each.host, port=each.port)
+        for each in tables
+    ]
+    performed = MppsForwarder(managers, database, passed_on, calling="MWL")
+    deliver = {
+        outbox.Kind.ORDER_STATUS: statuses.deliver,
+        outbox.Kind.MPPS: performed.deliver,
+    }
+    courier = outbox.Courier(database, deliver, look_s=0.05, lease_s=1.0)
     load_library("2.5.1")
     courier.start()
     print("ready", flush=True)

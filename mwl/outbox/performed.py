@@ -5,8 +5,9 @@ MPPS from its beginning: whoever was not sent the N-CREATE, since it was not amo
 then, is sent that and what followed with the next N-SET. What a person ends here in a scanner's
 stead is no message of the scanner's, and not forwarded.
 
-The payload (version 1): event ("N-CREATE", "N-SET"), sop_instance_uid, calling (the AE title
-that the message came from), transfer_syntax of the data set in `body`.
+The payload (version 1): event ("N-CREATE", "N-SET"), sop_instance_uid, state (of the MPPS, as
+the message says; "" where it doesn't), calling (the AE title that it came from),
+transfer_syntax of the data set in `body`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -65,9 +66,13 @@ class Managers:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An N-CREATE or N-SET: `calling` sent it, `data_set` is in `transfer_syntax`."""
+    """An N-CREATE or N-SET: `calling` sent it, `data_set` is in `transfer_syntax`.
+
+    `state` is the MPPS's, where the data set says so.
+    """
 
     name: str
+    state: str
     calling: str
     transfer_syntax: str
     data_set: bytes
@@ -98,7 +103,9 @@ def pass_on(
         if each.name in told:
             _queue(session, each.name, about, operation, now)
         elif each.wants(titles):
-            for one in [operation] if begins else _kept(session, about):
+            # It is the last of those that were kept.
+            earlier = [] if begins else _kept(session, about)[:-1]
+            for one in (*earlier, operation):
                 _queue(session, each.name, about, one, now)
 
 
@@ -137,7 +144,7 @@ def _told(session: Session, about: About) -> set[str]:
 def _kept(session: Session, about: About) -> list[Operation]:
     rows = _KEPT.all(session.connection(), {"row": about.row})
     return [
-        Operation(row.operation, row.ae_title, row.transfer_syntax, bytes(row.data_set))
+        Operation(row.operation, "", row.ae_title, row.transfer_syntax, bytes(row.data_set))
         for row in rows
     ]
 
@@ -152,6 +159,7 @@ def _queue(session: Session, name: str, about: About, operation: Operation, now:
             "version": _VERSION,
             "event": operation.name,
             "sop_instance_uid": about.sop_instance_uid,
+            "state": operation.state,
             "calling": operation.calling,
             "transfer_syntax": operation.transfer_syntax,
         },

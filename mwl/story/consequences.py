@@ -15,6 +15,7 @@ from mwl.orders import StepState
 from mwl.outbox import State
 from mwl.performed import Route
 from mwl.story.entries import Entry, Kind, known, moment, several
+from mwl.story.reports import linked
 from mwl.story.subjects import Subject
 from mwl.worklist.manual import SOURCE
 
@@ -47,14 +48,16 @@ _DONE = {
 
 
 def deliveries(conn: Connection, subject: Subject, zone: ZoneInfo) -> list[Entry]:
-    """List what destinations are told of the order."""
-    d = _DELIVERY.c
+    """List what destinations are told of the order, and sent of its MPPS."""
+    order, d = subject.order["id"], _DELIVERY.c
+    of_mpps = [outbox.performed_subject(row) for row in linked(conn, order)]
     statement = (
         select(
             *(d.id, d.kind, d.destination, d.state, d.control_id, d.attempts, d.next_at, d.error),
             *(d.answer, d.created_at, d.done_at, d.payload["event"].as_string().label("event")),
+            *(d.payload[name].as_string().label(f"mpps_{name}") for name in ("state", "calling")),
         )
-        .where(d.subject == outbox.subject(subject.order["id"]))
+        .where(d.subject.in_([outbox.subject(order), *of_mpps]))
         .order_by(d.id.desc())
         .limit(_MOST)
     )
@@ -63,18 +66,20 @@ def deliveries(conn: Connection, subject: Subject, zone: ZoneInfo) -> list[Entry
 
 
 def _delivery(row: Any, zone: ZoneInfo) -> Entry:
-    event = row.event or ""
-    told = f"{event} ({_EVENTS[event]})" if event in _EVENTS else event or "news"
-    did = "sent what came in" if row.kind == outbox.Kind.FORWARD else "told"
+    came = row.kind == outbox.Kind.FORWARD
+    kind, did = Kind.DELIVERY, f"{'sent what came in' if came else 'told'}: {_told(row)}"
+    if row.kind == outbox.Kind.MPPS:
+        state = f" ({row.mpps_state})" if row.mpps_state else ""
+        kind, did = Kind.FORWARDED, f"sent {row.event}{state} of {row.mpps_calling}"
     verb = {State.DONE: "was", State.DROPPED: "was not"}.get(row.state, "is to be")
     late = row.done_at - row.created_at if row.done_at else _PROMPT
     if late > _PROMPT:
-        told += f", {several(int(late.total_seconds() // 60), 'minute')} later"
+        did += f", {several(int(late.total_seconds() // 60), 'minute')} later"
     waits = moment(row.next_at, zone) if row.state == State.WAITING else ""
     return Entry(
         row.created_at,
-        Kind.DELIVERY,
-        f"{row.destination} {verb} {did}: {told}",
+        kind,
+        f"{row.destination} {verb} {did}",
         row.state,
         [row.error] if row.error and row.state != State.DONE else [],
         known(
@@ -86,6 +91,11 @@ def _delivery(row: Any, zone: ZoneInfo) -> Entry:
         ),
         about=f"delivery:{row.id}",
     )
+
+
+def _told(row: Any) -> str:
+    event = row.event or ""
+    return f"{event} ({_EVENTS[event]})" if event in _EVENTS else event or "news"
 
 
 def _text(answer: bytes) -> str:

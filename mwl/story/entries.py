@@ -20,6 +20,7 @@ class Kind(StrEnum):
     PERSON = "Person"
     ORDER = "Order"
     DELIVERY = "HL7 out"
+    FORWARDED = "MPPS out"
 
 
 @dataclass(slots=True)

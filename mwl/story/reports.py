@@ -78,23 +78,24 @@ def _label(keyword: str) -> str:
 
 def performed(conn: Connection, subject: Subject) -> list[Entry]:
     """List what scanners told of their work, message by message."""
-    linked = _linked(conn, subject.order["id"])
-    if not linked:
+    mine = linked(conn, subject.order["id"])
+    if not mine:
         return []
-    found = conn.execute(select(_PERFORMED).where(_PERFORMED.c.id.in_(linked)))
+    found = conn.execute(select(_PERFORMED).where(_PERFORMED.c.id.in_(mine)))
     rows = {row.id: row for row in found}
-    listed = _listed(conn, linked)
+    listed = _listed(conn, mine)
     entries = []
-    for told in _messages(conn, linked):
+    for told in _messages(conn, mine):
         row = rows[told.performed_step]
         if told.operation == "N-CREATE":
-            entries.append(_begun(row, told, linked[row.id]))
+            entries.append(_begun(row, told, mine[row.id]))
         else:
             entries.append(_changed(row, told, listed.get(row.id, (0, 0))))
     return entries + [_by_hand(row) for row in rows.values() if row.ended_by and row.final_at]
 
 
-def _linked(conn: Connection, order: int) -> dict[int, list[tuple[str, str]]]:
+def linked(conn: Connection, order: int) -> dict[int, list[tuple[str, str]]]:
+    """Give the MPPS of an order by their rows: the steps that each carries out, and how so."""
     statement = (
         select(_LINK.c.performed_step, _STEP.c.sps_id, _LINK.c.by)
         .join(_STEP, _LINK.c.scheduled_step == _STEP.c.id)
