@@ -2,9 +2,11 @@
 
 For what no column is there: Z segments above all. By keyword (`SpecialNeeds`), by tag
 (`"0038,0050"`), or, for a private attribute, by group, element and creator
-(`"0029,xx10 ACME 1.0"`). What stands in `[attributes.step]` is answered in the item of the
-Scheduled Procedure Step Sequence, the rest at the top (PS3.4 table K.6-1: the requested
-procedure, the imaging service request, the visit and the patient).
+(`"0029,xx10 ACME 1.0"`). A code sequence takes every code of a field, one that identifies
+persons every person; of other sequences an attribute of the only item is named with them
+(`"ReferencedPatientSequence.ReferencedSOPInstanceUID"`). What stands in `[attributes.step]` is
+answered in the item of the Scheduled Procedure Step Sequence, the rest at the top (PS3.4 table
+K.6-1: the requested procedure, the imaging service request, the visit and the patient).
 """
 
 import re
@@ -27,6 +29,7 @@ LENGTHS: Final = {
     "LT": 10_240,
     "PN": 64,
     "SH": 16,
+    "SQ": 64,  # of what an item of it holds
     "ST": 1024,
     "TM": 14,
     "UI": 64,
@@ -36,6 +39,8 @@ LENGTHS: Final = {
 _PRIVATE_VR: Final = "LO"
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)?")
 _PRIVATE = re.compile(r"\(?([0-9A-Fa-f]{4}),[xX]{2}([0-9A-Fa-f]{2})\)? +([ -\[\]-~]{1,64})")
+# Sequences that a field can fill: of codes, and of who persons are.
+_OF_A_FIELD = ("CodeSequence", "IdentificationSequence")
 _MOST = 100
 
 
@@ -95,24 +100,39 @@ def _target(name: str, chain: Chain, prefix: str, place: tuple[str, ...]) -> Tar
             raise Misplaced((*place, name), "a private attribute is of an odd group from 0009 on")
         key = kept.private(group, int(found[2], 16), found[3].strip())
         return Target(prefix + key, _PRIVATE_VR, chain)
+    *sequences, last = name.split(".")
+    above = "".join(f"{_sequence(each, (*place, name))}." for each in sequences)
+    keyword, vr = _known(last, (*place, name), in_item=bool(sequences))
+    if vr == "SQ" and not keyword.endswith(_OF_A_FIELD):
+        text = "is a sequence that no field has: name an attribute of its item with it"
+        raise Misplaced((*place, name), text)
+    if vr == "SQ" and not all(link.is_plain for link in chain):
+        text = "takes places alone: it reads every repetition"
+        raise Misplaced((*place, name), text)
+    return Target(prefix + above + keyword, vr, chain)
+
+
+def _sequence(name: str, place: tuple[str, ...]) -> str:
     keyword, vr = _known(name, place)
-    return Target(prefix + keyword, vr, chain)
+    if vr != "SQ":
+        raise Misplaced(place, f"{name} is no sequence")
+    return keyword
 
 
-def _known(name: str, place: tuple[str, ...]) -> tuple[str, str]:
-    """Find keyword and VR of an attribute of the standard."""
+def _known(name: str, place: tuple[str, ...], *, in_item: bool = False) -> tuple[str, str]:
+    """Find keyword and VR of an attribute of the standard; in an item none has a column."""
     from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
     found = _TAG.fullmatch(name)
     tag = int(found[1] + found[2], 16) if found else tag_for_keyword(name)
     keyword = keyword_for_tag(tag) if tag else ""
     if not keyword or tag is None:
-        raise Misplaced((*place, name), "is no attribute of the standard (PS3.6)")
-    if column := _column(tag):
-        raise Misplaced((*place, name), f"has a column of its own: write it as {column}")
+        raise Misplaced(place, "is no attribute of the standard (PS3.6)")
+    if not in_item and (column := _column(tag)):
+        raise Misplaced(place, f"has a column of its own: write it as {column}")
     vr = dictionary_VR(tag)
     if vr not in LENGTHS or tag >> 16 < 8:
-        raise Misplaced((*place, name), f"is no text that a message could state (VR {vr})")
+        raise Misplaced(place, f"is no text that a message could state (VR {vr})")
     return keyword, vr
 
 

@@ -4,10 +4,16 @@ import pytest
 
 from mwl.orders import Action, OrderChange, StudyUidPolicy
 from mwl.patients import Identifier, PatientMerge, PatientUpdate
+from mwl.worklist.kept import code, person, written
 from tests.builders import adt_a08, adt_a40, omg, omi, orm
 from tests.hl7_mapping import faults, mapper, order, procedure, read, step, wheres
 
 IPC = "IPC|ACC1|RP1|1.2.3|{}|CT|P1^Head^99RIS|ROOM|BASEMENT|{}"
+
+
+def known_as(identifier, name):
+    """Give what is kept of a person of whom no more is said."""
+    return written([person(identifier, "L", name, "UNKNOWN")])
 
 
 def test_an_order_without_ipc_lands_column_by_column():
@@ -53,7 +59,9 @@ def test_an_order_without_ipc_lands_column_by_column():
         "current_patient_location": "W1 R2 B3",
         "route_of_admissions": "O",
         "referring_physician": "Chen^Li",
+        "referring_physician_id": known_as("7", "Chen^Li"),
         "requesting_physician": "Welby^Marcus",
+        "requesting_physician_id": known_as("123", "Welby^Marcus"),
         "requesting_service": "Cardiology",
         "patient_state": "Contact isolation",
         "confidentiality": "Very restricted",
@@ -72,8 +80,10 @@ def test_an_order_without_ipc_lands_column_by_column():
         "code_value": "CTHEAD",
         "code_scheme": "99RIS",
         "code_meaning": "CT head",
+        "code_items": None,
         "priority": "ROUTINE",
         "reason": "Abdominal pain",
+        "reason_codes": written([code("R10", "L", "Abdominal pain")]),
         "transport": "WALK",
     }
     (one,) = found.steps
@@ -82,10 +92,12 @@ def test_an_order_without_ipc_lands_column_by_column():
     assert one.fields == {
         "modality": "CT",
         "performing_physician": "Okafor^Ada",
+        "performing_physician_id": known_as("9", "Okafor^Ada"),
         "description": "CT head",
         "protocol_value": "CTHEAD",
         "protocol_scheme": "99RIS",
         "protocol_meaning": "CT head",
+        "protocol_items": None,
     }
     assert change.flags == []
 
@@ -103,6 +115,7 @@ def test_ipc_decides_the_columns_whatever_the_message_type():
         "protocol_value": "P1",
         "protocol_scheme": "99RIS",
         "protocol_meaning": "Head",
+        "protocol_items": None,
         "station_name": "ROOM",
         "location": "BASEMENT",
     }

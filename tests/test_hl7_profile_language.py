@@ -307,7 +307,7 @@ def test_the_cancellation_of_an_unknown_order_is_refused_where_the_profile_says_
 
 ATTRIBUTES = {
     "SpecialNeeds": ["ZXX-3"],
-    "0040,2008": ["ZXX-4"],  # Order Entered By
+    "0008,009C": ["ZXX-4"],  # Consulting Physician's Name
     "0029,xx10 ACME 1.0": ["ZXX-5"],
     "step": {
         "(0040,4036)": ["ZXX-6"],  # Human Performer's Organization
@@ -345,7 +345,7 @@ def wanted() -> Dataset:
         dataset.add_new(0x00290012, "LO", "ACME 1.0")
         dataset.add_new(0x00291210, "LO", "")
         dataset.add_new(0x00291220, "LO", "")
-    keys.OrderEnteredBy = ""
+    keys.ConsultingPhysicianName = ""
     item.ScheduledProcedureStepEndDate = ""
     keys.ScheduledProcedureStepSequence = [item]
     return keys
@@ -356,7 +356,7 @@ def test_fields_become_attributes_each_at_its_level(scanner, syntax):
     answer = scanner(orm(after=Z), syntax=syntax)
     (item,) = answer.ScheduledProcedureStepSequence
     assert answer.SpecialNeeds == "ramp"
-    assert answer.OrderEnteredBy == "Okafor^Ada"
+    assert answer.ConsultingPhysicianName == "Okafor^Ada"
     assert not answer.HumanPerformerOrganization
     assert item.HumanPerformerOrganization == "North"
     assert item.ScheduledProcedureStepEndDate == "20300103"
@@ -374,7 +374,7 @@ def test_a_later_message_changes_and_deletes_them_and_keeps_the_others(scanner):
     update = orm(ORC_1="XO", after='ZXX|||lift|""')
     answer = scanner(orm(after=Z), update)
     assert answer.SpecialNeeds == "lift"
-    assert not answer.OrderEnteredBy
+    assert not answer.ConsultingPhysicianName
     assert answer.ScheduledProcedureStepSequence[0].HumanPerformerOrganization == "North"
 
 

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from hl7.columns import Column, Kind
 from hl7.er7 import DELETE, Segment, Value
 from hl7.mapping import values
-from hl7.mapping.grid import Place, Row, part
-from hl7.mapping.kinds import MOST_VALUES, repeated
+from hl7.mapping.grid import Odd, Place, Row, part
+from hl7.mapping.kinds import at_repetition, code_item, repeated
 from hl7.mapping.report import Report
+from hl7.mapping.values import MOST_VALUES
 from mwl.orders import Fields
+from mwl.worklist import kept
 
 Gatherer = Callable[[Row, Report, Fields], None]
 
@@ -58,6 +60,33 @@ def _texts(column: Column, chain: Sequence[Place]) -> Gatherer:
     return read
 
 
+def _codes(column: Column, chain: Sequence[Place]) -> Gatherer:
+    name = column.name
+
+    def of(segment: Segment, place: Place, report: Report) -> list[kept.Item]:
+        count = min(segment.count(place.path.field), MOST_VALUES)
+        cell = Odd([], segment)
+        places = (at_repetition(place, number) for number in range(1, count + 1))
+        return [item for each in places if (item := code_item(cell, each, report))]
+
+    def read(row: Row, report: Report, fields: Fields) -> None:
+        for place in chain:
+            segments = row[0].get(place.path.segment, ())
+            if len(segments) < 2 and not row[2] >> place.slot & 1:
+                continue
+            items = [item for each in segments for item in of(each, place, report)]
+            if len(items) > MOST_VALUES:
+                report.flag(f"{place.where}: only the first {MOST_VALUES} codes taken")
+            if items:
+                fields[name] = kept.written(items[:MOST_VALUES])
+                return
+            if any(each.get(place.path.field) is DELETE for each in segments):
+                fields[name] = None
+                return
+
+    return read
+
+
 def _notes(column: Column, chain: Sequence[Place]) -> Gatherer:
     name, length = column.name, column.length
 
@@ -81,4 +110,5 @@ def _notes(column: Column, chain: Sequence[Place]) -> Gatherer:
 GATHERERS: Mapping[Kind, Callable[[Column, Sequence[Place]], Gatherer]] = {
     Kind.TEXTS: _texts,
     Kind.NOTES: _notes,
+    Kind.CODES: _codes,
 }

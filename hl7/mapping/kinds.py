@@ -14,17 +14,20 @@ from hl7.mapping.grid import Cell, Odd, Place, Row, leaf_of, occurrence, part, t
 from hl7.mapping.identifiers import entity, extended
 from hl7.mapping.report import Report
 from hl7.mapping.times import NotATime, read_date
+from hl7.mapping.values import LOCAL_SCHEME, MOST_VALUES
 from hl7.profile import ANY
 from mwl.errors import Reason
 from mwl.orders import Fields
+from mwl.worklist import kept
 from mwl.worklist.demographics import issuer_text
+
+_CODE = 16  # (0008,0100) is an SH
+_TRIPLETS = 5  # separators in CE: a code, and an alternate one
+# From a code to the version of its scheme: CWE.1 to CWE.7, CWE.4 to CWE.8.
+_VERSIONS = {1: 6, 4: 4}
 
 At = Callable[[Cell, Row, Report], Fields | None]
 Table = Mapping[str, str]
-
-# HL7 table 0396 and PS3.16 8.2: a code whose sender names no scheme is a local one.
-LOCAL_SCHEME = "L"
-MOST_VALUES = 32
 
 
 def at(column: Column, place: Place, table: Table) -> At:
@@ -81,6 +84,49 @@ def _name(column: Column, place: Place, _: Table) -> At:
             return None
         value = read_name(cell, place, report)
         return None if value == "" else {name: value}
+
+    return read
+
+
+def _person(column: Column, place: Place, table: Table) -> At:
+    read_name = _name(column, place, table)
+    if not column.also:
+        return read_name
+    name, (id_name,) = column.name, column.also
+
+    def read(cell: Cell, row: Row, report: Report) -> Fields | None:
+        found = read_name(cell, row, report)
+        if found is None:
+            return None
+        who = found[name]
+        item = names.identity(cell, place, who, report) if who else None
+        return {**found, id_name: kept.written([item]) if item else None}
+
+    return read
+
+
+def _persons(column: Column, place: Place, _: Table) -> At:
+    name = column.name
+
+    def read(cell: Cell, _: Row, report: Report) -> Fields | None:
+        found = [names.person(each, place, report) for each in names.persons(cell, place)]
+        if text := "\\".join(filter(None, found)):
+            return {name: text}
+        return {name: None} if None in found else None
+
+    return read
+
+
+def _identities(column: Column, place: Place, _: Table) -> At:
+    name = column.name
+
+    def read(cell: Cell, _: Row, report: Report) -> Fields | None:
+        unsaid = Report()  # of a name its own column tells
+        people = [(each, names.person(each, place, unsaid)) for each in names.persons(cell, place)]
+        items = [names.identity(each, place, who, report) for each, who in people if who]
+        if found := [item for item in items if item]:
+            return {name: kept.written(found)}
+        return {name: None} if any(who is None for _, who in people) else None
 
     return read
 
@@ -149,7 +195,7 @@ def _every(cell: Cell, place: Place) -> Iterable[Value]:
 
 
 def _code(column: Column, place: Place, _: Table) -> At:
-    name, (scheme_name, meaning_name) = column.name, column.also
+    name, (scheme_name, meaning_name, items_name) = column.name, column.also
     # A code, its text and its scheme stand beside each other.
     text_place, scheme_place = _further(place, 1), _further(place, 2)
 
@@ -157,7 +203,7 @@ def _code(column: Column, place: Place, _: Table) -> At:
         value = leaf_of(cell, place)
         if value is None or (isinstance(value, str) and value.isspace()):
             return None
-        found: Fields = {name: None, scheme_name: None, meaning_name: None}
+        found: Fields = {name: None, scheme_name: None, meaning_name: None, items_name: None}
         if not isinstance(value, str):
             return found
         code = value.strip()
@@ -169,9 +215,46 @@ def _code(column: Column, place: Place, _: Table) -> At:
         found[scheme_name] = _beside(cell, scheme_place, 16, report) or LOCAL_SCHEME
         # PS3.3 8.8: (0008,0104) is required.
         found[meaning_name] = _beside(cell, text_place, 64, report) or code
+        items = _code_items(cell, place, report) if _says_more(cell) else []
+        if len(items) > 1 or (items and "CodingSchemeVersion" in items[0]):
+            found[items_name] = kept.written(items)
         return found
 
     return read
+
+
+def _says_more(cell: Cell) -> bool:
+    """Tell whether there may be a version of a scheme (CWE.7, CWE.8), or another repetition."""
+    return isinstance(cell, Odd) or cell.count("^") > _TRIPLETS
+
+
+def _code_items(cell: Cell, place: Place, report: Report) -> list[kept.Item]:
+    places = [place]
+    if isinstance(cell, Odd) and place.path.repetition == 1:
+        count = min(cell.segment.count(place.path.field), MOST_VALUES)
+        places = [at_repetition(place, number) for number in range(1, count + 1)]
+    return [item for each in places if (item := code_item(cell, each, report))]
+
+
+def at_repetition(place: Place, number: int) -> Place:
+    """Give the same place in another repetition of its field."""
+    return place._replace(path=replace(place.path, repetition=number))
+
+
+def code_item(cell: Cell, place: Place, report: Report) -> kept.Item | None:
+    """Read a code with its scheme, what it means, and the scheme's version."""
+    value = text_of(cell, place)
+    code = value.strip() if isinstance(value, str) else ""
+    if not code:
+        return None
+    if len(code) > _CODE or not code.isprintable() or "\\" in code:
+        report.flag(f"{place.where}: a code that (0008,0100) can't hold: not given to scanners")
+        return None
+    scheme = _beside(cell, _further(place, 2), _CODE, report) or LOCAL_SCHEME
+    meaning = _beside(cell, _further(place, 1), 64, report) or code
+    steps = _VERSIONS.get(place.component)
+    version = _beside(cell, _further(place, steps), _CODE, report) if steps else ""
+    return kept.code(code, scheme, meaning, version)
 
 
 def _further(place: Place, steps: int) -> Place:
@@ -210,7 +293,9 @@ _MAKERS: dict[Kind, Callable[[Column, Place, Table], At]] = {
     Kind.TEXT: _text,
     Kind.WORD: _word,
     Kind.NAME: _name,
-    Kind.PERSON: _name,
+    Kind.PERSON: _person,
+    Kind.PERSONS: _persons,
+    Kind.IDENTITIES: _identities,
     Kind.DATE: _date,
     Kind.CODED: _coded,
     Kind.MARK: _mark,

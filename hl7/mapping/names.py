@@ -10,16 +10,21 @@ lower. A PN has three groups for one name: alphabetic, ideographic, phonetic.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hl7.er7 import Segment
 from hl7.escapes import unescape
 from hl7.mapping.grid import Cell, Odd, Place, parts_of
 from hl7.mapping.report import Report
-from hl7.mapping.values import ELLIPSIS, name_component
+from hl7.mapping.values import ELLIPSIS, LOCAL_SCHEME, MOST_VALUES, name_component
+from mwl.worklist import kept
+from mwl.worklist.kept import Item
 
 _NULL = '""'
 _GROUP = 64  # PS3.5 6.2: characters a component group
+_CODE = 16  # an SH
+_INSTITUTION = 64
+_UNKNOWN = "UNKNOWN"
 _MOST_REPETITIONS = 16
 # XPN-8, table 0465: alphabetic, ideographic, phonetic; absent it is alphabetic.
 _GROUPS = {"": 0, "A": 0, "I": 1, "P": 2}
@@ -74,6 +79,48 @@ def person(cell: Cell, place: Place, report: Report) -> str | None:
         if segment.delimiters.subcomponent in parts[0]:
             parts = parts[0].split(segment.delimiters.subcomponent)
     return _name(parts[1:], segment, _where(place), report) or ""
+
+
+def persons(cell: Cell, place: Place) -> Iterator[Cell]:
+    """Give the repetitions of XCN or NDL, each as a cell."""
+    if isinstance(cell, str) or place.path.repetition > 1:
+        yield cell
+        return
+    segment = cell.segment
+    delimiters, raw = segment.delimiters, segment.fields[place.path.field]
+    repetitions = raw.split(delimiters.repetition, MOST_VALUES)[:MOST_VALUES]
+    for text in repetitions:
+        if text:
+            yield Odd(text.split(delimiters.component), segment)
+
+
+def identity(cell: Cell, place: Place, name: str, report: Report) -> Item | None:
+    """Read who it is whose name that is: an identifier with who assigned it; None without."""
+    parts, segment = parts_of(cell), None
+    if isinstance(cell, Odd):
+        segment = cell.segment
+        if segment.delimiters.subcomponent in parts[0]:
+            parts = parts[0].split(segment.delimiters.subcomponent)
+    where = _where(place)
+    identifier = "" if parts[0] == _NULL else _component(parts[0], segment, where, report)
+    if not identifier:
+        return None
+    if len(identifier) > _CODE:
+        report.flag(f"{where}: an identifier that (0008,0100) can't hold: not given to scanners")
+        return None
+    authority, facility = (
+        _first(parts[at], segment, where, report) if len(parts) > at else "" for at in (8, 13)
+    )
+    scheme = authority if 0 < len(authority) <= _CODE else LOCAL_SCHEME
+    # PS3.3 table 10-1: where nobody says whose staff it is, there is still to be an institution.
+    institution = (facility or authority or _UNKNOWN)[:_INSTITUTION]
+    return kept.person(identifier, scheme, name[:_GROUP], institution)
+
+
+def _first(part: str, segment: Segment | None, where: str, report: Report) -> str:
+    """Read the first subcomponent of HD that says something."""
+    parts = part.split(segment.delimiters.subcomponent) if segment else [part]
+    return next((_component(each, segment, where, report) for each in parts if each), "")
 
 
 def _where(place: Place) -> str:

@@ -19,6 +19,7 @@ from hl7.mapping.observations import ObservationReader
 from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.mapping.steps import Step, StepReader
+from hl7.mapping.times import NotATime, read_instant
 from hl7.profile import ANY, EMPTY, Profile
 from mwl.errors import Reason
 from mwl.orders import DEFAULT_POLICY, Action, OrderChange, Policy, ProcedureChange
@@ -51,7 +52,10 @@ class OrderReader:
         self.filler = grid.places(profile.order.filler)
         self.placer = grid.places(profile.order.placer)
         self._numbers = frozenset(place.where for place in self.filler + self.placer)
-        self.columns = Readers(grid, profile, columns.ORDER, profile.order.columns)
+        self._issued = grid.places(profile.order.issued)
+        # What comes to pass with a visit ADT tells.
+        chains = {name: c for name, c in profile.order.columns.items() if name != "visit_status"}
+        self.columns = Readers(grid, profile, columns.ORDER, chains)
         self._observations = ObservationReader(profile)
         self.steps = StepReader(profile, grid)
         self.study_uid_policy = profile.procedure.study_uid_policy
@@ -100,7 +104,7 @@ class OrderReader:
                 if action is Action.CREATE and not context.patient.fields.get("patient_name"):
                     report.flag("a new order without the patient's name")
                 if action in _WHOLE:
-                    self._read_columns(row, group, change, report)
+                    self._read_columns(row, group, change, context.zone, report)
             if self.answers_orders and group.common:
                 change.occurrences += (group.common["ORC"][0].occurrence,)
             if group.details:
@@ -185,9 +189,23 @@ class OrderReader:
             report.fault(Reason.MISSING, self.filler[0].where, "no order number", occurrence)
         return filler, placer, filler_where or placer_where
 
-    def _read_columns(self, row: Row, group: Group, change: OrderChange, report: Report) -> None:
+    def issued(self, row: Row, zone: tzinfo, report: Report) -> datetime | None:
+        """Read when an order was made; what is no time is flagged, and costs nothing else."""
+        found = leaf(row, self._issued)
+        if found is None or not isinstance(found[0], str):
+            return None
+        try:
+            return read_instant(found[0].strip(), zone)[0]
+        except NotATime as error:
+            report.flag(f"{found[1].where}: {error}: not taken")
+            return None
+
+    def _read_columns(
+        self, row: Row, group: Group, change: OrderChange, zone: tzinfo, report: Report
+    ) -> None:
         row = with_notes(row, group.common)
         self.columns.read(row, report, change.fields)
+        change.issued = self.issued(row, zone, report)
         if "OBX" in row[0]:
             self._observations.read(row[0], report, change.fields)
 

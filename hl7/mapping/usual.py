@@ -118,6 +118,7 @@ class UsualOrders:
         number = filled or placed or Identifier("")
         change = OrderChange(source, action, number, who, at, control, plan.where, placed, filled)
         change.fields = of_order
+        change.issued = orders.issued(row, zone, report)
         change.procedures.append(of_procedure)
         change.flags = report.take_flags()
         change.study_uid_policy = orders.study_uid_policy

@@ -16,6 +16,9 @@ from mwl.errors import Reason
 from mwl.shortened import LONGEST
 
 ELLIPSIS = "..."
+# HL7 table 0396 and PS3.16 8.2: a code whose sender names no scheme is a local one.
+LOCAL_SCHEME = "L"
+MOST_VALUES = 32
 
 _RIGHT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)+")

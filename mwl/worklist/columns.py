@@ -21,8 +21,12 @@ def _first_known(*columns: Column) -> Column:
     return func.coalesce(*(func.nullif(column, "") for column in columns), "")
 
 
-def _code(value: Column, scheme: Column, meaning: Column) -> Column:
-    return value + literal(UNIT_SEPARATOR) + scheme + literal(UNIT_SEPARATOR) + meaning
+def _code(*parts: Column) -> Column:
+    """Put a code's value, scheme, meaning and items together."""
+    composite, *rest = parts
+    for part in rest:
+        composite = composite + literal(UNIT_SEPARATOR) + part
+    return composite
 
 
 # What an item can tell, all of it text. K.6.1.2.2 wants a description or a code of both the
@@ -39,6 +43,7 @@ COLUMNS: Mapping[str, Column] = {
     "language": _p.language,
     "medical_alerts": _p.medical_alerts,
     "allergies": _p.allergies,
+    "ethnic_group": _p.ethnic_group,
     "patient_comments": _p.comments,
     "other_ids": cast(_p.other_ids, Text),  # JSON
     "placer_number": _o.placer_number,
@@ -49,9 +54,20 @@ COLUMNS: Mapping[str, Column] = {
     "admission_issuer": _o.admission_issuer,
     "current_patient_location": _o.current_patient_location,
     "route_of_admissions": _o.route_of_admissions,
+    "institution": _o.institution,
+    "visit_status": _o.visit_status,
+    "admitting_date": _o.admitting_date,
+    "admitting_diagnoses": _o.admitting_diagnoses,
+    "admitting_codes": _o.admitting_codes,  # JSON, as all items of sequences: mwl.worklist.kept
     "referring_physician": _o.referring_physician,
+    "referring_physician_id": _o.referring_physician_id,
     "requesting_physician": _o.requesting_physician,
+    "requesting_physician_id": _o.requesting_physician_id,
     "requesting_service": _o.requesting_service,
+    "entered_by": _o.entered_by,
+    "enterer_location": _o.enterer_location,
+    "callback_phone": _o.callback_phone,
+    "issued_local": _o.issued_local,
     "pregnancy_status": _o.pregnancy_status,
     "patient_state": _o.patient_state,
     "patient_weight": _o.patient_weight,
@@ -64,10 +80,13 @@ COLUMNS: Mapping[str, Column] = {
     "requested_procedure_id": _r.requested_procedure_id,
     "study_instance_uid": _s.study_instance_uid,
     "procedure_description": _first_known(_r.description, _r.code_meaning, _r.code_value, _r.key),
-    "procedure_code": _code(_r.code_value, _r.code_scheme, _r.code_meaning),
+    "procedure_code": _code(_r.code_value, _r.code_scheme, _r.code_meaning, _r.code_items),
     "priority": _r.priority,
     "reason": _r.reason,
+    "reason_codes": _r.reason_codes,
     "transport": _r.transport,
+    "recipients": _r.recipients,
+    "recipient_ids": _r.recipient_ids,
     "procedure_comments": _r.comments,
     "sps_id": _s.sps_id,
     "status": _s.state,
@@ -77,6 +96,7 @@ COLUMNS: Mapping[str, Column] = {
     "location": _s.location,
     "start_local": _s.start_local,
     "performing_physician": _s.performing_physician,
+    "performing_physician_id": _s.performing_physician_id,
     "step_description": _first_known(
         _s.description,
         _s.protocol_meaning,
@@ -86,9 +106,11 @@ COLUMNS: Mapping[str, Column] = {
         _r.code_value,
         _r.key,
     ),
-    "protocol_code": _code(_s.protocol_value, _s.protocol_scheme, _s.protocol_meaning),
+    "protocol_code": _code(
+        _s.protocol_value, _s.protocol_scheme, _s.protocol_meaning, _s.protocol_items
+    ),
     "pre_medication": _s.pre_medication,
     "contrast_agent": _s.contrast_agent,
     "step_comments": _s.comments,
-    "attributes": cast(_s.attributes, Text),  # JSON: {keyword: value}
+    "attributes": cast(_s.attributes, Text),  # JSON: {name: text}, see mwl.worklist.kept
 }

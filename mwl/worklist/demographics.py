@@ -62,7 +62,7 @@ _MERGED_AT = Prepared(
 
 DESCRIBED = (
     *("patient_name", "name_key", "name_words", "birth_date", "sex", "mother_name", "address"),
-    *("phone", "language", "medical_alerts", "allergies", "comments"),
+    *("phone", "language", "medical_alerts", "allergies", "ethnic_group", "comments"),
 )
 # A trail longer than this is no history of merges but a loop that somebody made by hand.
 _LONGEST_TRAIL = 64

@@ -1,15 +1,24 @@
-"""How attributes that have no column are kept: `scheduled_step.attributes`, a text by name.
+"""How attributes that have no column are kept, and sequences, which no column could hold.
+
+`scheduled_step.attributes` is a text by name.
 
 The name is the attribute's keyword (PS3.6); a private attribute is named by its group, its
 creator and its number in the creator's block (PS3.5 7.8), for the block may be another in
 every data set. What belongs in the item of the Scheduled Procedure Step Sequence, and not at
 the top of an answer, is named under that.
+
+A sequence is a text, too: its items as JSON, by keyword, with the items of what is nested in
+them. Where somebody states one attribute of a sequence's only item, that is named under it.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 STEP: Final = "ScheduledProcedureStepSequence."
+
+Item = Mapping[str, "str | Sequence[Item]"]
+"""An item of a sequence: by keyword a text, or the items of a sequence inside."""
 
 
 def private(group: int, element: int, creator: str) -> str:
@@ -21,3 +30,22 @@ def stated_over(kept: Mapping[str, str], stated: Mapping[str, str | None]) -> di
     """Lay what a message states over what is kept: None takes away."""
     new = {**kept, **stated}
     return {name: value for name, value in new.items() if value}
+
+
+def written(items: Sequence[Item]) -> str:
+    """Write the items of a sequence; "" for none."""
+    return json.dumps(items, ensure_ascii=False, separators=(",", ":")) if items else ""
+
+
+def code(value: str, scheme: str, meaning: str, version: str = "") -> Item:
+    """Make an item of a code sequence (PS3.3 table 8.8-1a)."""
+    item = {"CodeValue": value, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning}
+    return {**item, "CodingSchemeVersion": version} if version else item
+
+
+def person(identifier: str, scheme: str, name: str, institution: str) -> Item:
+    """Make an item that identifies a person (PS3.3 table 10-1); its code means their name."""
+    return {
+        "PersonIdentificationCodeSequence": [code(identifier, scheme, name)],
+        "InstitutionName": institution,
+    }

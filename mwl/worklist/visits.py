@@ -31,6 +31,7 @@ Row = dict[str, Any]
 COLUMNS: Final = (
     *("admission_id", "admission_issuer"),
     *("current_patient_location", "route_of_admissions", "pregnancy_status"),
+    *("institution", "visit_status", "admitting_date", "admitting_diagnoses", "admitting_codes"),
 )
 """Columns of an order that tell of its visit."""
 

@@ -30,6 +30,7 @@ class Patient(SQLModel, table=True):
     language: str = ""
     medical_alerts: str = ""
     allergies: str = ""
+    ethnic_group: str = ""
     comments: str = ""
     other_ids: list[Any] = Field(default_factory=list, sa_type=Json)  # [[id, issuer, type], …]
     former_names: list[Any] = Field(default_factory=list, sa_type=Json)  # as folded, newest last
@@ -85,9 +86,20 @@ class ImagingOrder(SQLModel, table=True):
     admission_issuer: str = ""
     current_patient_location: str = ""
     route_of_admissions: str = ""
+    institution: str = ""
+    visit_status: str = ""  # (0038,0008)
+    admitting_date: str = ""
+    admitting_diagnoses: str = ""  # separated by "\"
+    admitting_codes: str = ""
     referring_physician: str = ""
+    referring_physician_id: str = ""  # items, as JSON (mwl.worklist.kept), as all codes below
     requesting_physician: str = ""
+    requesting_physician_id: str = ""
     requesting_service: str = ""
+    entered_by: str = ""
+    enterer_location: str = ""
+    callback_phone: str = ""
+    issued_local: str = ""  # YYYYMMDDHHMMSS, wall clock of the site
     pregnancy_status: str = ""
     patient_state: str = ""
     patient_weight: str = ""  # kg, DS
@@ -127,9 +139,13 @@ class RequestedProcedure(SQLModel, table=True):
     code_value: str = ""
     code_scheme: str = ""
     code_meaning: str = ""
+    code_items: str = ""  # all of the code, if there is more than these three
     priority: str = ""
     reason: str = ""
+    reason_codes: str = ""
     transport: str = ""
+    recipients: str = ""  # names separated by "\"
+    recipient_ids: str = ""
     comments: str = ""
 
 
@@ -166,16 +182,18 @@ class ScheduledStep(SQLModel, table=True):
     performing_physician: str = ""
     performing_physician_key: str = ""
     performing_physician_words: str = ""
+    performing_physician_id: str = ""
     description: str = ""
     protocol_value: str = ""
     protocol_scheme: str = ""
     protocol_meaning: str = ""
+    protocol_items: str = ""  # all of the code, if there is more than these three
     pre_medication: str = ""
     contrast_agent: str = ""
     comments: str = ""
     attributes: dict[str, Any] = Field(
         default_factory=dict, sa_type=Json
-    )  # further ones, by keyword
+    )  # further ones, by name (mwl.worklist.kept)
 
 
 class StepStation(SQLModel, table=True):

@@ -24,6 +24,21 @@ def _devices() -> None:
         op.add_column("device", column)
     for name, empty in (("aliases", "[]"), ("worklist", "{}"), ("characters", "{}")):
         op.add_column("device", sa.Column(name, Json, nullable=False, server_default=empty))
+    revision = sa.Column("revision", sa.Integer(), nullable=False, server_default="0")
+    op.add_column("device", revision)
+    op.create_index("ix_device_revision", "device", ["revision"])
+    op.create_table(
+        "device_title",
+        sa.Column("ae_title", sa.String(), primary_key=True),
+        sa.Column(
+            "device",
+            sa.Integer(),
+            sa.ForeignKey("device.id", ondelete="CASCADE", name="fk_device_title_device_device"),
+            primary_key=True,
+        ),
+        sa.Column("calls", sa.Boolean(), nullable=False),
+    )
+    op.create_index("ix_device_title_device", "device_title", ["device"])
 
 
 def _orders() -> None:
