@@ -17,6 +17,7 @@ from itertools import repeat
 from operator import itemgetter
 from threading import Event, Lock, Thread
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Connection, Select, bindparam, select, text
@@ -26,6 +27,7 @@ from sqlmodel import Session
 from mwl.db import Database, Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep, Sighting
 from mwl.orders import FINAL
+from mwl.worklist.columns import COLUMNS
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,18 @@ KEYWORDS: Mapping[str, str] = {
     "patient_id": "PatientID",
     "birth_date": "PatientBirthDate",
     "accession_number": "AccessionNumber",
+    "modality": "Modality",
+    "procedure_description": "RequestedProcedureDescription",
     "start_local": "ScheduledProcedureStepStartDateTime",
+}
+_LABELS: Mapping[str, str] = {
+    "PatientName": "name",
+    "PatientID": "patient ID",
+    "PatientBirthDate": "birth date",
+    "AccessionNumber": "accession number",
+    "Modality": "modality",
+    "RequestedProcedureDescription": "procedure",
+    "ScheduledProcedureStepStartDateTime": "start",
 }
 
 _SIGHTING = Sighting.__table__  # type: ignore[attr-defined]
@@ -71,6 +84,40 @@ class Seen:
         """Whether the scanner's copy tells something else than what is on file."""
         return bool(self.outdated)
 
+    def warning(self, zone: ZoneInfo, changed_at: datetime | None = None) -> str:
+        """Say in a sentence what of it is old, and what to expect; times in `zone`.
+
+        `changed_at` is when that changed, None: it isn't known.
+        """
+        told = ", ".join(f"{label(k)} {_shown(old)}" for k, (old, _) in self.outdated.items())
+        now = " and ".join(label(keyword) for keyword in self.outdated)
+        changed = f"changed {_clock(changed_at, self.last_at, zone)}" if changed_at else "changed"
+        at = f"{self.last_at.astimezone(zone):%Y-%m-%d %H:%M}"
+        return (
+            f"{self.ae_title} was shown {told} at {at}; since then the {now} {changed}: "
+            "expect the old in its MPPS and images, unless it asks again"
+        )
+
+
+def label(keyword: str) -> str:
+    """Name for people what is remembered of an answer."""
+    return _LABELS.get(keyword, keyword)
+
+
+def _shown(value: str) -> str:
+    """Write what a scanner was told; dates and times as people do."""
+    if not value.isdigit() or len(value) not in (8, 14):
+        return value or "none"
+    day = f"{value[:4]}-{value[4:6]}-{value[6:8]}"
+    return f"{day} {value[8:10]}:{value[10:12]}" if len(value) == 14 else day
+
+
+def _clock(at: datetime, than: datetime, zone: ZoneInfo) -> str:
+    """Write a time, with its day where that is another one than that of `than`."""
+    local = at.astimezone(zone)
+    is_same = local.date() == than.astimezone(zone).date()
+    return f"at {local:%H:%M}" if is_same else f"on {local:%Y-%m-%d at %H:%M}"
+
 
 def _statement() -> Select[Any]:
     now = (
@@ -78,6 +125,8 @@ def _statement() -> Select[Any]:
         _PATIENT.c.patient_id,
         _PATIENT.c.birth_date,
         _PROCEDURE.c.accession_number,
+        _STEP.c.modality,
+        COLUMNS["procedure_description"].label("procedure_description"),
         _STEP.c.start_local,
     )
     return (
@@ -121,6 +170,20 @@ def of_step(session: Session, step: int) -> list[Seen]:
 def of_order(session: Session, order: int) -> list[Seen]:
     """List who was shown a step of an order, the latest first."""
     return [_seen(row) for row in _OF_ORDER.all(session.connection(), {"row": order})]
+
+
+_MOST_SEEN = 2_000
+
+
+def outdated(session: Session, steps: Iterable[int]) -> dict[int, list[Seen]]:
+    """Tell of some steps that are not over which scanners have an old copy."""
+    found: dict[int, list[Seen]] = {}
+    statement = _statement().where(_SIGHTING.c.step.in_(list(steps)), _IS_LEFT)
+    for row in session.connection().execute(statement.limit(_MOST_SEEN)):
+        seen = _seen(row)
+        if seen.is_stale:
+            found.setdefault(seen.step, []).append(seen)
+    return found
 
 
 def _seen(row: Any) -> Seen:

@@ -240,7 +240,7 @@ def test_missing_images_are_named_by_series_until_a_person_is_asked(scene):
         "step SPS1: 2 of 5 listed images are here; "
         "3 images of series 1.2.826.0.1.3680043.8.498.1.9 not received"
     )
-    assert found.points[1].startswith("if they have not come by ")
+    assert found.points[1].startswith("waited for since 2030-01-02 ")
     scene.clock(hours=scene.close.ask_h + 1)
     found = told(scene).outlook
     assert (found.text, found.asks) == ("Completed, not closed: a person is asked.", True)

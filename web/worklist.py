@@ -4,6 +4,7 @@ Without a day it is today's; who looks for a text or for flags, looks on all day
 that is left open refreshes itself.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -54,10 +55,13 @@ def listing() -> str:
         counts = browse.counts(session, wanted, now=now) if wanted.day else {}
         known = devices.listing(session)
         modalities = browse.modalities(session)
+        stale = sightings.outdated(session, [each.id for each in page.rows])
     watched("worklist", **{name: value for name, value in given.items() if value})
     return render_template(
         "worklist.html",
         page=page,
+        stale=defaultdict(list, stale),
+        zone=wired().settings.site.zone_info,
         given=given,
         wanted=wanted,
         counts=counts,

@@ -96,6 +96,7 @@ def as_json(told: "Story") -> dict[str, Any]:
         "patient_name": subject.patient["patient_name"],
         "accession_numbers": subject.accession_numbers,
         "flags": subject.order["flags"],
+        "warnings": told.warnings,
         "next": {
             "text": told.outlook.text,
             "points": told.outlook.points,
@@ -129,6 +130,8 @@ def _print(told: "Story", zone: Any, brief: bool) -> None:
         typer.echo(f"  also {alias['patient_id']}, merged")
     for flag in order["flags"]:
         typer.echo(f"! {flag}")
+    for warning in told.warnings:
+        typer.echo(f"! {warning}")
     typer.echo(f"\n{told.outlook.text}")
     for point in told.outlook.points:
         typer.echo(f"  - {point}")

@@ -28,7 +28,9 @@ def start(session: Session, created: Created, *, effects: Effects, now: datetime
     Raises Rejected: DUPLICATE_KEY where its SOP Instance UID is known.
     """
     conn = session.connection()
-    subject = Subject(created.patient_id, created.patient_id_issuer, created.modality)
+    subject = Subject(
+        created.patient_id, created.patient_id_issuer, created.modality, created.patient_name
+    )
     found = matching.find(conn, created.requests, subject)
     flags = [*created.flags, *found.flags, *matching.flags_of(found.matches)]
     if found.unscheduled:

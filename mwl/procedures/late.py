@@ -57,9 +57,8 @@ def _find(session: Session, performed: rows.Row) -> tuple[Found, list[Match]]:
     """Look for steps that an MPPS is not linked with yet."""
     conn = session.connection()
     requests = [Request(*each) for each in performed["requests"]]
-    subject = Subject(
-        performed["patient_id"], performed["patient_id_issuer"], performed["modality"]
-    )
+    names = ("patient_id", "patient_id_issuer", "modality", "patient_name")
+    subject = Subject(*(performed[name] for name in names))
     found = matching.find(conn, requests, subject)
     known = {
         match.step

@@ -3,11 +3,12 @@
 By what the worklist gave the scanner: the Study Instance UID and SPS ID of each item of
 (0040,0270), several items meaning several steps. Those find their step whoever the patient
 is said to be, for the step is what the scanner had in hand; another patient is flagged on
-both sides. An item that finds none goes by its accession number, flagged, and only where one
-order answers to it, for the same patient, with one step that can be meant.
+both sides, and so is what tells that the scanner's copy was old. An item that finds none goes
+by its accession number, flagged, and only where one order answers to it, for the same patient,
+with one step that can be meant.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from mwl.db.tables import (
     ScheduledStep,
 )
 from mwl.orders import FINAL
+from mwl.patients import name_key
 from mwl.performed import LinkedBy, Request
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
@@ -42,10 +44,13 @@ _SELECT = (
         _STEP.c.state,
         _STEP.c.modality,
         _PROCEDURE.c.imaging_order,
+        _PROCEDURE.c.accession_number,
         _PATIENT.c.id.label("patient"),
         _PATIENT.c.patient_id,
         _PATIENT.c.issuer,
         _PATIENT.c.other_ids,
+        _PATIENT.c.name_key,
+        _PATIENT.c.former_names,
     )
     .select_from(_STEP)
     .join(_PROCEDURE, _STEP.c.procedure == _PROCEDURE.c.id)
@@ -78,6 +83,8 @@ _ALIASES = Prepared(
 _SURVIVOR = Prepared(select(_PATIENT.c.merged_into).where(_PATIENT.c.id == bindparam("row")))
 
 OTHER_PATIENT = "the MPPS names another patient than the order"
+FORMER_NAME = "the MPPS has a former name of the patient: the scanner's copy was old"
+OTHER_ACCESSION = "the MPPS has another accession number than the order"
 BY_ACCESSION = "linked by accession number: the scanner lost the step's identifiers"
 
 
@@ -88,6 +95,7 @@ class Subject:
     patient_id: str
     patient_id_issuer: str
     modality: str
+    patient_name: str = ""
 
 
 class Match(NamedTuple):
@@ -120,7 +128,7 @@ def find(conn: Connection, requests: Sequence[Request], subject: Subject) -> Fou
     for request, reply in zip(requests, replies, strict=True):
         row = reply.first() if request.sps_id else None
         if row is not None:
-            odd = () if _may_be(conn, subject, row) else (OTHER_PATIENT,)
+            odd = tuple(_odd(conn, request, subject, row))
             matches[row.id] = Match(row.id, row.imaging_order, LinkedBy.STEP, odd)
             continue
         match = _by_accession(conn, request, subject, flags)
@@ -172,6 +180,19 @@ def _narrowed(rows: Sequence[Any], request: Request, subject: Subject) -> Sequen
     ):
         rows = [row for row in rows if row in fitting] or rows
     return rows
+
+
+def _odd(conn: Connection, request: Request, subject: Subject, row: Any) -> Iterator[str]:
+    """Tell what an MPPS says otherwise than its step's order: its scanner had an old copy."""
+    if not _may_be(conn, subject, row):
+        yield OTHER_PATIENT
+    elif row.former_names:
+        # Scanners write names in their own ways: what the patient was called is no such way.
+        key = name_key(subject.patient_name)
+        if key != row.name_key and key in row.former_names:
+            yield FORMER_NAME
+    if request.accession_number not in ("", row.accession_number):
+        yield OTHER_ACCESSION
 
 
 def _may_be(conn: Connection, subject: Subject, row: Any) -> bool:

@@ -147,7 +147,7 @@ def route(name: str, rules: Rules) -> str:
     quiet = several(int(rules.quiet.total_seconds() // 60), "minute")
     return {
         Route.ARCHIVED: "every image that its scanner listed is here",
-        Route.ELSEWHERE: "it was completed, and the images of this site go to another archive",
+        Route.ELSEWHERE: "it was completed, and its images go to another archive",
         Route.QUIET: f"its images had been quiet for {quiet}, and no MPPS comes from its scanner",
         Route.HAND: "a person closed it",
     }.get(Route(name), name)

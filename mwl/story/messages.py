@@ -1,5 +1,6 @@
 """Messages that came in: those about the order, and those about its patient meanwhile."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Select, or_, select, text
@@ -21,13 +22,18 @@ _SHOWN = (
 )
 
 
-def gather(conn: Connection, subject: Subject) -> list[Entry]:
-    """List messages, the last hundreds of them."""
+def read(conn: Connection, subject: Subject) -> list[Any]:
+    """Read messages, the last hundreds of them, as they came."""
     rows: dict[int, Any] = {}
     for statement in _statements(subject):
         found = conn.execute(statement.order_by(_m.id.desc()).limit(_MOST))
         rows |= {row.id: row for row in found}
-    return [_entry(row, subject) for _, row in sorted(rows.items())[-_MOST:]]
+    return [row for _, row in sorted(rows.items())[-_MOST:]]
+
+
+def entries(rows: Iterable[Any], subject: Subject) -> list[Entry]:
+    """Tell of messages that `read` gave."""
+    return [_entry(row, subject) for row in rows]
 
 
 def _statements(subject: Subject) -> list[Select[Any]]:

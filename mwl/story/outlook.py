@@ -19,6 +19,7 @@ from mwl.closing_rules import (
     Rules,
     Work,
     expires_at,
+    goes_elsewhere,
     needs_person,
     quiet_at,
     reasons,
@@ -114,8 +115,8 @@ def _completed(seen: _Look, points: list[str]) -> Outlook:
         return Outlook("Completed, not closed: a person is asked.", [*points, *reasons(done)], True)
     listed = [work.listed_at for work in done if work.missing and work.listed_at]
     if listed:
-        at = seen.at(min(listed) + seen.rules.ask)
-        points.append(f"if they have not come by {at}, a person is asked")
+        since, at = seen.at(min(listed)), seen.at(min(listed) + seen.rules.ask)
+        points.append(f"waited for since {since}; if not all is here by {at}, a person is asked")
     if any(needs_person(work, seen.rules) for work in done):
         return Outlook("Completed; it does not close by itself: a person closes it.", points, True)
     return Outlook("Completed; it closes when its images are here.", points)
@@ -155,6 +156,8 @@ def _silence(seen: _Look, work: Work) -> str:
 
 
 def _images(seen: _Look, step: Row, work: Work) -> str:
+    if goes_elsewhere(work, seen.rules):
+        return f"completed, and its images go to another archive: {_who_says(work)}"
     if not work.reported:
         told = _silence(seen, work)
         return told or "completed without an MPPS, so nothing tells which images it has"
@@ -166,6 +169,11 @@ def _images(seen: _Look, step: Row, work: Work) -> str:
         return f"all {several(work.listed, 'image')} that its MPPS listed are here"
     here = f"{work.listed - work.missing:,} of {several(work.listed, 'listed image')} are here"
     return "; ".join([here, *_why(work), *_which(seen.missing.get(step["id"], {}))])
+
+
+def _who_says(work: Work) -> str:
+    says = "the profile of its sender, or the site, says so"
+    return says if work.elsewhere is None else "its scanner is one whose images do (close_images)"
 
 
 def _why(work: Work) -> list[str]:

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, func, select
 from sqlmodel import Session
 
-from mwl import sightings
 from mwl.db.tables import (
     PerformedInstance,
     PerformedLink,
@@ -18,7 +17,7 @@ from mwl.db.tables import (
     RequestedProcedure,
     ScheduledStep,
 )
-from mwl.sightings import Seen
+from mwl.sightings import Seen, label
 from mwl.story.entries import Entry, Kind, known, local, moment, several
 from mwl.story.subjects import Subject
 
@@ -30,20 +29,12 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 
 _MOST = 200  # MPPS of an order, and messages of these
-_MOST_SHOWN = 200  # scanners' sights of steps
-_SHOWN_LABELS = {
-    "PatientName": "name",
-    "PatientID": "patient ID",
-    "PatientBirthDate": "birth date",
-    "AccessionNumber": "accession number",
-    "ScheduledProcedureStepStartDateTime": "start",
-}
 
 
-def shown(session: Session, subject: Subject, zone: ZoneInfo) -> list[Entry]:
+def shown(sights: Iterable[Seen], zone: ZoneInfo) -> list[Entry]:
     """List which scanners were shown the order's steps: for the first time, and the last."""
     entries = []
-    for seen in sightings.of_order(session, subject.order["id"])[:_MOST_SHOWN]:
+    for seen in sights:
         entries.append(_last(seen, zone))
         if seen.count > 1:
             text = f"{seen.ae_title} was shown step {seen.sps_id} for the first time"
@@ -55,9 +46,9 @@ def _last(seen: Seen, zone: ZoneInfo) -> Entry:
     often = f"was shown step {seen.sps_id}"
     if seen.count > 1:
         often = f"was last shown step {seen.sps_id} ({several(seen.count, 'time')} in all)"
-    told = [(_label(keyword), local(value)) for keyword, value in seen.shown.items()]
+    told = [(label(keyword), local(value)) for keyword, value in seen.shown.items()]
     notes = [
-        f"it was told another {_label(keyword)} than is on file: "
+        f"it was told another {label(keyword)} than is on file: "
         f"{local(then) or 'none'}, now {local(now) or 'none'}"
         for keyword, (then, now) in seen.outdated.items()
     ]
@@ -70,10 +61,6 @@ def _last(seen: Seen, zone: ZoneInfo) -> Entry:
         notes,
         known(*told, ("asked from", seen.address), ("first shown", first)),
     )
-
-
-def _label(keyword: str) -> str:
-    return _SHOWN_LABELS.get(keyword, keyword)
 
 
 def performed(conn: Connection, subject: Subject) -> list[Entry]:

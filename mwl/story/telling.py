@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import Session
 
-from mwl import config
+from mwl import config, sightings
 from mwl.closing.choices import rules_of
 from mwl.story import (
     consequences,
@@ -15,6 +15,7 @@ from mwl.story import (
     messages,
     outlook,
     reports,
+    stale,
     subjects,
     unmerged,
 )
@@ -22,14 +23,20 @@ from mwl.story.entries import Entry, in_order
 from mwl.story.outlook import Outlook
 from mwl.story.subjects import Subject
 
+_MOST_SIGHTS = 200  # of steps, by scanners
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """An order as it is on file, what comes next, and what happened."""
+    """An order as it is on file, what comes next, and what happened.
+
+    `warnings` tell of scanners that hold an old copy of it.
+    """
 
     subject: Subject
     outlook: Outlook
     entries: list[Entry]
+    warnings: list[str]
 
 
 def tell(
@@ -45,11 +52,13 @@ def tell(
     if subject is None:
         return None
     rules = rules_of(close, subject.order["profile"])
+    came = messages.read(conn, subject)
+    sights = sightings.of_order(session, order)[:_MOST_SIGHTS]
     entries = [
         *findings.gather(session, subject),
-        *messages.gather(conn, subject),
+        *messages.entries(came, subject),
         *unmerged.gather(session, subject, zone),
-        *reports.shown(session, subject, zone),
+        *reports.shown(sights, zone),
         *reports.performed(conn, subject),
         *images.gather(conn, subject, zone),
         *consequences.deliveries(conn, subject, zone),
@@ -58,4 +67,5 @@ def tell(
     ]
     entries += consequences.steps(subject, entries)
     ahead = outlook.look(conn, subject, close, now, zone)
-    return Story(subject, ahead, in_order(entries))
+    old = stale.warnings(subject, sights, came, zone)
+    return Story(subject, ahead, in_order(entries), old)

@@ -81,6 +81,7 @@ class Order(BaseModel):
     )
     state: str = Field(description="What has become of it as a whole.")
     flags: list[str] = Field(description="What a person should see of it.")
+    warnings: list[str] = Field(description="Scanners that hold an old copy of it.")
     referring_physician: str = Field(description="Referring Physician's Name (0008,0090).")
     updated_at: datetime = Field(description="When it changed last.")
     patient: Person
@@ -137,6 +138,7 @@ def _order(told: story.Story) -> Order:
         state=row["status"],
         patient=Person(**named, name=patient["patient_name"]),
         procedures=[_procedure(each, subject.steps_of(each)) for each in subject.procedures],
+        warnings=told.warnings,
         outlook=Outlook(text=told.outlook.text, points=told.outlook.points, asks=told.outlook.asks),
         story=[_happening(each) for each in told.entries],
     )
