@@ -20,6 +20,7 @@ from typing import Final
 from mwl.charsets.labels import ESCAPES, TWO_BYTES, TWO_BYTES_IN_G0, dicom_codec, hl7_codec
 
 _DELIMITED: Final = re.compile(r"([\x00-\x1f^=\\])")
+_WITHOUT_ESCAPE = frozenset(map(chr, range(0x80))) - {"\x1b"}
 _ASCII = b"\x1b(B"
 _JIS_X_0201 = b"\x1b(J"
 # One by one: neither has escapes, and UTF-8 and ASCII have nothing to choose.
@@ -65,6 +66,10 @@ class _SingleBytes(Script):
         self._bytes = {byte: byte for byte in range(0x80)}
         for character, byte in _coded(codec).characters.items():
             self._bytes[ord(character)] = byte[0]
+        self._characters = frozenset(map(chr, self._bytes))
+
+    def says(self, text: str) -> bool:
+        return self._characters.issuperset(text)
 
     def encode(self, text: str) -> bytes:
         return codecs.charmap_encode(text, "strict", self._bytes)[0]
@@ -91,9 +96,10 @@ class _Extended(Script):
         for each in (*([first] if first else []), *others):
             coded = _coded(each)
             self._sets = {**dict.fromkeys(coded.characters, coded), **self._sets}
+        self._characters = frozenset(self._sets) | _WITHOUT_ESCAPE
 
     def says(self, text: str) -> bool:
-        return all(each in self._sets or each < "\x80" for each in set(text)) and "\x1b" not in text
+        return self._characters.issuperset(text)
 
     def encode(self, text: str) -> bytes:
         # Between delimiters a text is back where it began.

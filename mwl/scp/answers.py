@@ -97,6 +97,7 @@ class Plan:
         self._compiled = compiled or WorklistItem
         self._choosing = _choosing(asker)
         self.transliterated = 0
+        self._is_beyond = False
         self._by_script: dict[Script, Compiled] = {}
         self._ascii = self._compiled(keys, asker, charsets.ASCII)
         self.columns = self._ascii.columns
@@ -105,13 +106,16 @@ class Plan:
 
     def encode(self, row: Sequence[Any]) -> bytes:
         """Encode one row as a data set."""
-        try:
-            return self._ascii.join(row)
-        except UnicodeEncodeError:
-            return self._beyond_ascii(row)
-
-    def _beyond_ascii(self, row: Sequence[Any]) -> bytes:
         texts = row[: len(self.columns)]
+        # Where one answer was beyond ASCII the next is, too: to look is cheaper than to fail.
+        if not self._is_beyond or "".join(texts).isascii():
+            try:
+                return self._ascii.join(row)
+            except UnicodeEncodeError:
+                self._is_beyond = True
+        return self._beyond_ascii(row, texts)
+
+    def _beyond_ascii(self, row: Sequence[Any], texts: Sequence[str]) -> bytes:
         for script in self._choosing.that_say(texts):
             try:
                 return self._in(script).join(row)
@@ -119,14 +123,14 @@ class Plan:
                 continue  # it was in JSON, escaped
         if self._choosing.transliterates:
             try:
-                return self._transliterated(row)
+                return self._transliterated(row, texts)
             except UnicodeEncodeError:
                 log.warning("answer.identifier_in_utf_8", calling=self._asker.ae_title)
         return self._in(self._choosing.utf_8).join(row)
 
-    def _transliterated(self, row: Sequence[Any]) -> bytes:
+    def _transliterated(self, row: Sequence[Any], texts: Sequence[str]) -> bytes:
         name = row[self.columns.index(_NAME)] if _NAME in self.columns else ""
-        script = self._choosing.nearest(row[: len(self.columns)], name)
+        script = self._choosing.nearest(texts, name)
         answer = self._in(script).join(row)
         self.transliterated += 1
         return answer
