@@ -22,7 +22,7 @@ from mwl.commitment.outcome import settle
 from mwl.commitment.rules import Failure, Held, Reference, State, judge, pause
 from mwl.db import Database
 from mwl.db.tables import Commitment, CommitmentItem
-from mwl.devices.rows import fold
+from mwl.devices.titles import fold
 from mwl.errors import Outage
 from mwl.objects import Missing, ObjectStore
 

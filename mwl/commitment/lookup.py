@@ -11,7 +11,7 @@ from sqlmodel import Session
 from mwl.archive import IS_QUARANTINED
 from mwl.commitment.rules import Held
 from mwl.db.tables import Instance, StoredObject
-from mwl.devices.rows import fold
+from mwl.devices.titles import fold
 from mwl.studies import ObjectState
 
 _OBJECT = StoredObject.__table__  # type: ignore[attr-defined]

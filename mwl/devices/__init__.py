@@ -4,8 +4,9 @@ All but `Doorkeeper`, whom an association server asks, work in the caller's tran
 What people do goes by `register`, `amend`, `forget`, `bring` and `note_test`, which are audited.
 """
 
-from mwl.devices.admission import Doorkeeper, Known, Verdict, admits
+from mwl.devices.admission import Doorkeeper, Verdict, admits
 from mwl.devices.answer import Answer
+from mwl.devices.catalog import Known
 from mwl.devices.fleet import Becomes, Difference, bring, differences
 from mwl.devices.keeping import amend, forget, named, note_test, register, subject_of
 from mwl.devices.oddities import in_words
@@ -13,7 +14,6 @@ from mwl.devices.rows import (
     Visit,
     add,
     change,
-    fold,
     get,
     knock,
     knocked,
@@ -26,6 +26,7 @@ from mwl.devices.rows import (
     table_of,
     titles,
 )
+from mwl.devices.titles import fold
 
 __all__ = [
     "Answer",

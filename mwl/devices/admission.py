@@ -8,7 +8,6 @@ that, nothing else.
 
 from collections import Counter
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from threading import Event, Lock, Thread
@@ -20,10 +19,11 @@ from sqlmodel import Session
 
 from mwl.config import DeviceTable, May, is_loopback
 from mwl.db import Database
-from mwl.db.tables import Device
-from mwl.devices.rows import Visit, fold, found_odd, knocked, listing, seen, table_of, titles
+from mwl.devices.catalog import Catalog, Known
+from mwl.devices.rows import Visit, found_odd, knocked, seen
+from mwl.devices.titles import fold
 from mwl.errors import Outage
-from mwl.tls import Shown, matches
+from mwl.tls import Shown
 
 log = structlog.get_logger(__name__)
 
@@ -59,32 +59,6 @@ def _strangers_may(host: str) -> frozenset[str]:
     return frozenset(get_args(May)) if is_loopback(host) else _SCANNERS_DO
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A device as services know it, however it called itself; `table` is what is set of it.
-
-    `row` is its number, `oddities` what is odd about its association requests.
-    """
-
-    row: int
-    table: DeviceTable
-    may: frozenset[str]
-    oddities: frozenset[str]
-
-    @property
-    def certificate(self) -> str:
-        """The rule for its certificate; "": it need not show one."""
-        return self.table.certificate
-
-    def proven(self, shown: Shown | None) -> bool:
-        """Tell whether who shows this certificate is the device."""
-        return not self.certificate or (shown is not None and matches(self.certificate, shown))
-
-
-def _known(row: Device) -> Known:
-    return Known(row.id or 0, table_of(row), frozenset(row.may), frozenset(row.oddities))
-
-
 class Doorkeeper:
     """Decide on association requests; create it after the fork. Threads may share it."""
 
@@ -102,7 +76,7 @@ class Doorkeeper:
         # Who was known when it came and isn't any more is a stranger too.
         self._strangers = _strangers_may(host) if self._open_door else frozenset()
         self._lock = Lock()  # guards the six below
-        self._known: dict[str, Known] | None = None  # by title
+        self._known: Catalog | None = None
         self._stale_at = self._doubted_at = 0.0
         self._visits: Counter[Visit] = Counter()
         self._seen: dict[int, str] = {}  # from where devices spoke, by row; "": as before
@@ -170,22 +144,27 @@ class Doorkeeper:
         """Give the device that calls itself so; None: a stranger."""
         return self._lookup(fold(calling))
 
+    def settings(self, calling: str) -> DeviceTable | None:
+        """Tell what is set of the device that calls itself so; None: a stranger."""
+        known = self._lookup(fold(calling))
+        return known.table if known else None
+
     def _lookup(self, title: str) -> Known | None:
         """Find a device; None: we know none of this title."""
         with self._lock:
-            now, known = monotonic(), self._known or {}
+            now, known = monotonic(), self._known.get(title) if self._known else None
             # Who is new is there a moment after it was registered.
-            if now >= (self._stale_at if title in known else self._doubted_at):
-                self._refresh()
-            return (self._known or {}).get(title)
+            if now < (self._stale_at if known else self._doubted_at):
+                return known
+            self._refresh()
+            return self._known.get(title) if self._known else None
 
     def _refresh(self) -> None:
         try:
+            known = self._known or Catalog()
             with self._database.read() as session:
-                known: dict[str, Known] = {}
-                for each in listing(session):
-                    known |= dict.fromkeys(titles(each), _known(each))
-                self._known = known
+                known.refresh(session)
+            self._known = known
             now = monotonic()
             self._stale_at, self._doubted_at = now + _FRESH_S, now + _DOUBTED_S
         except Outage:

@@ -17,6 +17,7 @@ from mwl.audit import Action, Actor, Event
 from mwl.config import DeviceTable
 from mwl.db.tables import Device
 from mwl.devices import keeping, rows
+from mwl.devices.titles import fold
 from mwl.errors import Fault, Reason, Rejected
 
 _DEVICE = Device.__table__  # type: ignore[attr-defined]
@@ -52,15 +53,15 @@ def differences(
 
     Rejected: a title that another device has, which stays as it is.
     """
-    known = {rows.fold(each.ae_title): each for each in rows.listing(session)}
-    stated = {rows.fold(each.ae_title) for each in devices}
+    known = {fold(each.ae_title): each for each in rows.listing(session)}
+    stated = {fold(each.ae_title) for each in devices}
     left = [each for title, each in known.items() if title not in stated]
     gone = [each for each in left if prune and each.origin != "config"]
     stay = {each.id for each in left} - {each.id for each in gone}
     stay |= {each.id for each in known.values() if each.origin == "config"}
     _refuse_shared(devices, [each for each in known.values() if each.id in stay])
     return [
-        *(_difference(each, known.get(rows.fold(each.ae_title))) for each in devices),
+        *(_difference(each, known.get(fold(each.ae_title))) for each in devices),
         *(_removed(each) for each in gone),
     ]
 
@@ -98,11 +99,11 @@ def _refuse_shared(devices: Sequence[DeviceTable], staying: Sequence[Device]) ->
     owners = {title: each for each in staying for title in rows.titles(each)}
     faults = []
     for device in devices:
-        mine = owners.get(rows.fold(device.ae_title))
-        if mine is not None and rows.fold(mine.ae_title) == rows.fold(device.ae_title):
+        mine = owners.get(fold(device.ae_title))
+        if mine is not None and fold(mine.ae_title) == fold(device.ae_title):
             continue  # the settings own it
         for title in device.titles:
-            if owner := owners.get(rows.fold(title)):
+            if owner := owners.get(fold(title)):
                 text = f"{title} is a title of {owner.ae_title} already"
                 faults.append(Fault(Reason.DUPLICATE_KEY, device.ae_title, text))
     if faults:

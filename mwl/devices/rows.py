@@ -6,10 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    Text,
     bindparam,
     case,
-    cast,
     delete,
     func,
     insert,
@@ -22,20 +20,15 @@ from sqlmodel import Session
 
 from mwl.config import DeviceCharacters, DeviceTable, DeviceWorklist
 from mwl.db import Prepared
-from mwl.db.tables import Device, Knock
+from mwl.db.tables import Device, DeviceTitle, Knock
+from mwl.db.tables.devices import draw
+from mwl.devices.titles import fold, keep
 from mwl.errors import Fault, Reason, Rejected
 
 _DEVICE = Device.__table__  # type: ignore[attr-defined]
+_TITLE = DeviceTitle.__table__  # type: ignore[attr-defined]
 _KNOCK = Knock.__table__  # type: ignore[attr-defined]
 _MOST_KNOCKS = 1_000  # rows; a port scan must not fill a disk
-
-
-def fold(ae_title: str) -> str:
-    """Make AE titles comparable: no spaces or NULs around, case ignored.
-
-    PS3.5 6.2 calls other case another title, but people type what they read off a screen.
-    """
-    return ae_title.strip(" \0").upper()
 
 
 def lookup(session: Session, ae_title: str) -> Device | None:
@@ -43,17 +36,19 @@ def lookup(session: Session, ae_title: str) -> Device | None:
     title = fold(ae_title)
     found = select(Device).where(func.upper(_DEVICE.c.ae_title) == title)
     device = session.execute(found).scalars().first()
-    return device or next((each for each in _with_aliases(session) if title in titles(each)), None)
+    return device or session.execute(_BY_ALIAS, {"title": title}).scalars().first()
+
+
+_BY_ALIAS = (
+    select(Device)
+    .join(DeviceTitle, _TITLE.c.device == _DEVICE.c.id)
+    .where(_TITLE.c.ae_title == bindparam("title"), _TITLE.c.calls)
+)
 
 
 def titles(device: Device) -> set[str]:
     """Give all AE titles that a device calls by, folded."""
     return {fold(device.ae_title), *map(fold, device.aliases)}
-
-
-def _with_aliases(session: Session) -> Iterable[Device]:
-    some = cast(_DEVICE.c.aliases, Text) != literal_column("'[]'")
-    return session.execute(select(Device).where(some)).scalars()
 
 
 def listing(session: Session) -> list[Device]:
@@ -201,7 +196,7 @@ def values_of(device: DeviceTable, origin: str) -> dict[str, Any]:
 
 def kept(row: Device) -> dict[str, Any]:
     """Give what is set of a device, not what happened to it."""
-    happened = {"created_at", "updated_at", "seen_at", "seen_address", "oddities"}
+    happened = {"created_at", "updated_at", "seen_at", "seen_address", "oddities", "revision"}
     return row.model_dump(exclude={"id", *happened})
 
 
@@ -217,17 +212,22 @@ def write(
     """Write what is set of devices, each with its row; None: it is new."""
     conn = session.connection()
     new = {"seen_address": "", "oddities": [], "created_at": now}
-    added = [{**values, **new, "updated_at": now} for row, values in devices if row is None]
-    changed = [{**values, "row": row, "updated_at": now} for row, values in devices if row]
+    added = [{**each, **new, **_touched(now)} for row, each in devices if row is None]
+    changed = [{**each, "row": row, **_touched(now)} for row, each in devices if row]
     if added:
         conn.execute(insert(_DEVICE), added)
     if changed:
         conn.execute(update(_DEVICE).where(_DEVICE.c.id == bindparam("row")), changed)
+    keep(conn, devices)
     # They are no strangers any more.
     theirs = {fold(t) for _, each in devices for t in (each["ae_title"], *each["aliases"])}
     known = [row for row, title in conn.execute(_CALLED) if fold(title) in theirs]
     if known:
         conn.execute(delete(_KNOCK).where(_KNOCK.c.id.in_(known)))
+
+
+def _touched(now: datetime) -> dict[str, Any]:
+    return {"updated_at": now, "revision": draw()}
 
 
 _CALLED = select(_KNOCK.c.id, _KNOCK.c.calling_ae_title)
@@ -262,7 +262,7 @@ def found_odd(session: Session, oddities: Mapping[int, Iterable[str]]) -> None:
         known = conn.scalar(select(_DEVICE.c.oddities).where(of_row).with_for_update())
         if known is not None and not set(found) <= set(known):
             both = sorted({*known, *found})
-            conn.execute(update(_DEVICE).where(of_row).values(oddities=both))
+            conn.execute(update(_DEVICE).where(of_row).values(oddities=both, revision=draw()))
 
 
 @dataclass(frozen=True, slots=True)

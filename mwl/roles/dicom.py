@@ -56,7 +56,7 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
 
     server = AssociationServer(
         listener,
-        [EchoService(), *_services(settings, database, lookout, guarded, call)],
+        [EchoService(), *_services(settings, database, doorkeeper, lookout, guarded, call)],
         admit=admission(doorkeeper, Users(database, given.user_identity)),
         limits=_limits(settings),
         tls=_over_tls(listeners, keys),
@@ -75,9 +75,10 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     database.close()
 
 
-def _services(
+def _services(  # noqa: PLR0913 - what they need, between them
     settings: Settings,
     database: Database,
+    doorkeeper: devices.Doorkeeper,
     lookout: Lookout,
     guarded: Callable[[Service, May], Service],
     call: Callable[[Device], Stream],
@@ -86,9 +87,10 @@ def _services(
     storage = StorageService(database, objects, settings.archive.private_classes)
     kept = dict.fromkeys(storage.abstract_syntaxes, storage.transfer_syntaxes)
     decoder = Decoder(objects)
+    worklist = WorklistService(database, zone, lookout.note, device=doorkeeper.settings)
     wait = timedelta(minutes=settings.commit.wait_min)
     return [
-        guarded(WorklistService(database, zone, lookout.note), "worklist"),
+        guarded(worklist, "worklist"),
         guarded(MppsService(database, effects(settings)), "mpps"),
         guarded(MppsRetrieveService(database), "mpps"),
         guarded(storage, "store"),

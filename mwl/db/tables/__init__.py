@@ -8,7 +8,7 @@ designator, `namespace^universal ID^type`, trailing carets cut.
 from mwl.db.tables import naming  # noqa: F401 - before the first table
 from mwl.db.tables.archive import Instance, Series, StoredObject, Study
 from mwl.db.tables.associations import DicomServer, LiveAssociation
-from mwl.db.tables.devices import Device, Knock
+from mwl.db.tables.devices import Device, DeviceTitle, Knock
 from mwl.db.tables.journal import JournalDay, JournalHeld, JournalProgress, Message, MessageOrder
 from mwl.db.tables.patients import PatientLink, PatientMerge
 from mwl.db.tables.people import Account, AuditEvent, Secret, Token, WebSession
@@ -38,6 +38,7 @@ __all__ = [
     "CommitmentItem",
     "Delivery",
     "Device",
+    "DeviceTitle",
     "DicomServer",
     "ImagingOrder",
     "Instance",

@@ -1,12 +1,18 @@
 """Who asks: devices, and strangers that knocked."""
 
 from datetime import datetime
+from random import getrandbits
 from typing import Any
 
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
+
+
+def draw() -> int:
+    """Draw a number for what is set of a device: it changes with it (`mwl.devices.catalog`)."""
+    return getrandbits(31)
 
 
 class Device(SQLModel, table=True):
@@ -38,6 +44,17 @@ class Device(SQLModel, table=True):
     seen_address: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
+    revision: int = Field(default_factory=draw, index=True)
+
+
+class DeviceTitle(SQLModel, table=True):
+    """A further AE title of a device, in capitals: an alias, or one of its stations."""
+
+    __tablename__ = "device_title"
+
+    ae_title: str = Field(primary_key=True)
+    device: int = Field(foreign_key="device.id", primary_key=True, index=True, ondelete="CASCADE")
+    calls: bool  # whether it calls by this title
 
 
 class Knock(SQLModel, table=True):

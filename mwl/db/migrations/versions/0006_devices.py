@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from mwl.db.types import Json, UtcDateTime
+from mwl.patients import name_key
 
 revision = "0006"
 down_revision = "0005"
@@ -16,6 +17,7 @@ def upgrade() -> None:
     _orders()
     _return_keys()
     _sources()
+    _finding()
 
 
 def _devices() -> None:
@@ -85,3 +87,51 @@ def _sources() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("vanished", sa.Boolean(), nullable=False),
     )
+
+
+def _finding() -> None:
+    """Let no key of a scanner's query take long, and no accent hide a name."""
+    op.drop_index("ix_scheduled_step_state_start", "scheduled_step")
+    op.create_index(
+        "ix_scheduled_step_state_start",
+        "scheduled_step",
+        ["state", "start_local"],
+        sqlite_where=sa.text("NOT expired"),
+        postgresql_where=sa.text("NOT expired"),
+    )
+    op.create_index(
+        "ix_patient_name_groups",
+        "patient",
+        ["name_key"],
+        sqlite_where=sa.text("instr(name_key, '=') > 0"),
+        postgresql_where=sa.text("strpos(name_key, '=') > 0"),
+    )
+    if op.get_bind().dialect.name == "postgresql":
+        # A range of what begins alike: the order of a language would tear it apart.
+        op.execute('ALTER TABLE patient ALTER COLUMN name_key TYPE varchar COLLATE "C"')
+    for table, key in _KEYS:
+        _refold(table, key)
+
+
+_KEYS = (
+    ("patient", "name_key"),
+    ("scheduled_step", "performing_physician_key"),
+    ("study", "name_key"),
+    ("study", "referring_physician_key"),
+)
+
+
+def _refold(table: str, key: str) -> None:
+    """Make the keys of names anew, so many at a time; those without accents are as they were."""
+    conn = op.get_bind()
+    rows = sa.table(table, sa.column("id"), sa.column(key))
+    page = sa.select(rows).where(rows.c.id > sa.bindparam("after"), rows.c[key] != "")
+    page = page.order_by(rows.c.id).limit(1000)
+    put = sa.update(rows).where(rows.c.id == sa.bindparam("row"))
+    put = put.values({key: sa.bindparam("folded")})
+    after = 0
+    while found := conn.execute(page, {"after": after}).all():
+        changed = [(row, name_key(old)) for row, old in found if not old.isascii()]
+        if changed:
+            conn.execute(put, [{"row": row, "folded": new} for row, new in changed])
+        after = found[-1][0]
