@@ -6,7 +6,13 @@ is wrong raises ConfigError: one line that names the file or the variable, and t
 """
 
 from mwl.config.base import dotted
-from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
+from mwl.config.devices import (
+    DeviceCharacters,
+    DeviceTable,
+    DeviceWorklist,
+    Tolerated,
+    Waiting,
+)
 from mwl.config.faults import describe, of_device
 from mwl.config.reading import load, shipped
 from mwl.config.tables import (
@@ -57,6 +63,8 @@ __all__ = [
     "Settings",
     "Site",
     "Tls",
+    "Tolerated",
+    "Waiting",
     "Web",
     "Worklist",
     "WorklistExport",

@@ -93,15 +93,12 @@ def why(  # noqa: PLR0913 - an entry, who asks whom, when and where
     `dicom` are the settings of the server that it asks. Raises Rejected (UNKNOWN_KEY) where
     there is no such step, MALFORMED where no device has such a title; Outage.
     """
-    title = ae_title.strip(" ")
-    if not 1 <= len(title) <= 16 or "\\" in title or not title.isprintable():
-        text = "an AE title has 1 to 16 characters, no backslash"
-        raise Rejected(Fault(Reason.MALFORMED, "device", text))
+    title = titled(ae_title)
     with database.read() as session:
         device = asking.known(session, title)
         asked = _Asked.by(device, device.ae_title if device else title, now, zone)
         row, keys = asked.about(session, step)
-    door = _at_the_door(database, dicom, asked.title, known=device is not None)
+    door = at_the_door(database, dicom, asked.title, known=device is not None)
     hidden = (*door, *_texts(row, keys, asked))
     modality = (asked.caller.modality or "") if "modality" in asked.query.keys else ""
     return Why(asked.title, device is not None, modality, asked.day, hidden)
@@ -150,9 +147,17 @@ class _Asked:
         return len(rows) > most
 
 
-def _at_the_door(
-    database: Database, dicom: Dicom, title: str, *, known: bool
-) -> tuple[Hidden, ...]:
+def titled(ae_title: str) -> str:
+    """Read what a device calls itself. Rejected: none can."""
+    title = ae_title.strip(" ")
+    if not 1 <= len(title) <= 16 or "\\" in title or not title.isprintable():
+        text = "an AE title has 1 to 16 characters, no backslash"
+        raise Rejected(Fault(Reason.MALFORMED, "device", text))
+    return title
+
+
+def at_the_door(database: Database, dicom: Dicom, title: str, *, known: bool) -> tuple[Hidden, ...]:
+    """Tell what keeps who calls itself so from asking for worklists at all."""
     doorkeeper = Doorkeeper(
         database, ae_title=dicom.ae_title, mode=dicom.admit, host=dicom.host
     )  # never started: it writes nothing
