@@ -123,6 +123,29 @@ def specific_character_set(raw: bytes, terms: Sequence[str], assumed: str = "") 
     return found
 
 
+class Texts:
+    """Texts of one data set, by the values of its (0008,0005); `flags` gathers what is odd.
+
+    `assumed` is the set of who sent it, where it names none or a wrong one.
+    """
+
+    def __init__(self, terms: Sequence[str], assumed: str = "") -> None:
+        self._terms, self._assumed = terms, assumed
+        self.flags: set[Flag] = set()
+
+    def decode(self, raw: bytes) -> str:
+        """Decode a text, without padding."""
+        found = specific_character_set(raw, self._terms, self._assumed)
+        self.flags.update(found.flags)
+        return found.text
+
+    def within(self, terms: Sequence[str]) -> "Texts":
+        """Give those of an item, which may name sets of its own (PS3.3 C.12.1.1.2)."""
+        inner = Texts(terms or self._terms, self._assumed)
+        inner.flags = self.flags
+        return inner
+
+
 def _by_terms(raw: bytes, names: Sequence[str]) -> Decoded:
     if not any(names):
         # Beyond ASCII without a declaration: against PS3.5 6.1.2.1, and common.

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import structlog
 from sqlmodel import Session
 
-from mwl.config import DeviceTable, May, is_loopback
+from mwl.config import DeviceCharacters, DeviceTable, May, is_loopback
 from mwl.db import Database
 from mwl.devices.catalog import Catalog, Known
 from mwl.devices.rows import Visit, found_odd, knocked, seen
@@ -28,6 +28,7 @@ from mwl.tls import Shown
 log = structlog.get_logger(__name__)
 
 _SCANNERS_DO = frozenset({"worklist", "mpps", "store", "commit"})
+_ANY_CHARACTERS = DeviceCharacters()
 _FRESH_S = 1.0  # how long what was read of the devices holds
 _DOUBTED_S = 0.1  # and that somebody is none of them
 _PAUSE_S = 5.0  # after the database was out
@@ -148,6 +149,11 @@ class Doorkeeper:
         """Tell what is set of the device that calls itself so; None: a stranger."""
         known = self._lookup(fold(calling))
         return known.table if known else None
+
+    def characters(self, calling: str) -> DeviceCharacters:
+        """Tell which sets the device that calls itself so reads; of a stranger's none is known."""
+        known = self._lookup(fold(calling))
+        return known.table.characters if known else _ANY_CHARACTERS
 
     def _lookup(self, title: str) -> Known | None:
         """Find a device; None: we know none of this title."""

@@ -84,18 +84,20 @@ def _services(  # noqa: PLR0913 - what they need, between them
     call: Callable[[Device], Stream],
 ) -> list[Service]:
     zone, objects = settings.site.zone_info, open_store(settings.archive, settings.data_dir)
-    storage = StorageService(database, objects, settings.archive.private_classes)
+    characters = doorkeeper.characters
+    private = settings.archive.private_classes
+    storage = StorageService(database, objects, private, characters=characters)
     kept = dict.fromkeys(storage.abstract_syntaxes, storage.transfer_syntaxes)
     decoder = Decoder(objects)
     worklist = WorklistService(database, zone, lookout.note, device=doorkeeper.settings)
     wait = timedelta(minutes=settings.commit.wait_min)
     return [
         guarded(worklist, "worklist"),
-        guarded(MppsService(database, effects(settings)), "mpps"),
+        guarded(MppsService(database, effects(settings), characters=characters), "mpps"),
         guarded(MppsRetrieveService(database), "mpps"),
         guarded(storage, "store"),
         guarded(CommitmentService(database, wait), "commit"),
-        guarded(QueryService(database, zone), "query"),
+        guarded(QueryService(database, zone, characters=characters), "query"),
         guarded(RetrieveService(database, objects, kept, decoder), "retrieve"),
         guarded(MoveService(database, objects, decoder, call), "retrieve"),
     ]

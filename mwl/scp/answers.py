@@ -82,6 +82,11 @@ def _choosing(asker: Asker) -> Choosing:
     return choosing(characters.sets, asker.character_sets, utf_8=utf_8)
 
 
+def any_characters(_title: str) -> DeviceCharacters:
+    """Know nothing of who calls itself so."""
+    return _ANY_CHARACTERS
+
+
 class Plan:
     """How the rows of one query become answers.
 
@@ -236,7 +241,7 @@ class Compiled(ABC):
             self._constant += self._writer.element(tag, vr, key.value)
             return
         self.unsupported.append(tag)
-        name = "" if level is None else _name(tag, level)
+        name = "" if level is None else kept_name(tag, level)
         if name and tag >> 16 & 1 and vr not in TEXTS:
             vr = "LO"  # asked for without a VR; PS3.5 6.2.2: nobody else knows it
         if name and (vr == "SQ" or vr in TEXTS):
@@ -270,7 +275,7 @@ class Compiled(ABC):
         self._columns.append(attribute.column)
 
 
-def _name(tag: int, level: DataSet) -> str:
+def kept_name(tag: int, level: DataSet) -> str:
     """Name an attribute as it may be kept: by keyword, or by its private creator."""
     group, element = tag >> 16, tag & 0xFFFF
     if not group & 1:

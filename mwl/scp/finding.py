@@ -21,7 +21,7 @@ from typing import Final as Constant
 
 import structlog
 
-from mwl import dataset
+from mwl import charsets, dataset
 from mwl.dataset import DataSet
 from mwl.errors import Outage, ProtocolError, Rejected
 from mwl.net import status
@@ -63,6 +63,7 @@ class Search(ABC):
         self.association, self.message = association, message
         self.max_answers = max_answers
         self._is_full = False
+        self._texts = charsets.Texts(())
         self.answers = 0
 
     @property
@@ -77,6 +78,7 @@ class Search(ABC):
             calling=self.association.calling_title,
             **self.told(),
             answers=self.answers,
+            **({"characters": sorted(self._texts.flags)} if self._texts.flags else {}),
             status=f"{final.status:04X}",
             comment=final.comment,
         )
@@ -89,6 +91,11 @@ class Search(ABC):
     def read(self, data: bytes) -> DataSet:
         """Read the bytes of the identifier. Rejected."""
         return dataset.read(data, explicit=self.explicit, vr_of=vr_of)
+
+    def texts(self, keys: DataSet, assumed: str = "") -> charsets.Texts:
+        """Give how those of the identifier are read; `assumed` is what is set of who asks."""
+        self._texts = charsets.Texts(dataset.character_sets(keys), assumed)
+        return self._texts
 
     def full(self) -> Final:
         """Say how it ends after as many answers as there may be, where there would be more."""
@@ -121,7 +128,11 @@ class Search(ABC):
         data = self.message.data_set or b""
         question = self.question(self.read(data))
         pending = status.PENDING if question.is_whole else status.PENDING_UNSUPPORTED_KEYS
-        if not self.association.send_responses(self.message, self._stream(question), pending):
+        went = self.association.send_responses(self.message, self._stream(question), pending)
+        if question.plan.transliterated:
+            calling, answers = self.association.calling_title, question.plan.transliterated
+            log.warning(f"{self.name}.transliterated", calling=calling, answers=answers)
+        if not went:
             return Final(status.CANCEL)
         if self._is_full:
             return self.full()

@@ -75,15 +75,23 @@ class Identifier:
     offset: timezone | None = None
 
 
-def identify(keys: DataSet, root: Root, zone: ZoneInfo, options: Options = NONE) -> Identifier:
+def identify(
+    keys: DataSet,
+    root: Root,
+    zone: ZoneInfo,
+    options: Options = NONE,
+    texts: charsets.Texts | None = None,
+) -> Identifier:
     """Read the level and the keys; `zone` is the site's, `options` are what was agreed on.
 
+    `texts` are how those of `keys` are read.
     Mismatch: no level of the model, or nothing that names what lies above it. Rejected, with
     the attribute's keyword: a value that can't be read.
     """
     level = _level(keys.get(QUERY_RETRIEVE_LEVEL), root)
     model = EVERYTHING if options.relational else MODELS[level]
-    found, unsupported = _matchers(keys, model, options)
+    texts = texts or charsets.Texts(dataset.character_sets(keys))
+    found, unsupported = _matchers(keys, model, options, texts)
     if not options.relational:
         for above in root.above(level):
             is_there = found.get(UNIQUE_KEYS[above], UNIVERSAL) != UNIVERSAL
@@ -98,9 +106,8 @@ def identify(keys: DataSet, root: Root, zone: ZoneInfo, options: Options = NONE)
 
 
 def _matchers(
-    keys: DataSet, model: Model, options: Options
+    keys: DataSet, model: Model, options: Options, texts: charsets.Texts
 ) -> tuple[dict[str, Matcher], list[int]]:
-    terms = dataset.character_sets(keys)
     rest = {tag: key for tag, key in keys.items() if tag not in _APART}
     empty: dict[str, Matcher] = {}
     if options.empty_values:
@@ -114,8 +121,8 @@ def _matchers(
     if requests is not None and REQUEST_ATTRIBUTES in model:
         del rest[REQUEST_ATTRIBUTES]
         for item in requests.items[:1]:  # C.2.2.2.6: no more than one
-            found, unsupported = matchers(item, OF_REQUESTS, terms)
-    of_level, without = matchers(rest, model, terms, fuzzy=options.fuzzy)
+            found, unsupported = matchers(item, OF_REQUESTS, texts)
+    of_level, without = matchers(rest, model, texts, fuzzy=options.fuzzy)
     return {**of_level, **found, **empty}, without + unsupported
 
 

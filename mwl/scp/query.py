@@ -3,8 +3,8 @@
 finding.py says how a C-FIND ends; levels.py what an identifier asks for.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timezone
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -12,13 +12,14 @@ from zoneinfo import ZoneInfo
 from mwl import dataset
 from mwl.archive.query import Level, Query, pages
 from mwl.charsets import Script
+from mwl.config.devices import DeviceCharacters
 from mwl.dataset import DataSet, Element
 from mwl.db import Database
 from mwl.net.association import Association
 from mwl.net.dimse import CommandField, Message
 from mwl.net.options import Options
 from mwl.scp import levels, zones
-from mwl.scp.answers import Asker, Compiled, Plan
+from mwl.scp.answers import Asker, Compiled, Plan, any_characters
 from mwl.scp.attributes import TIMEZONE_OFFSET, Attribute, Model, vr_of
 from mwl.scp.finding import OPERATIONS, TRANSFER_SYNTAXES, Question, Search
 from mwl.scp.hierarchy import MODELS, SERIES_START, STUDY_START
@@ -46,12 +47,13 @@ class QueryService:
     """Query/Retrieve Information Models – FIND.
 
     `zone` is the site's. After `max_answers` a query ends with A700: nobody meant a list that
-    long.
+    long. `characters` tells what is read by who calls itself so.
     """
 
     database: Database
     zone: ZoneInfo
     max_answers: int = MAX_ANSWERS
+    characters: Callable[[str], DeviceCharacters] = any_characters
 
     @property
     def abstract_syntaxes(self) -> tuple[str, ...]:
@@ -95,11 +97,14 @@ class _Search(Search):
 
     def question(self, keys: DataSet) -> Question:
         service, association = self._service, self.association
-        asked = levels.identify(keys, self._root, service.zone, self.message.context.options)
+        characters = service.characters(association.calling_title)
+        texts = self.texts(keys, characters.assumed)
+        options = self.message.context.options
+        asked = levels.identify(keys, self._root, service.zone, options, texts)
         self._level = str(asked.level)
-        asker = Asker(
-            association.calling_title, self.explicit, dataset.character_sets(keys), service.zone
-        )
+        terms = dataset.character_sets(keys)
+        asker = Asker(association.calling_title, self.explicit, terms, service.zone)
+        asker = replace(asker, characters=characters)
         plan = Plan(keys, asker, partial(_Answer, asked=asked, ae_title=association.called_title))
         rows = pages(service.database, Query(asked.level, plan.columns, asked.keys))
         return Question(plan, rows, is_whole=not (plan.unsupported or asked.unsupported))

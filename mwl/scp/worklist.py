@@ -26,7 +26,7 @@ from mwl.scp.final import Final, Mismatch
 from mwl.scp.finding import OPERATIONS, TRANSFER_SYNTAXES, Question, Search
 from mwl.scp.keys import Matching
 from mwl.worklist import asking
-from mwl.worklist.find import Query, Row, pages
+from mwl.worklist.find import Check, Query, Row, pages
 
 log = structlog.get_logger(__name__)
 
@@ -117,19 +117,25 @@ class _Search(Search):
         service, device, shown = self._service, self._device, self._shown
         calling, options = self.association.calling_title, self.message.context.options
         there = self._zone(keys)
-        asked = Matching(keys, fuzzy=options.fuzzy, wildcards="wildcards" in shown.tolerates)
+        assumed = device.characters.assumed if device else ""
+        asked = Matching(
+            keys,
+            self.texts(keys, assumed),
+            fuzzy=options.fuzzy,
+            wildcards="wildcards" in shown.tolerates,
+            there={} if there is None else zones.worklist_in(there, service.zone),
+        )
         plan = tolerance.plan_for(keys, self._asker(keys, asked.keys, there), shown.tolerates)
         if not plan.is_known:
             raise Mismatch("no key of the Modality Worklist")
-        time: Matcher = UNIVERSAL
         if there is not None:
             time = zones.shift_start(asked.keys, there, service.zone)
+            asked.checks += self._at(time, there)
         now = service.clock()
         caller = asking.caller(device, calling, now=now, zone=service.zone)
-        query = Query(plan.columns, asking.meant(asked.keys, device), caller)
-        rows = pages(service.database, query, now=now, most=self.max_answers + 1)
-        if there is not None and time != UNIVERSAL:
-            rows = self._at(time, there, rows)
+        meant = asking.meant(asked.keys, device)
+        query = Query(plan.columns, meant, caller, tuple(asked.checks))
+        rows = pages(service.database, query, now=now)
         is_whole = not (plan.unsupported or asked.unsupported)
         return Question(plan, rows, is_whole=is_whole or "ff01" in shown.tolerates)
 
@@ -162,13 +168,15 @@ class _Search(Search):
             instead=instead,
         )
 
-    def _at(
-        self, time: Matcher, there: tzinfo, rows: Iterator[Sequence[Row]]
-    ) -> Iterator[Sequence[Row]]:
-        """Keep the items that start at such a time of the day in the asker's zone."""
+    def _at(self, time: Matcher, there: tzinfo) -> Iterator[Check]:
+        """Ask for items that start at such a time of the day in the asker's zone."""
         zone = self._service.zone
-        for page in rows:
-            yield [row for row in page if time.matches(zones.time_of_day(row[-2], there, zone))]
+
+        def is_then(start: str) -> bool:
+            return time.matches(zones.time_of_day(start, there, zone))
+
+        if time != UNIVERSAL:
+            yield Check("start_local", is_then)
 
     def full(self) -> Final:
         most = self._shown.max_answers

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from mwl import archive, charsets, dataset
-from mwl.charsets import Flag
+from mwl.charsets import Flag, Texts
 from mwl.dataset import Bounds, DataSet, Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN
 from mwl.performed import (
@@ -51,12 +51,10 @@ def is_uid(text: str) -> bool:
 class View:
     """A data set, or an item of one, with its texts decoded; `flags` gathers what is odd."""
 
-    def __init__(
-        self, data_set: DataSet, terms: tuple[str, ...] = (), flags: set[Flag] | None = None
-    ):
+    def __init__(self, data_set: DataSet, texts: Texts) -> None:
         self._data_set = data_set
-        self._terms = dataset.character_sets(data_set) or terms
-        self.flags: set[Flag] = set() if flags is None else flags
+        self._texts = texts.within(dataset.character_sets(data_set))
+        self.flags = texts.flags
 
     def element(self, tag: int) -> Element | None:
         return self._data_set.get(tag)
@@ -66,14 +64,12 @@ class View:
         element = self._data_set.get(tag)
         if element is None or not element.value:
             return ""
-        text, flags = decoded(element.value, self._terms)
-        self.flags.update(flags)
-        return text.replace("\0", "")[:_LONGEST_TEXT].strip(" ")
+        return self._texts.decode(element.value).replace("\0", "")[:_LONGEST_TEXT].strip(" ")
 
     def items(self, tag: int) -> "Iterator[View]":
         element = self._data_set.get(tag)
         for item in element.items if element is not None else ():
-            yield View(item, self._terms, self.flags)
+            yield View(item, self._texts)
 
 
 def decoded(value: bytes, terms: tuple[str, ...]) -> tuple[str, tuple[Flag, ...]]:
@@ -84,10 +80,15 @@ def decoded(value: bytes, terms: tuple[str, ...]) -> tuple[str, tuple[Flag, ...]
     return found.text, found.flags
 
 
-def created(data: bytes | None, transfer_syntax: str, uid: str, ae_title: str) -> Created:
-    """Read an N-CREATE. Raises Refused, Rejected."""
+def created(
+    data: bytes | None, transfer_syntax: str, uid: str, ae_title: str, assumed: str = ""
+) -> Created:
+    """Read an N-CREATE; `assumed` is the character set that is set of who sent it.
+
+    Raises Refused, Rejected.
+    """
     data_set = read(data, transfer_syntax)
-    view = View(data_set)
+    view = View(data_set, Texts((), assumed))
     flags = requirements.check_create(data_set)
     if _state(view) is not PerformedState.IN_PROGRESS:
         # PS3.4 F.7.2.1.3: no other one is accepted.
@@ -113,16 +114,17 @@ def created(data: bytes | None, transfer_syntax: str, uid: str, ae_title: str) -
     return replace(made, flags=(*flags, *sorted(view.flags)))
 
 
-def modified(
+def modified(  # noqa: PLR0913 - what makes one, between them
     data: bytes | None,
     transfer_syntax: str,
     uid: str,
     ae_title: str,
     earlier: Callable[[], DataSet],
+    assumed: str = "",
 ) -> Modified:
     """Read an N-SET; `earlier` gives what was received before. Raises Refused, Rejected."""
     data_set = read(data, transfer_syntax)
-    view = View(data_set)
+    view = View(data_set, Texts((), assumed))
     flags = requirements.check_set(data_set)
     state = _state(view) if tags.STATUS in data_set else None
     if state not in {None, PerformedState.IN_PROGRESS}:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import structlog
 
 from mwl import procedures
+from mwl.config.devices import DeviceCharacters
 from mwl.dataset import DataSet
 from mwl.db import Database
 from mwl.errors import Outage, ProtocolError, Reason, Rejected
@@ -26,6 +27,7 @@ from mwl.net.dimse import Command, CommandField, Context, Message
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from mwl.net.sinks import Sink
 from mwl.procedures import Effects
+from mwl.scp.answers import any_characters
 from mwl.scp.gathering import Gathered, Gathering
 from mwl.scp.mpps import reading, retrieval, tags
 from mwl.scp.mpps.refusal import Elements, Refused
@@ -62,11 +64,15 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class MppsService:
-    """Modality Performed Procedure Step SOP Class; `effects` is what follows from it."""
+    """Modality Performed Procedure Step SOP Class; `effects` is what follows from it.
+
+    `characters` tells which sets are those of who calls itself so.
+    """
 
     database: Database
     effects: Effects
     clock: Callable[[], datetime] = _utc_now
+    characters: Callable[[str], DeviceCharacters] = any_characters
     _lists: Gathering = field(default_factory=lambda: Gathering(reading.BOUNDS.max_bytes))
 
     @property
@@ -95,7 +101,8 @@ class MppsService:
         # PS3.7 10.1.5.1.4: it may leave the UID to us.
         given = _checked(uid) if uid else f"2.25.{uuid.uuid4().int}"
         syntax = message.context.transfer_syntax
-        created = reading.created(_data_set(message), syntax, given, calling)
+        assumed = self.characters(calling).assumed
+        created = reading.created(_data_set(message), syntax, given, calling, assumed)
         effects, now = self.effects, self.clock()
         flags = self.database.write(
             lambda session: procedures.start(session, created, effects=effects, now=now)
@@ -112,7 +119,8 @@ class MppsService:
                 received = procedures.get(session, uid)
             return {} if received is None else retrieval.merged(received)
 
-        modified = reading.modified(_data_set(message), syntax, uid, calling, earlier)
+        assumed = self.characters(calling).assumed
+        modified = reading.modified(_data_set(message), syntax, uid, calling, earlier, assumed)
         effects, now = self.effects, self.clock()
         flags = self.database.write(
             lambda session: procedures.update(session, modified, effects=effects, now=now)

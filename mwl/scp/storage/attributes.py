@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mwl import charsets
+from mwl.charsets import Texts
 from mwl.scp.storage.header import Header, Values
 
 SPECIFIC_CHARACTER_SET = 0x00080005
@@ -62,28 +62,31 @@ def plain(values: Values, tag: int) -> str:
     return values.get(tag, b"").decode("latin-1").strip("\0 ")
 
 
-def attributes(header: Header, *, big: bool) -> dict[str, Any]:
-    """Read all that there is; the items of (0040,0275) as a list under RequestAttributes."""
+def attributes(header: Header, *, big: bool, texts: Texts | None = None) -> dict[str, Any]:
+    """Read all that there is; the items of (0040,0275) as a list under RequestAttributes.
+
+    `texts` are how those of who sent it are read.
+    """
     values = header.values
-    terms = plain(values, SPECIFIC_CHARACTER_SET).split("\\")
-    found: dict[str, Any] = _texts(values, _TEXTS, terms)
+    texts = (texts or Texts(())).within(plain(values, SPECIFIC_CHARACTER_SET).split("\\"))
+    found: dict[str, Any] = _texts(values, _TEXTS, texts)
     order = "big" if big else "little"
     for tag, keyword in _NUMBERS.items():
         if len(value := values.get(tag, b"")) == 2:
             found[keyword] = int.from_bytes(value, order)  # type: ignore[arg-type]
     if header.requests:
-        found["RequestAttributes"] = [_texts(item, _OF_REQUESTS, terms) for item in header.requests]
+        found["RequestAttributes"] = [_texts(item, _OF_REQUESTS, texts) for item in header.requests]
     return found
 
 
-def _texts(values: Values, keywords: Mapping[int, str], terms: list[str]) -> dict[str, Any]:
+def _texts(values: Values, keywords: Mapping[int, str], texts: Texts) -> dict[str, Any]:
     return {
-        keyword: _text(values[tag], terms) for tag, keyword in keywords.items() if tag in values
+        keyword: _text(values[tag], texts) for tag, keyword in keywords.items() if tag in values
     }
 
 
-def _text(raw: bytes, terms: list[str]) -> str:
+def _text(raw: bytes, texts: Texts) -> str:
     raw = raw.strip(b"\0 ")
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
-    return charsets.specific_character_set(raw, terms).text
+    return texts.decode(raw)

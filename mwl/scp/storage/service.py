@@ -18,18 +18,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import structlog
 
 from mwl import archive
 from mwl.archive import Outcome, Received
+from mwl.charsets import Texts
+from mwl.config.devices import DeviceCharacters
 from mwl.db import Database
 from mwl.errors import Outage, Rejected
 from mwl.net.association import Association
 from mwl.net.dimse import Command, CommandField, Context, Message
 from mwl.net.status import DATA_SET_DOES_NOT_MATCH
 from mwl.objects import ObjectStore
+from mwl.scp.answers import any_characters
 from mwl.scp.final import Final
 from mwl.scp.storage.answer import (
     BAD_INSTANCE_UID,
@@ -61,15 +65,25 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@lru_cache(maxsize=256)
+def _tell_once(calling: str, flags: tuple[str, ...]) -> None:
+    """Log that texts weren't what they are labelled: not for each of a thousand slices."""
+    log.warning("storage.characters", calling=calling, characters=flags)
+
+
 @dataclass(frozen=True, slots=True)
 class StorageService:
-    """Storage of whatever carries its pixels; `private_classes` are taken beside the standard's."""
+    """Storage of whatever carries its pixels; `private_classes` are taken beside the standard's.
+
+    `characters` tells which sets are those of who calls itself so.
+    """
 
     database: Database
     objects: ObjectStore
     private_classes: tuple[str, ...] = ()
     clock: Callable[[], datetime] = _utc_now
     pause: Pause = field(default_factory=Pause)
+    characters: Callable[[str], DeviceCharacters] = any_characters
 
     @property
     def abstract_syntaxes(self) -> tuple[str, ...]:
@@ -117,7 +131,10 @@ class StorageService:
         try:
             header = sink.header()
             study, series = _study_and_series(sink, header)
-            described = attributes(header, big=sink.is_big)
+            texts = Texts((), self.characters(sink.source).assumed)
+            described = attributes(header, big=sink.is_big, texts=texts)
+            if texts.flags:
+                _tell_once(sink.source, tuple(sorted(texts.flags)))
             sink.finish()
             return self._indexed(self._received(sink, study, series, described))
         except Exception as error:
