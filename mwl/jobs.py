@@ -19,9 +19,9 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from mwl import accounts, archive, closing, journal, outbox, procedures, reports
+from mwl import accounts, archive, closing, journal, outbox, procedures, reports, retention
 from mwl.accounts import Bounds
-from mwl.config import Close, Journal
+from mwl.config import Close, Journal, Worklist
 from mwl.db import Database, optimize
 from mwl.errors import Outage
 from mwl.procedures import Effects
@@ -88,6 +88,11 @@ def sweeps(
         Sweep("clear the journal", _CLEAR_EVERY_S, lambda now: journal.clear(database, keep, now)),
         Sweep("clear the outbox", _CLOSE_EVERY_S, lambda now: outbox.clear(database, keep, now)),
     ]
+
+
+def clearing(database: Database, keep: Worklist) -> Sweep:
+    """Give the sweep that removes what is long over, as `keep` says."""
+    return Sweep("clear the worklist", _CLOSE_EVERY_S, retention.Keeper(database, keep).run)
 
 
 def scheduler(database: Database, sweeps: Iterable[Sweep] = ()) -> BackgroundScheduler:

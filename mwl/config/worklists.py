@@ -53,7 +53,9 @@ class WorklistExport(Table):
 
 
 class Worklist(Table):
-    """What is brought in, and what is kept for others."""
+    """How long what is over is kept, 0 for ever; what is brought in, and what kept for others."""
+
+    keep_days: Time = Field(default=0, ge=0, le=36_500)
 
     source: tuple[WorklistSource, ...] = Field(default=(), max_length=100)
     export: tuple[WorklistExport, ...] = Field(default=(), max_length=100)

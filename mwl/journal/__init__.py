@@ -28,6 +28,7 @@ from mwl.journal.keeping import (
     repeat,
     written,
 )
+from mwl.journal.leaving import leave
 from mwl.journal.outlook import outlook
 from mwl.journal.replaying import Overrides, Replayed, Text, accepted, record_replay, texts
 from mwl.journal.search import (
@@ -65,6 +66,7 @@ __all__ = [
     "digest",
     "is_bounded",
     "kept",
+    "leave",
     "outlook",
     "record",
     "record_replay",

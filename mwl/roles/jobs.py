@@ -9,6 +9,7 @@ from mwl.config import Settings
 from mwl.db import Database
 from mwl.listeners import Listeners
 from mwl.objects import open_store
+from mwl.roles import worklists
 from mwl.roles.following import close_rules, effects
 from mwl.roles.secured import hl7_keys_of, keys_of, renew
 from mwl.scp.mpps import passed_on
@@ -25,6 +26,8 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     sweeps = jobs.sweeps(
         database, close_rules(settings), effects(settings), bounds, settings.journal
     )
+    sweeps.append(jobs.clearing(database, settings.worklist))
+    sweeps += worklists.sweeps(settings, database, keys)
     scheduler = jobs.scheduler(database, sweeps)
     statuses = OrderStatus(
         settings.hl7.destination,
