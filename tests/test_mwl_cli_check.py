@@ -14,6 +14,7 @@ from mwl.cli.receivers import receivers
 from mwl.config import Archive, Settings, load
 from mwl.db.migrate import REVISION
 from tests import s3
+from tests.pps_manager import Scripted
 from tests.serving import Serving
 from tests.test_mwl_cli import mwl
 
@@ -97,6 +98,25 @@ def test_receivers_are_called_and_none_may_be_ourselves(tmp_path: Path) -> None:
     assert (nobody.level, nobody.text.partition(":")[0]) == ("warn", "nobody")
     assert (us.level, us.subject) == ("fail", "hl7.forward")
     assert us.text == "us: localhost:2599 is our own hl7.port: name another system's"
+
+
+def test_pps_managers_are_asked_whether_they_take_mpps(tmp_path: Path) -> None:
+    with Scripted() as there, Scripted(abstract_syntaxes=("1.2.3",)) as deaf:
+        tables = [("there", "DOSE", there), ("deaf", "DOSE", deaf), ("misnamed", "RIS", there)]
+        lines = [
+            f'[[mpps.forward]]\nname = "{name}"\nae_title = "{title}"\nhost = "127.0.0.1"\n'
+            f"port = {manager.port}\n"
+            for name, title, manager in tables
+        ]
+        (tmp_path / "mwl.toml").write_text("\n".join(lines))
+        found = list(receivers(load(tmp_path / "mwl.toml", environ={})))
+        assert there.received == []
+    assert [each.subject for each in found] == ["mpps.forward"] * 3
+    assert [(each.level, each.text) for each in found[:2]] == [
+        ("ok", "there: takes MPPS of MWL"),
+        ("warn", "deaf: took our association, but takes no MPPS on this port"),
+    ]
+    assert found[2].text.startswith("misnamed: it refuses RIS, as we call it")
 
 
 def test_nobody_may_associate_is_told(tmp_path: Path, sqlite_url: str) -> None:

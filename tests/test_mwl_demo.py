@@ -168,6 +168,20 @@ class TestSafety:
         given = Settings.model_validate({"hl7": {"destination": [destination]}})
         assert bool(list(safety.dangers(given))) is told
 
+    @pytest.mark.parametrize(
+        ("host", "devices", "told"),
+        [
+            ("10.0.0.8", (), True),
+            ("10.0.0.8", ("demo-ct*",), True),
+            ("10.0.0.8", ("CT*",), False),
+            ("127.0.0.1", (), False),
+        ],
+    )
+    def test_a_manager_that_would_be_sent_test_mpps_is_one(self, host, devices, told):
+        manager = {"name": "dose", "ae_title": "DOSE", "host": host, "port": 104}
+        given = {"mpps": {"forward": [{**manager, "devices": devices}]}}
+        assert bool(list(safety.dangers(Settings.model_validate(given)))) is told
+
 
 class TestCommand:
     def test_without_a_server_it_says_what_to_type(self, tmp_path, closed_ports):

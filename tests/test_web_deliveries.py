@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, update
 
 from hl7 import profile
 from hl7.inbound import Inbound
@@ -21,6 +21,7 @@ from mwl.outbox import Forwards, inspection
 from tests.builders import adt_a08, orm
 from tests.feeding import DELIVERY, Feed
 from tests.hl7_mapping import BERLIN, DEFAULT
+from tests.test_mwl_mpps_forwarding import UID, Site, begun, to
 from tests.web_app import WebApp
 
 BODY = orm(MSH_10="OUT1", ORC_1="SC", ORC_5="CM", PID_5="Müller^Jürgen").encode()
@@ -135,6 +136,37 @@ def test_what_is_not_written_yet_shows_what_it_will_tell(app, feed):
     page = app.signed_in().get(f"/deliveries/{row}").text
     assert "not written yet" in page
     assert "accession_number&#34;: &#34;ACC1" in page
+
+
+@pytest.fixture
+def mpps(app: WebApp) -> Site:
+    """An MPPS of a scanner that is forwarded: N-CREATE and N-SET, both waiting."""
+    site = Site(app.database, to("dose"))
+    site.begin(data=begun(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen"))
+    site.set()
+    return site
+
+
+def test_a_forwarded_mpps_is_shown_as_it_came_with_the_answer(app, mpps):
+    refused = {"state": "parked", "error": "answered N-CREATE with 0110, processing failure"}
+    answer = {"answer": b"0110, processing failure: no such order"}
+    first = update(DELIVERY).where(DELIVERY.c.id == 1).values(**refused, **answer)
+    app.database.write(lambda session: session.connection().execute(first))
+    person = app.signed_in(Role.ADMIN)
+    listed = squeezed(person.get("/deliveries").text)
+    assert "N-SET COMPLETED of CT1, forwarded" in listed
+    assert f'<a href="/mpps?text={UID}">MPPS</a>' in listed
+    page = squeezed(person.get("/deliveries/1").text)
+    assert "To dose: N-CREATE IN PROGRESS of CT1, forwarded" in page
+    assert "PerformedProcedureStepStatus" in page
+    assert "Müller^Jürgen" in page
+    assert "processing failure: no such order" in page
+    assert "Others about the same MPPS" in page
+    assert "Send again" in page
+    assert "Write anew" not in page
+    unreadable = update(DELIVERY).where(DELIVERY.c.id == 2).values(body=b"\x08\0")
+    app.database.write(lambda session: session.connection().execute(unreadable))
+    assert "be read: cut short." in person.get("/deliveries/2").text
 
 
 def test_a_blocked_one_leads_to_what_it_waits_for_and_back(app, feed):

@@ -11,7 +11,17 @@ from sqlmodel import select
 from hl7.server import MllpServer, listen
 from mwl import devices
 from mwl.accounts import Role
-from mwl.config import Archive, Destination, DeviceTable, Forward, Hl7, Settings, Tls
+from mwl.config import (
+    Archive,
+    Destination,
+    DeviceTable,
+    Forward,
+    Hl7,
+    Mpps,
+    MppsForward,
+    Settings,
+    Tls,
+)
 from mwl.db import Database
 from mwl.db.tables import AuditEvent, Device
 from mwl.devices import Answer, Visit
@@ -30,10 +40,13 @@ def app(database: Database, tmp_path: Path) -> WebApp:
 def made(database: Database, folder: Path, **tools: Any) -> WebApp:
     told = Destination(name="ris", host="10.0.0.9", port=6661)
     sent = Forward(name="his", host="10.0.0.8", port=6662, types=("ADT^*",), sources=("RIS^*",))
+    where = {"host": "10.0.0.7", "port": 104}
+    manager = MppsForward(name="dose", ae_title="DOSE", devices=("CT*",), **where)
     settings = Settings(
         data_dir=folder,
         archive=Archive(min_free_bytes=0),
         hl7=Hl7(destination=(told,), forward=(sent,)),
+        mpps=Mpps(forward=(manager,)),
     )
     return WebApp(database, folder, settings, **tools)
 
@@ -271,13 +284,17 @@ def test_a_device_without_an_address_is_not_asked(app: WebApp) -> None:
 
 
 def test_a_destination_is_tested(database: Database, tmp_path: Path) -> None:
-    app = made(database, tmp_path, mllp=lambda to: Answer(False, f"nobody at {to.host}:{to.port}"))
+    app = made(database, tmp_path, reach=lambda to: Answer(False, f"nobody at {to.host}:{to.port}"))
     admin = app.signed_in(Role.ADMIN)
     assert "nobody at 10.0.0.9:6661" in admin.post("/devices/destinations/ris/test").text
     assert [event[1:3] for event in trail(app)] == [("test", "destination:ris")]
     page = admin.post("/devices/destinations/his/test").text
     assert "nobody at 10.0.0.8:6662" in page
     assert "ADT^* of RIS^*" in page
+    page = admin.post("/devices/destinations/dose/test").text
+    assert "nobody at 10.0.0.7:104" in page
+    assert "DOSE@10.0.0.7:104" in page
+    assert "CT*" in page
     assert admin.post("/devices/destinations/other/test").status_code == 404
 
 

@@ -10,6 +10,8 @@ from mwl.db import Database
 from tests.browser import VIEWS, Site, live
 from tests.builders import adt_a08, omi, orm
 from tests.feeding import MESSAGE, Feed
+from tests.test_mwl_mpps_forwarding import Site as Forwarded
+from tests.test_mwl_mpps_forwarding import to
 from tests.web_app import WebApp
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\""
@@ -107,6 +109,21 @@ def test_a_parked_delivery_is_sent_again(
         page.wait_for_load_state()
         assert "waits to be sent again" in page.locator("[role=status]").inner_text()
         site.look(page)
+
+
+@VIEWS
+def test_a_forwarded_mpps_is_read_line_by_line(
+    chromium: Browser, app: WebApp, width: int, dark: bool, script: bool
+) -> None:
+    forwarded = Forwarded(app.database, to("dose"))
+    forwarded.begin()
+    forwarded.set()
+    with live(app) as site:
+        look = {"width": width, "dark": dark, "script": script}
+        page = site.open(chromium, Role.ADMIN, "/deliveries/2", **look)
+        assert "N-SET COMPLETED of CT1, forwarded" in page.locator("h1").inner_text()
+        site.look(page)
+        site.shoot(page, "delivery-mpps")
 
 
 def test_what_a_person_does_not_confirm_is_not_done(

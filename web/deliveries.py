@@ -20,9 +20,9 @@ from mwl.accounts import Role
 from mwl.audit import Action, Event
 from mwl.commitment import Failure
 from mwl.errors import Reason, Rejected
-from mwl.outbox import Kind, State, inspection
+from mwl.outbox import AS_IT_CAME, Kind, State, inspection
 from mwl.outbox.inspection import Inspected
-from web import lists
+from web import datasets, lists
 from web.guard import actor, allowed, viewed
 from web.numbers import bounded
 from web.wiring import wired
@@ -143,21 +143,30 @@ def _page(delivery: int, wrong: str = "") -> str:
         request_ = found.row.payload.get("commitment")
         is_report = found.row.kind == Kind.COMMITMENT_REPORT and isinstance(request_, int)
         report = commitment.read(session, request_) if is_report else None
-    outline = wiring.tools.outline
+    outline, is_mpps = wiring.tools.outline, found.row.kind == Kind.MPPS
     return render_template(
         "delivery.html",
         found=found,
         row=found.row,
-        message=outline(found.row.body) if found.row.body else None,
-        answer=outline(found.row.answer) if found.row.answer else None,
+        message=None if is_mpps or not found.row.body else outline(found.row.body),
+        answer=None if is_mpps or not found.row.answer else outline(found.row.answer),
         report=report,
-        is_as_it_came=found.row.kind == Kind.FORWARD,
+        data_set=_data_set(found.row) if is_mpps else None,
+        is_as_it_came=found.row.kind in AS_IT_CAME,
         instances=[*islice(report.report.results, _MOST_INSTANCES)] if report else [],
         failures=_FAILURES,
         fact=json.dumps(found.row.payload, indent=2, ensure_ascii=False),
         wrong=wrong,
         **_helpers(),
     )
+
+
+def _data_set(row: Any) -> tuple[list[datasets.Line], str]:
+    """Write the data set of an MPPS as lines, and why that can't be done, if it can't."""
+    try:
+        return datasets.lines(bytes(row.body), row.payload["transfer_syntax"]), ""
+    except Rejected as error:
+        return [], str(error)
 
 
 def _inspect(session: Session, delivery: int) -> Inspected:
@@ -185,6 +194,7 @@ def _helpers() -> dict[str, Any]:
         "told": _told,
         "order_of": lambda row: _subject(row, "order"),
         "patient_of": lambda row: _subject(row, "patient"),
+        "mpps_of": lambda row: row.payload.get("sop_instance_uid", ""),
         "accession_of": _accession_of,
         "standing": lambda row: _standing(row, now),
     }
@@ -195,6 +205,9 @@ def _told(row: Any) -> str:
     if row.kind == Kind.COMMITMENT_REPORT:
         return "storage commitment"
     event = str(row.payload.get("event", ""))
+    if row.kind == Kind.MPPS:
+        told = " ".join(filter(None, (event, row.payload["state"])))
+        return f"{told} of {row.payload['calling']}, forwarded"
     if row.kind == Kind.FORWARD:
         return f"{event} of {row.payload.get('source', '')}, forwarded"
     return _EVENTS.get(event, event)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mwl import associations, devices
 from mwl.accounts import Role
-from mwl.config import Destination, DeviceTable, Forward, May, describe
+from mwl.config import Destination, DeviceTable, Forward, May, MppsForward, describe
 from mwl.db.tables import Device, Knock
 from mwl.devices import Answer
 from mwl.errors import Rejected
@@ -126,19 +126,19 @@ def echo(device: int) -> str:
 @blueprint.post("/destinations/<name>/test")
 @allowed(Role.ADMIN)
 def test_destination(name: str) -> str:
-    """See whether a receiver of HL7 messages takes connections, and show what came of it."""
+    """See whether a receiver of HL7 messages or MPPS is there, and show what came of it."""
     found = next((each for each in _receivers() if each.name == name), None)
     if found is None:
         abort(404)
-    result = wired().tools.mllp(found)
+    result = wired().tools.reach(found)
     _note(f"destination:{name}", result)
     return _list({name: result})
 
 
-def _receivers() -> Sequence[Destination | Forward]:
+def _receivers() -> Sequence[Destination | Forward | MppsForward]:
     """Give who is told what becomes of orders, and who is sent what comes in."""
-    settings = wired().settings.hl7
-    return (*settings.destination, *settings.forward)
+    settings = wired().settings
+    return (*settings.hl7.destination, *settings.hl7.forward, *settings.mpps.forward)
 
 
 def _note(subject: str, result: Answer) -> None:

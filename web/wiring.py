@@ -11,7 +11,7 @@ from typing import Any, cast
 from flask import current_app
 
 from mwl.audit import Actor
-from mwl.config import Close, Destination, Forward, Settings
+from mwl.config import Close, Destination, Forward, MppsForward, Settings
 from mwl.db import Database
 from mwl.db.tables import Device
 from mwl.devices import Answer
@@ -32,7 +32,8 @@ class Tools:
     """What other edges do for the web, each a function."""
 
     echo: Callable[[Device], Answer]  # C-ECHO to one that has a host and a port
-    mllp: Callable[[Destination | Forward], Answer]  # whether it takes HL7; sends nothing
+    # Whether it takes what it is to be sent; sends nothing.
+    reach: Callable[[Destination | Forward | MppsForward], Answer]
     outline: Callable[..., Any]  # an HL7 message as a tree for a template: hl7.outline
     # A message of the journal, applied once more, now.
     replay: Callable[[int, Actor, Overrides, datetime], Replayed]

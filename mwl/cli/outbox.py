@@ -58,7 +58,7 @@ def list_(
     """List deliveries, the newest first.
 
     A parked one was refused by its receiver: `resend` or `drop` it. Blocked ones speak of
-    the same order as a parked one before them, and wait for that.
+    the same order or MPPS as a parked one before them, and wait for that.
     """
     from mwl import outbox
 

@@ -14,9 +14,10 @@ from mwl.demo.people import PEOPLE
 from mwl.demo.ris import Order, Patient
 from mwl.demo.scanner import Scanner
 from mwl.demo.stage import Stage, taken
+from mwl.demo.stations import STATIONS
 from mwl.demo.watching import Standing
 
-CT = "DEMO-CT1"
+CT = STATIONS["CT"]
 SLICES = 24
 _CLOSED_S = 30.0
 _SOON = timedelta(minutes=5)

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 from mwl.config import Settings, is_loopback
 from mwl.demo.ris import NAMESPACE, SENDER
+from mwl.demo.stations import STATIONS
 from mwl.errors import Outage
+from mwl.outbox import Managers
 from mwl.outbox.destinations import is_among
 
 _CONNECT_S = 3.0
@@ -20,6 +22,7 @@ def dangers(settings: Settings) -> Iterator[str]:
     for name, host in (("dicom", settings.dicom.host), ("hl7", settings.hl7.host)):
         if not is_loopback(host):
             yield f"{name}.host is {host}: scanners may take test patients for real ones"
+    managers = Managers.of(settings.mpps.forward)
     ours = f"{SENDER}^{NAMESPACE}"
     for each in settings.hl7.destination:
         if not is_loopback(each.host) and is_among(ours, each.sources):
@@ -27,6 +30,10 @@ def dangers(settings: Settings) -> Iterator[str]:
     for other in settings.hl7.forward:
         if not is_loopback(other.host) and is_among(ours, other.sources):
             yield f"[[hl7.forward]] {other.name} at {other.host} would be sent test orders"
+    scanners = STATIONS.values()
+    for table, manager in zip(settings.mpps.forward, managers.all, strict=True):
+        if not is_loopback(table.host) and manager.wants(scanners):
+            yield f"[[mpps.forward]] {table.name} at {table.host} would be sent test MPPS"
 
 
 def reachable(host: str) -> str:

@@ -1,6 +1,6 @@
 """Whether who is sent HL7 messages or MPPS is there to take them, by the settings."""
 
-from hl7.client import reach
+from hl7 import client
 from mwl.config import Destination, Forward, MppsForward, Settings
 from mwl.devices import Answer
 from mwl.errors import ConfigError
@@ -9,21 +9,24 @@ from mwl.scu import Peer, takes
 from mwl.scu.performed import SOP_CLASS
 
 
-def reach_receiver(settings: Settings, to: Destination | Forward) -> Answer:
-    """Connect, and send nothing; whatever is wrong is told in the answer."""
+def reach(settings: Settings, to: Destination | Forward | MppsForward) -> Answer:
+    """See whether it is there, and send nothing; whatever is wrong is told in the answer."""
+    return _manager(settings, to) if isinstance(to, MppsForward) else _receiver(settings, to)
+
+
+def _receiver(settings: Settings, to: Destination | Forward) -> Answer:
     try:
         # Read for each test: it is rare, and certificates may be new ones.
         tls = hl7_keys_of(settings).verifier(to.certificate) if to.tls else None
     except ConfigError as error:
         return Answer(False, str(error))
-    return reach(to.host, to.port, tls=tls)
+    return client.reach(to.host, to.port, tls=tls)
 
 
-def reach_manager(settings: Settings, to: MppsForward) -> Answer:
-    """Ask for an association for MPPS, and send none; whatever is wrong is told in the answer.
+def _manager(settings: Settings, to: MppsForward) -> Answer:
+    """Ask for an association for MPPS by our own title.
 
-    We call by our own title: which scanners it knows, too, is seen when they have something
-    to tell.
+    Which scanners it knows as well is seen when there is something to tell of one.
     """
     try:
         keys = keys_of(settings) if to.tls else None

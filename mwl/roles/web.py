@@ -29,7 +29,7 @@ from mwl.pictures import Pictures
 from mwl.roles import explaining
 from mwl.roles.following import close_rules, effects
 from mwl.roles.profiles import mapping_profiles
-from mwl.roles.reaching import reach_receiver
+from mwl.roles.reaching import reach
 from mwl.roles.secured import keys_of
 from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
@@ -88,7 +88,7 @@ def wiring(
         close=close_rules(settings),
         tools=Tools(
             echo=partial(_echo, settings),
-            mllp=partial(reach_receiver, settings),
+            reach=partial(reach, settings),
             outline=lambda raw, listener="": outline(raw, profiles.charset_of(raw, listener)),
             replay=lambda message, who, overrides, now: replay(message, who, overrides, now=now),
             rehearse=lambda message, who, overrides, now: replay.rehearse(

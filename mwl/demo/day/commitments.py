@@ -7,9 +7,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from mwl.demo.day.programme import STATIONS
 from mwl.demo.scanner import COMMITMENT
 from mwl.demo.stage import Stage
+from mwl.demo.stations import STATIONS
 
 
 class Listening:

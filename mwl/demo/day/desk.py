@@ -8,10 +8,11 @@ from mwl import audit, devices
 from mwl.audit import Action, Event
 from mwl.config import DeviceTable
 from mwl.demo.association import Failed
-from mwl.demo.day.programme import STATIONS, Programme
+from mwl.demo.day.programme import Programme
 from mwl.demo.people import PEOPLE
 from mwl.demo.ris import NAMESPACE
 from mwl.demo.stage import Stage
+from mwl.demo.stations import STATIONS
 from mwl.errors import Rejected
 from mwl.worklist import manual
 

@@ -12,12 +12,13 @@ from mwl.db.tables import PerformedStep
 from mwl.demo import images
 from mwl.demo.association import Failed
 from mwl.demo.datasets import EQUIPMENT_FAILURE, WRONG_ENTRY
-from mwl.demo.day.programme import STATIONS, Programme
+from mwl.demo.day.programme import Programme
 from mwl.demo.entries import Entry, new_uid
 from mwl.demo.people import PEOPLE
 from mwl.demo.ris import NAMESPACE, Order, Patient
 from mwl.demo.scanner import Scanner
 from mwl.demo.stage import Stage, taken
+from mwl.demo.stations import STATIONS
 
 IMAGES = {"CT": 12, "MR": 8, "DX": 1, "US": 3}
 _FINISHED = ("CT", "DX", "MR", "US", "CT", "DX", "MR", "DX", "US", "CT")

@@ -3,8 +3,9 @@
 from mwl.demo import watching
 from mwl.demo.association import Failed
 from mwl.demo.day import commitments, desk, examinations, orders
-from mwl.demo.day.programme import STATIONS, programme
+from mwl.demo.day.programme import programme
 from mwl.demo.stage import Stage
+from mwl.demo.stations import STATIONS
 
 _CLOSED_S = 30.0
 _TOLD_S = 15.0

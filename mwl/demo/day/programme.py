@@ -8,7 +8,6 @@ from mwl.demo.people import PEOPLE
 from mwl.demo.ris import Order, Patient
 
 ORDERS = 60
-STATIONS = {"CT": "DEMO-CT1", "MR": "DEMO-MR1", "DX": "DEMO-DX1", "US": "DEMO-US1"}
 
 # Modality, how many of the sixty, and what is asked for.
 _ASKED: tuple[tuple[str, int, tuple[tuple[str, str], ...]], ...] = (
