@@ -267,3 +267,53 @@ def test_a_label_that_is_none_is_flagged() -> None:
     assert (decoded.text, decoded.flags) == ("Jérôme", (Flag.UNKNOWN_SET, Flag.UNDECLARED))
     assert specific_character_set(b"\x93x\x94", ["ISO_IR 100"]).text == "“x”"
     assert specific_character_set("Žofie".encode(), []).text == "Žofie"
+
+
+@pytest.mark.parametrize(
+    ("terms", "raw", "assumed", "text", "flags"),
+    [
+        # No label.
+        ([], "Růžička".encode("iso8859_2"), "ISO_IR 101", "Růžička", [Flag.ASSUMED]),
+        ([""], "Иван".encode("cp1251"), "windows-1251", "Иван", [Flag.ASSUMED]),
+        ([], JAPANESE[0], r"\ISO 2022 IR 87", JAPANESE[1], [Flag.ASSUMED]),
+        ([], "ﾔﾏﾀﾞ山".encode("shift_jis"), "ISO_IR 13", "ﾔﾏﾀﾞ山", [Flag.ASSUMED]),
+        # A wrong one: none that there is, or one that the bytes disprove.
+        (
+            ["Not Supplied"],
+            "Růžička".encode("iso8859_2"),
+            "ISO_IR 101",
+            "Růžička",
+            [Flag.UNKNOWN_SET, Flag.ASSUMED],
+        ),
+        (
+            ["ISO_IR 100"],
+            "Љубица “Иванова”".encode("cp1251"),
+            "windows-1251",
+            "Љубица “Иванова”",
+            [Flag.MISLABELLED, Flag.ASSUMED],
+        ),
+        (["ISO_IR 100"], "“x” €".encode("cp1252"), "", "“x” €", [Flag.MISLABELLED]),
+        (["GB18030", "ISO IR 192"], "王".encode(), "", "王", [Flag.MISLABELLED]),
+        (["", "ISO 2022 IR 149"], "홍^길동".encode("euc_kr"), "", "홍^길동", [Flag.MISLABELLED]),
+        (
+            ["ISO_IR 100"],
+            "王^小东".encode("gb18030"),
+            "GB18030",
+            "王^小东",
+            [Flag.MISLABELLED, Flag.ASSUMED],
+        ),
+        # What is right is believed, whatever is assumed; so is UTF-8, which nothing else is like.
+        (["ISO-IR 100"], "Müller".encode("latin-1"), "GB18030", "Müller", []),
+        (["ISO_IR 144"], "Люк".encode("iso8859_5"), "ISO_IR 100", "Люк", []),
+        (["ISO_IR 192"], "Люк".encode(), "ISO_IR 144", "Люк", []),
+        ([], "Müller".encode(), "GB18030", "Müller", []),
+        (["ISO_IR 100"], "Žofie".encode(), "windows-1250", "Žofie", [Flag.MISLABELLED]),
+        (["ISO_IR 101"], "RŮŽENA".encode("iso8859_2"), "GBK", "RŮŽENA", [Flag.DOUBTFUL]),
+        (["Not Supplied"], b"Doe^Jane", "GB18030", "Doe^Jane", []),
+    ],
+)
+def test_texts_of_a_device_are_read_by_what_is_assumed_where_its_label_is_none_or_wrong(
+    terms: list[str], raw: bytes, assumed: str, text: str, flags: list[Flag]
+) -> None:
+    found = specific_character_set(raw, terms, assumed)
+    assert (found.text, list(found.flags)) == (text, flags)

@@ -112,14 +112,14 @@ def specific_character_set(raw: bytes, terms: Sequence[str], assumed: str = "") 
     strip. Decode before splitting values: the second byte of a character may look like a
     backslash.
     """
-    if raw.isascii() and b"\x1b" not in raw and not any(terms):
-        return Decoded(raw.decode("ascii"), "utf-8")
+    if raw.isascii() and b"\x1b" not in raw:
+        return Decoded(raw.decode("ascii"), "ascii")  # the same in all of them
     found = _by_terms(raw, [term.strip() for term in terms])
     if not assumed:
         return found
     names = [name.strip() for name in assumed.split("\\")]
     if found.flags or not any(terms) or _is_paired(raw, found.encoding, names):
-        return _by_assumed(raw, names, found)
+        return _by_assumed(raw, names, found, is_labelled=any(terms))
     return found
 
 
@@ -161,14 +161,16 @@ def _by_terms(raw: bytes, names: Sequence[str]) -> Decoded:
     return found
 
 
-def _by_assumed(raw: bytes, names: Sequence[str], found: Decoded) -> Decoded:
+def _by_assumed(raw: bytes, names: Sequence[str], found: Decoded, *, is_labelled: bool) -> Decoded:
     read = _by_terms(raw, names)
-    is_proved = found.encoding == "utf-8" and Flag.MISLABELLED in found.flags
+    is_utf_8 = found.encoding == "utf-8" and not raw.isascii()
     is_possible = Flag.DOUBTFUL in found.flags and read.encoding != "utf-8"
-    if read.flags or is_proved or is_possible or not any(names):
+    if read.flags or is_utf_8 or is_possible or not any(names):
         return found
-    odd = tuple(flag for flag in found.flags if flag in (Flag.UNKNOWN_SET, Flag.MISLABELLED))
-    return Decoded(read.text, read.encoding, (*odd, Flag.ASSUMED))
+    odd = Flag.UNKNOWN_SET if Flag.UNKNOWN_SET in found.flags else Flag.MISLABELLED
+    return Decoded(
+        read.text, read.encoding, (odd, Flag.ASSUMED) if is_labelled else (Flag.ASSUMED,)
+    )
 
 
 def _is_paired(raw: bytes, codec: str, names: Sequence[str]) -> bool:

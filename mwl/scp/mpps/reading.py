@@ -11,8 +11,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from mwl import archive, charsets, dataset
-from mwl.charsets import Flag, Texts
+from mwl import archive, dataset
+from mwl.charsets import Texts
 from mwl.dataset import Bounds, DataSet, Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN
 from mwl.performed import (
@@ -70,14 +70,6 @@ class View:
         element = self._data_set.get(tag)
         for item in element.items if element is not None else ():
             yield View(item, self._texts)
-
-
-def decoded(value: bytes, terms: tuple[str, ...]) -> tuple[str, tuple[Flag, ...]]:
-    """Decode the text of an element."""
-    if value.isascii() and b"\x1b" not in value:
-        return value.decode("ascii"), ()
-    found = charsets.specific_character_set(value, terms)
-    return found.text, found.flags
 
 
 def created(

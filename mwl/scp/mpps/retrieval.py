@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping
 from struct import Struct
 
+from mwl.charsets import specific_character_set
 from mwl.dataset import SHORT_FORM, DataSet, Element, character_sets
 from mwl.performed import PerformedState
 from mwl.procedures import Received
 from mwl.scp.elements import Writer
 from mwl.scp.mpps import tags
-from mwl.scp.mpps.reading import decoded, read
+from mwl.scp.mpps.reading import read
 from mwl.scp.mpps.requirements import NOT_ALLOWED_IN_SET
 
 MPPS_CLASS = "1.2.840.10008.3.1.2.3.3"
@@ -96,7 +97,7 @@ def _in_utf_8(data_set: DataSet, terms: tuple[str, ...]) -> dict[int, Element]:
             items = tuple(_in_utf_8(item, terms) for item in element.items)
             made[tag] = Element(tag, "SQ", items=items)
         elif element.vr in _TEXTS:
-            value = decoded(element.value, terms)[0].encode()
+            value = specific_character_set(element.value, terms).text.encode()
             made[tag] = Element(tag, element.vr, value)
         else:
             made[tag] = element
