@@ -29,8 +29,9 @@ from mwl.errors import Fault, Reason, Rejected
 from mwl.names import by_letters, by_sound, sound_of, words_key, words_of
 from mwl.patients import name_key
 
-# No attribute that can be matched holds more: a PN has three groups of 64.
+# No attribute of several values holds more in one: a PN has three groups of 64.
 MAX_VALUE = 256
+MAX_LINES = 10_240  # PS3.5 6.2: LT
 # A list of UIDs is the longest that is ever meant.
 MAX_VALUES = 256
 # A name takes a dozen comparisons where a UID takes one.
@@ -150,6 +151,18 @@ def text(key: str, where: str, *, wildcards: bool = True) -> Matcher:
         return UNIVERSAL
     choices = tuple(_one(value) if wildcards else Single(value) for value in values)
     return choices[0] if len(choices) == 1 else AnyOf(choices)
+
+
+def lines(key: str, where: str) -> Matcher:
+    """Read a key of VR LT, ST or UT: one value, whose backslashes are text."""
+    value = key.strip(" \0")
+    if not value.strip("*"):
+        return UNIVERSAL
+    read = _one(value)
+    most = MAX_LINES if isinstance(read, Single) else MAX_VALUE
+    if len(value) > most:
+        raise Rejected(Fault(Reason.TOO_LONG, where, f"more than {most} characters"))
+    return read
 
 
 def uids(key: str, where: str) -> Matcher:

@@ -14,6 +14,7 @@ The rules that this module bears:
    and birth date under that identifier are theirs, and no contradiction.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,14 +163,33 @@ def is_placeholder(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(key, pattern.casefold()) for pattern in patterns)
 
 
-def name_key(name: str) -> str:
-    """Fold a person name for matching: case, and empty components at the ends.
+def folded(name: str) -> str:
+    """Fold a person name: case, and empty components at the ends.
 
-    PS3.4 C.2.2.2.1 lets an SCP match names without regard to case; PS3.5 6.2.1 says that
-    trailing empty components and groups mean nothing.
+    PS3.5 6.2.1 says that trailing empty components and groups mean nothing.
     """
     groups = (group.rstrip("^ ") for group in name.split("="))
-    return unicodedata.normalize("NFC", "=".join(groups).rstrip("=")).casefold()
+    text = "=".join(groups).rstrip("=")
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
+
+
+def name_key(name: str) -> str:
+    """Fold a person name for matching: case, accents, and empty components at the ends.
+
+    PS3.4 C.2.2.2.1 lets an SCP match names without regard to case and accents. It is kept in
+    columns beside the name: change how it is made, and they are to be made anew.
+    """
+    key = folded(name)
+    if key.isascii():
+        return key
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFD", key.translate(_STROKES)))
+    return unicodedata.normalize("NFC", plain)
+
+
+# Of Latin, Greek and Cyrillic letters; marks of other scripts make other letters.
+_ACCENTS = re.compile("[\u0300-\u036f]+")
+# Letters with what looks like an accent, and is none.
+_STROKES = str.maketrans("øłđħŧı", "oldhti")
 
 
 def is_someone_else(name: str, birth_date: str, new_name: str, new_birth_date: str) -> bool:

@@ -16,7 +16,7 @@ from mwl.orders import Action, OrderChange, OrderState, ProcedureChange, StepCha
 from mwl.outbox import Destination, Destinations
 from mwl.patients import Identifier, PatientChange
 from mwl.worklist import manual, standing
-from mwl.worklist.find import Query, find
+from mwl.worklist.find import Query, first
 from mwl.worklist.manual import Which
 from mwl.worklist.scope import Caller
 from tests import closing_rows as rows
@@ -93,7 +93,7 @@ def status(database):
 def visible(database, now, keys=None):
     with database.read() as session:
         query = Query(("sps_id",), keys or {}, Caller("CT1"))
-        return [row[0] for row in find(session, query, now=now)]
+        return [row[0] for row in first(session, query, now=now, most=100)]
 
 
 # ---- archived --------------------------------------------------------------------------------

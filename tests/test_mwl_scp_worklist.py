@@ -291,7 +291,7 @@ def test_keys_that_come_out_of_one_column_read_it_once():
 
 @pytest.mark.parametrize("syntax", [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN])
 def test_an_unsupported_key_comes_back_empty_under_ff01_and_excludes_nothing(scanner, syntax):
-    asked = asking("PatientID", "SeriesDescription", "Rows", PatientWeight="99")
+    asked = asking("PatientID", "SeriesDescription", "Rows", SeriesNumber="99")
     asked.private_block(0x0009, "VENDOR", create=True).add_new(1, "LO", "x")
     answers, commands = scanner(item(1), item(2)).ask(asked, syntax)
     assert [status_of(each) for each in commands] == [0xFF01, 0xFF01, 0x0000]

@@ -27,7 +27,7 @@ from struct import Struct
 
 from mwl.dataset import ITEM, ITEM_END, SEQUENCE_END, SHORT_FORM
 from mwl.net.pdu import EXPLICIT_VR_BIG_ENDIAN
-from mwl.patients import name_key
+from mwl.patients import folded
 from mwl.scp import repertoire
 from mwl.scp.attributes import vr_of
 from mwl.scp.pieces import Pieces, Source, Unwritable, deflated, inflated
@@ -424,7 +424,7 @@ def _is_explicit(head: bytes) -> bool:
 
 def _is_same(tag: int, old: str, new: str) -> bool:
     if tag == _PATIENT_NAME:
-        return name_key(old) == name_key(new)
+        return folded(old) == folded(new)  # an accent is put right, too
     if tag == _ISSUER:
         return not is_other_issuer(old, new)
     return old == new

@@ -45,6 +45,7 @@ from mwl.patients import name_key
 from mwl.shortened import known_as
 from mwl.worklist import asking
 from mwl.worklist.find import criteria
+from mwl.worklist.ways import IS_CURRENT
 
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
@@ -284,10 +285,10 @@ def _in_state(statement: Select[Any], state: State) -> Select[Any]:
         return statement.where(_IS_EXPIRED)
     if state is OrderState.CLOSED:
         completed = _s.state == StepState.COMPLETED.value
-        return statement.where(completed, ~_s.expired, _o.status == state.value)
+        return statement.where(completed, IS_CURRENT, _o.status == state.value)
     if state is OrderState.IN_PROGRESS:
         return statement.where(_o.status == state.value)
-    statement = statement.where(_s.state == state.value, ~_s.expired)
+    statement = statement.where(_s.state == state.value, IS_CURRENT)
     if state == StepState.COMPLETED:
         return statement.where(_o.status != OrderState.CLOSED.value)
     return statement

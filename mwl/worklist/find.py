@@ -5,24 +5,28 @@ start. A page is one short read; the next one opens another and goes on after th
 so that no read waits for a network.
 
 A statement is built once for each shape of query and kept; it selects what was asked for.
-An inner select finds one page of steps from indexes, the outer one reads their columns.
+ways.py leads to so many steps and no more; each of them is held against the keys by itself,
+and of those that meet them the columns are read. What SQL can't tell is left to `Check`s.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     FromClause,
-    Select,
     bindparam,
     func,
-    or_,
+    literal_column,
+    schema,
     select,
+    true,
 )
+from sqlalchemy.sql.visitors import iterate
 from sqlmodel import Session
 
 from mwl.db import Database, Prepared
@@ -41,8 +45,9 @@ from mwl.worklist.scope import (
     visible,
     within,
 )
+from mwl.worklist.ways import Place, Way, parameters_of, span_of, walk, ways, window
 
-PAGE_ROWS = 500
+PAGE_ROWS = 500  # steps that are looked at
 _STATEMENTS_KEPT = 64  # of 0.1 MB at most
 
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
@@ -52,12 +57,11 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _STATION = StepStation.__table__  # type: ignore[attr-defined]
 
 Row = Sequence[Any]
-Cursor = tuple[str, int]
 
 _p, _o, _r, _s = _PATIENT.c, _ORDER.c, _PROCEDURE.c, _STEP.c
 
 _STATUS, _STATION_AE, _MODALITY = "status", "station_ae_titles", "modality"
-# What an item can be matched by; a name by its folded key.
+# What an item can be matched by, beside what `COLUMNS` tell as it is; a name by its folded key.
 _KEYS: Mapping[str, Column] = {
     "patient_name": _p.name_key,
     "patient_id": _p.patient_id,
@@ -78,7 +82,9 @@ _KEYS: Mapping[str, Column] = {
     _STATUS: _s.state,
     _STATION_AE: _STATION.c.ae_title,
 }
-KEYS = frozenset(_KEYS)
+# Of these not the text, but what is made of it means something.
+_MADE = {"other_ids", "procedure_code", "protocol_code", "attributes", "start_local"}
+KEYS = frozenset({*_KEYS, *COLUMNS}) - _MADE
 # And a name by its words, where fuzzy matching was agreed on.
 _WORDS: Mapping[str, Column] = {
     "patient_name": _p.name_words,
@@ -86,9 +92,16 @@ _WORDS: Mapping[str, Column] = {
 }
 
 
+class Check(NamedTuple):
+    """What an item must tell, where SQL doesn't know: a column's text, and whether it does."""
+
+    column: str
+    is_met: Callable[[str], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: matchers by the names of `KEYS`, all of which must match.
+    """What is looked for: matchers by the names of `KEYS`, and checks, all of which must match.
 
     `columns` are the names of `COLUMNS` that are wanted, in their order.
     """
@@ -96,6 +109,18 @@ class Query:
     columns: tuple[str, ...] = ()
     keys: Mapping[str, Matcher] = field(default_factory=dict)
     caller: Caller = ANYBODY
+    checks: tuple[Check, ...] = ()
+
+
+class Page(NamedTuple):
+    """Some rows, and the place that the next follow.
+
+    A row holds the query's columns, further ones, and at last the start (YYYYMMDDHHMMSS) and
+    the id of its step.
+    """
+
+    rows: Sequence[Row]
+    after: Place | None  # None: there are no more
 
 
 def find(
@@ -103,68 +128,120 @@ def find(
     query: Query,
     *,
     now: datetime,
-    after: Cursor | None = None,
+    after: Place | None = None,
     limit: int = PAGE_ROWS,
-) -> Sequence[Row]:
-    """Read the first `limit` items after `after`, in the order of (start, row).
+) -> Page:
+    """Look at the first `limit` steps after a place, in the order of (start, row).
 
-    A row holds the query's columns, then the start (YYYYMMDDHHMMSS) and the id of its step:
-    together the `after` of the next page.
+    Those of them that are looked for are the page; it may have none, and yet not be the last.
     """
     conn = session.connection()
     dialect = conn.dialect.name
-    statement = _statement(
-        dialect,
-        query.columns,
-        _shapes(query),
-        query.caller.form,
-        after is not None,
-    )
-    values = {**tightened(_values(query, dialect, now)), "limit": limit}
-    if after is not None:
-        values |= {"after_start": after[0], "after_id": after[1]}
-    return statement.all(conn, values)
+    keys = _asked(query)
+    values = tightened(_values(query, dialect, now))
+    span = span_of(values, after)
+    values |= parameters_of(keys, span)
+    columns = _columns(query)
+    for way in ways(keys, span) if after is None else [walk(keys, span)]:
+        if way.is_void:
+            break
+        statement = _statement(dialect, columns, _shapes(query), query.caller.form, way, limit)
+        found = statement.all(conn, values)
+        reached = Place(*found[0][-4:-2])
+        if reached.row is None or way.is_walk:
+            return Page(_checked(query, columns, found), reached if reached.row else None)
+    return Page((), None)
 
 
-def pages(
-    database: Database, query: Query, *, now: datetime, most: int = PAGE_ROWS
-) -> Iterator[Sequence[Row]]:
-    """Read page after page; between them no read is open. Outage.
-
-    A page is no longer than `most`, which is as many as are likely to be wanted.
-    """
-    after: Cursor | None = None
-    limit = min(most, PAGE_ROWS)
+def pages(database: Database, query: Query, *, now: datetime) -> Iterator[Sequence[Row]]:
+    """Read page after page; between them no read is open. A page may be empty. Outage."""
+    after: Place | None = None
     while True:
         with database.read() as session:
-            rows = find(session, query, now=now, after=after, limit=limit)
+            rows, after = find(session, query, now=now, after=after)
         yield rows
-        if len(rows) < limit:
+        if after is None:
             return
-        *_, start, row = rows[-1]
-        after = start, row
+
+
+def first(session: Session, query: Query, *, now: datetime, most: int) -> list[Row]:
+    """Read the first `most` items, for people; scanners read `pages`."""
+    rows: list[Row] = []
+    after: Place | None = None
+    while len(rows) < most:
+        page, after = find(session, query, now=now, after=after)
+        rows += page
+        if after is None:
+            break
+    return rows[:most]
+
+
+def _columns(query: Query) -> tuple[str, ...]:
+    """List what is read: what is wanted, and behind that what is looked at."""
+    return tuple(dict.fromkeys((*query.columns, *(check.column for check in query.checks))))
+
+
+def _checked(query: Query, columns: tuple[str, ...], found: Sequence[Row]) -> Sequence[Row]:
+    if found[0][-1] is None:  # there is always a row, and this one has no item
+        return ()
+    for column, is_met in query.checks:
+        at = columns.index(column)
+        found = [row for row in found if is_met(row[at])]
+    return found
 
 
 @lru_cache(maxsize=_STATEMENTS_KEPT)
-def _statement(
+def _statement(  # noqa: PLR0913 - all that decides it
     dialect: str,
     columns: tuple[str, ...],
     shapes: tuple[tuple[str, Shape], ...],
     form: Form,
-    is_next: bool,
+    way: Way,
+    limit: int,
 ) -> Prepared:
-    page = _page(dialect, dict(shapes), form, is_next).subquery("page")
-    rows: FromClause = (
-        page.join(_STEP, _s.id == page.c.id)
-        .join(_PROCEDURE, _r.id == _s.procedure)
-        .join(_ORDER, _o.id == _r.imaging_order)
-        .join(_PATIENT, _p.id == _o.patient)
+    """Select a page, each row with the place that was reached, None at the end of the way.
+
+    A row at least, for the sake of that place: without an item its last columns are None.
+    """
+    steps, reached = window(way, limit, dialect)
+    matched = (
+        select(
+            *(COLUMNS[name].label(f"c{i}") for i, name in enumerate(columns)),
+            steps.c.start,
+            steps.c.id,
+        )
+        .select_from(
+            steps.join(_STEP, _s.id == steps.c.id)
+            .join(_PROCEDURE, _r.id == _s.procedure)
+            .join(_ORDER, _o.id == _r.imaging_order)
+            .join(_PATIENT, _p.id == _o.patient)
+        )
+        .where(_is_met(steps, dialect, dict(shapes), form))
+        .subquery("matched")
     )
-    wanted: list[ColumnElement[Any]] = [
-        COLUMNS[name].label(f"c{i}") for i, name in enumerate(columns)
-    ]
-    wanted += [_s.start_local.label("start"), _s.id.label("row")]
-    return Prepared(select(*wanted).select_from(rows).order_by(_s.start_local, _s.id))
+    end = reached.subquery("reached")
+    *told, start, row = matched.c
+    one = select(literal_column("1").label("one")).subquery("one")
+    rows = one.outerjoin(end, true()).outerjoin(matched, true())
+    wanted = [*told, end.c.start.label("reached_start"), end.c.id.label("reached_row")]
+    wanted += [start.label("start"), row.label("row")]
+    return Prepared(select(*wanted).select_from(rows).order_by(start, row))
+
+
+def _is_met(
+    steps: CTE, dialect: str, shapes: Mapping[str, Shape], form: Form
+) -> ColumnElement[bool]:
+    """Say that each of some steps meets all keys: one by one, so that no plan begins with a key."""
+    met = (
+        select(_s.id)
+        .select_from(_matched_tables(shapes))
+        .where(_s.id == steps.c.id, *_conditions(dialect, shapes, form).values())
+        .correlate(steps)
+    )
+    if dialect == "postgresql":
+        met = met.offset(literal_column("0"))  # or it might be joined
+    is_met: ColumnElement[bool] = met.scalar_subquery().is_not(None)
+    return is_met
 
 
 def hiding(session: Session, query: Query, step: int, *, now: datetime) -> set[str] | None:
@@ -220,28 +297,12 @@ def _verdict(dialect: str, shapes: tuple[tuple[str, Shape], ...], form: Form) ->
     return Prepared(select(*wanted).select_from(rows).where(_s.id == bindparam("step")))
 
 
-def _page(dialect: str, shapes: Mapping[str, Shape], form: Form, is_next: bool) -> Select[Any]:
-    conditions = [*_conditions(dialect, shapes, form).values()]
-    if is_next:
-        start: Column = bindparam("after_start")
-        row: ColumnElement[int] = bindparam("after_id")
-        # The first of these is for the index.
-        conditions += [_s.start_local >= start, or_(_s.start_local > start, _s.id > row)]
-    return (
-        select(_s.id)
-        .select_from(_matched_tables(shapes))
-        .where(*conditions)
-        .order_by(_s.start_local, _s.id)
-        .limit(bindparam("limit"))
-    )
-
-
 def _conditions(
     dialect: str, shapes: Mapping[str, Shape], form: Form
 ) -> dict[str, ColumnElement[bool]]:
     """Give all that a step must meet to be answered with, each by the key that asks for it."""
     conditions = {
-        name: condition((_WORDS if is_fuzzy(of) else _KEYS)[name], name, of, dialect)
+        name: condition(_WORDS[name] if is_fuzzy(of) else _matched(name), name, of, dialect)
         for name, of in shapes.items()
         if name not in (_STATUS, _STATION_AE, _MODALITY)
     }
@@ -253,9 +314,19 @@ def _conditions(
     return {**conditions, **within(form)}
 
 
+def _matched(name: str) -> Column:
+    known = _KEYS.get(name)
+    return COLUMNS[name] if known is None else known
+
+
 def _matched_tables(shapes: Mapping[str, Shape]) -> FromClause:
     """Join what the keys need, and no more."""
-    tables = {getattr(_KEYS[name], "table", _STEP) for name in shapes}
+    tables = {
+        each.table
+        for name in shapes
+        for each in iterate(_matched(name))
+        if isinstance(each, schema.Column)
+    }
     rows: FromClause = _STEP
     if tables & {_PROCEDURE, _ORDER, _PATIENT}:
         rows = rows.join(_PROCEDURE, _r.id == _s.procedure)

@@ -11,6 +11,7 @@ from mwl.db import Database, Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
 from mwl.orders import OrderState, StepState
 from mwl.shortened import known_as
+from mwl.worklist.ways import IS_CURRENT
 
 _PAGE_ROWS = 500
 
@@ -31,10 +32,10 @@ def listing(  # noqa: PLR0913 - the ways to narrow it, by name
 ) -> Iterator[dict[str, Any]]:
     """List entries by start time, one dictionary a step, read page by page.
 
-    `status` is a step's or, of those that only orders have, its order's. `flags` is what a
-    person should see of the order; `flagged` keeps the entries that have some. `start` is
-    ISO 8601 with the offset of `zone`; several stations are parted by a backslash, as on the
-    wire. Raises Outage.
+    `status` is a step's or, of those that only orders have, its order's: what has expired is
+    EXPIRED, whatever its step's state. `flags` is what a person should see of the order;
+    `flagged` keeps the entries that have some. `start` is ISO 8601 with the offset of `zone`;
+    several stations are parted by a backslash, as on the wire. Raises Outage.
     """
     statement = _statement(
         accession is not None,
@@ -107,7 +108,7 @@ def _statement(by_accession: bool, by_step: bool, by_order: bool, flagged: bool)
     if by_accession:
         statement = statement.where(_procedure.c.accession_number == bindparam("accession"))
     if by_step:
-        statement = statement.where(_step.c.state == bindparam("status"))
+        statement = statement.where(_step.c.state == bindparam("status"), IS_CURRENT)
     if by_order:
         statement = statement.where(_order.c.status == bindparam("status"))
     if flagged:

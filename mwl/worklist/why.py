@@ -22,7 +22,7 @@ from mwl.devices import Doorkeeper, Verdict
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import StepState
 from mwl.worklist import asking
-from mwl.worklist.find import Query, find, hiding
+from mwl.worklist.find import Query, first, hiding
 from mwl.worklist.scope import STARTED_VISIBLE, Caller
 
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ class _Asked:
         most, is_cut = self.shown.max_answers, self.shown.beyond == "cut"
         if most is None:
             return False
-        rows = find(session, self.query, now=self.now, limit=most + (not is_cut))
+        rows = first(session, self.query, now=self.now, most=most + (not is_cut))
         if is_cut:
             return step not in {row[-1] for row in rows}
         return len(rows) > most

@@ -13,7 +13,16 @@ class Patient(SQLModel, table=True):
     """A patient, known by identifier and issuer; a merged one points to its survivor."""
 
     __tablename__ = "patient"
-    __table_args__ = (UniqueConstraint("patient_id", "issuer_key"),)
+    __table_args__ = (
+        UniqueConstraint("patient_id", "issuer_key"),
+        # A group that is not the first has no index of its own: names of several are few.
+        Index(
+            "ix_patient_name_groups",
+            "name_key",
+            sqlite_where=text("instr(name_key, '=') > 0"),
+            postgresql_where=text("strpos(name_key, '=') > 0"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     patient_id: str
@@ -156,7 +165,14 @@ class ScheduledStep(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("study_instance_uid", "sps_id"),
         Index("ix_scheduled_step_modality_start", "modality", "start_local"),
-        Index("ix_scheduled_step_state_start", "state", "start_local"),
+        # Scanners ask for what is to be done: what has expired is in no one's way.
+        Index(
+            "ix_scheduled_step_state_start",
+            "state",
+            "start_local",
+            sqlite_where=text("NOT expired"),
+            postgresql_where=text("NOT expired"),
+        ),
         Index("ix_scheduled_step_start", "start_local"),
         Index(
             "ix_scheduled_step_expired",

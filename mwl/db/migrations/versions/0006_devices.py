@@ -1,5 +1,8 @@
 """What each scanner is shown, and in which letters."""
 
+from collections.abc import Callable
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -110,7 +113,9 @@ def _finding() -> None:
         # A range of what begins alike: the order of a language would tear it apart.
         op.execute('ALTER TABLE patient ALTER COLUMN name_key TYPE varchar COLLATE "C"')
     for table, key in _KEYS:
-        _refold(table, key)
+        _refold(table, sa.column(key, sa.String()), "", name_key)
+    former = sa.column("former_names", Json)
+    _refold("patient", former, [], lambda names: list(map(name_key, names)))
 
 
 _KEYS = (
@@ -121,17 +126,19 @@ _KEYS = (
 )
 
 
-def _refold(table: str, key: str) -> None:
-    """Make the keys of names anew, so many at a time; those without accents are as they were."""
+def _refold(
+    table: str, column: sa.ColumnClause[Any], empty: object, fold: Callable[[Any], Any]
+) -> None:
+    """Make what is folded of names anew, so many at a time; most of it stays as it is."""
     conn = op.get_bind()
-    rows = sa.table(table, sa.column("id"), sa.column(key))
-    page = sa.select(rows).where(rows.c.id > sa.bindparam("after"), rows.c[key] != "")
+    rows = sa.table(table, sa.column("id"), column)
+    page = sa.select(rows).where(rows.c.id > sa.bindparam("after"), column != empty)
     page = page.order_by(rows.c.id).limit(1000)
     put = sa.update(rows).where(rows.c.id == sa.bindparam("row"))
-    put = put.values({key: sa.bindparam("folded")})
+    put = put.values({column.name: sa.bindparam("folded", type_=column.type)})
     after = 0
     while found := conn.execute(page, {"after": after}).all():
-        changed = [(row, name_key(old)) for row, old in found if not old.isascii()]
-        if changed:
-            conn.execute(put, [{"row": row, "folded": new} for row, new in changed])
+        folded = ((row, fold(old)) for row, old in found if fold(old) != old)
+        for row, new in folded:
+            conn.execute(put, {"row": row, "folded": new})
         after = found[-1][0]
