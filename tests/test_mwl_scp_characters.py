@@ -122,10 +122,17 @@ class Hospital:
         self, title: str, *, explicit: bool = True, charset: Any = None, **keys: str
     ) -> list[dataset.DataSet]:
         """Ask for patient, procedure and step; give the elements of each answer."""
-        syntax = EXPLICIT_VR_LITTLE_ENDIAN if explicit else IMPLICIT_VR_LITTLE_ENDIAN
+        asked = self.query(explicit=explicit, charset=charset, **keys)
+        return self.send(title, asked, explicit=explicit)
+
+    def query(self, *, explicit: bool = True, charset: Any = None, **keys: str) -> bytes:
         wanted = ("PatientName", "PatientID", "RequestedProcedureDescription")
         names = [name for name in wanted if name not in keys]
-        asked = encoded(asking(*names, charset=charset, **keys), explicit=explicit)
+        asked = asking(*names, charset=charset, **keys)  # type: ignore[no-untyped-call]
+        return bytes(encoded(asked, explicit=explicit))  # type: ignore[no-untyped-call]
+
+    def send(self, title: str, asked: bytes, *, explicit: bool = True) -> list[dataset.DataSet]:
+        syntax = EXPLICIT_VR_LITTLE_ENDIAN if explicit else IMPLICIT_VR_LITTLE_ENDIAN
         client = self._dial(self._server).associate(
             (MODALITY_WORKLIST_FIND,), calling=title, transfer_syntaxes=(syntax,)
         )
@@ -247,6 +254,21 @@ def test_where_nothing_is_set_the_querys_own_set_is_the_first_choice(
     assert told(answer)[0].decode() == term
     found = charsets.specific_character_set(told(answer)[1], term.split("\\"))
     assert (found.text.rstrip("="), found.flags) == (name, ())
+
+
+@pytest.mark.parametrize("label", [b"NOT LISTED", b"ISO_IR_999"])
+def test_a_query_is_read_by_what_is_assumed_of_its_scanner(
+    hospital: Hospital, label: bytes
+) -> None:
+    names(hospital.database, {"name": "Růžička^Ota"}, {"name": "Doe^Jane"})
+    title = hospital.scanner("CT1", assumed="ISO_IR 101")
+    query = hospital.query(charset="ISO_IR 101", PatientName="RŮŽIČKA*")
+    with capture_logs() as logs:
+        (answer,) = hospital.send(title, query.replace(b"ISO_IR 101", label))
+    assert told(answer) == (b"ISO_IR 192", "Růžička^Ota".encode())
+    (line,) = (each for each in logs if each["event"] == "worklist.find")
+    assert line["characters"] == ["character set assumed", "character set unknown"]
+    assert hospital.send("STRANGER", query.replace(b"ISO_IR 101", label)) == []
 
 
 def test_what_no_set_says_may_be_in_utf_8_all_the_same(hospital: Hospital) -> None:

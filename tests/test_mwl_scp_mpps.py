@@ -18,6 +18,7 @@ from pynetdicom.sop_class import (
 from sqlalchemy import select
 from sqlmodel import SQLModel
 
+from mwl.config.devices import DeviceCharacters
 from mwl.dataset import MAX_BYTES
 from mwl.errors import Outage
 from mwl.net.codec import COMMAND
@@ -117,9 +118,15 @@ class Site:
     def __init__(self, database, serve):
         self.database = Flaky(database)
         self.denied = set()
+        self.characters = DeviceCharacters()
         effects = Effects(told=Destinations((Destination("ris"),)))
         services = [
-            MppsService(self.database, effects, clock=lambda: LATER),
+            MppsService(
+                self.database,
+                effects,
+                clock=lambda: LATER,
+                characters=lambda _title: self.characters,
+            ),
             MppsRetrieveService(self.database),
         ]
         self.server = serve(
@@ -498,6 +505,16 @@ def test_undeclared_bytes_are_flagged(site, dial):
     exchange(dial(site.server), CommandField.N_CREATE, raw)
     assert site.performed["patient_name"] == "Döe^Number1"
     assert site.performed["flags"] == ["character set undeclared"]
+
+
+def test_a_label_that_is_none_or_wrong_gives_way_to_what_is_assumed_of_the_scanner(site, dial):
+    site.characters = DeviceCharacters(assumed="ISO_IR 101")
+    raw = encoded(begin(), explicit=False).replace(
+        b"Doe^Number1", "Růž^Ča12345".encode("iso8859_2")
+    )
+    exchange(dial(site.server), CommandField.N_CREATE, raw)
+    assert site.performed["patient_name"] == "Růž^Ča12345"
+    assert site.performed["flags"] == ["character set assumed"]
 
 
 # --- N-GET
