@@ -198,6 +198,132 @@ def test_a_device_is_changed_and_the_trail_says_what(app: WebApp) -> None:
     assert detail["host"] == "10.0.0.5"
 
 
+SHOWN_FORM = {
+    "aliases": "CT7_OLD\r\nCT 7\r\n",
+    "zone": "Europe/Lisbon",
+    "close_images": "elsewhere",
+    "shown": ["may", "mpps", "tls", "worklist.own_station", "worklist.hide", "worklist.tolerates"],
+    "worklist.own_station": "on",
+    "worklist.stations": "XA1",
+    "worklist.modalities": "ct, pt",
+    "worklist.locations": "ROOM 1, BACK\r\nROOM 2",
+    "worklist.hours_back": "12,5",
+    "worklist.hours_ahead": "",
+    "worklist.hide": ["DEPARTED", "STARTED"],
+    "worklist.max_answers": "200",
+    "worklist.beyond": "cut",
+    "worklist.synonyms": "cr = cr, DX\r\nPT=PT",
+    "worklist.defaults": "PatientSex = O\r\nPatientComments = a = b",
+    "worklist.ignore": "Modality",
+    "worklist.tolerates": ["dates", "ff01"],
+    "characters.sets": "\\ISO 2022 IR 87\r\nISO_IR 100",
+    "characters.beyond": "utf-8",
+    "characters.assumed": "ISO_IR 13",
+}
+SHOWN_TABLE = {
+    "aliases": ("CT7_OLD", "CT 7"),
+    "zone": "Europe/Lisbon",
+    "close_images": "elsewhere",
+    "worklist": {
+        "own_station": True,
+        "stations": ("XA1",),
+        "modalities": ("CT", "PT"),
+        "locations": ("ROOM 1, BACK", "ROOM 2"),
+        "hours_back": 12.5,
+        "hide": ("DEPARTED", "STARTED"),
+        "max_answers": 200,
+        "beyond": "cut",
+        "synonyms": {"CR": ("CR", "DX"), "PT": ("PT",)},
+        "defaults": {"PatientSex": "O", "PatientComments": "a = b"},
+        "ignore": ("Modality",),
+        "tolerates": ("dates", "ff01"),
+    },
+    "characters": {
+        "sets": ("\\ISO 2022 IR 87", "ISO_IR 100"),
+        "beyond": "utf-8",
+        "assumed": "ISO_IR 13",
+    },
+}
+
+
+def table(app: WebApp, row: int) -> dict[str, Any]:
+    return devices.table_of(one(app, row)).model_dump(exclude_defaults=True)
+
+
+def test_every_setting_of_a_device_is_in_its_form(app: WebApp) -> None:
+    admin = app.signed_in(Role.ADMIN)
+    row = int(admin.post("/devices/new", data=FORM | SHOWN_FORM).location.rsplit("/", 1)[1])
+    assert table(app, row).items() >= SHOWN_TABLE.items()
+    page = admin.get(f"/devices/{row}").text
+    for name, value in DeviceTable(ae_title="X").model_dump().items():
+        within = [f"{name}.{each}" for each in value] if isinstance(value, dict) else [name]
+        for each in within:
+            assert f'name="{each}"' in page
+    for told in ("only at ROOM 1, BACK, ROOM 2", "CR, DX where it asks for CR", "CT7_OLD, CT 7"):
+        assert told in page
+
+
+def test_what_a_form_does_not_show_stays_as_it_is(app: WebApp) -> None:
+    row = register(app, "CT7", **SHOWN_TABLE)
+    small = {"ae_title": "CT7", "host": "10.0.0.5", "port": "104"}
+    assert app.signed_in(Role.ADMIN).post(f"/devices/{row}", data=small).status_code == 303
+    assert table(app, row) == {"ae_title": "CT7", "host": "10.0.0.5", "port": 104, **SHOWN_TABLE}
+    ((_, _, _, detail),) = trail(app)
+    assert detail == {"host": "10.0.0.5", "port": 104}
+
+
+def test_boxes_that_are_shown_and_not_checked_are_taken_away(app: WebApp) -> None:
+    row = register(app, "CT7", **SHOWN_TABLE)
+    empty = {"ae_title": "CT7", "shown": SHOWN_FORM["shown"], "worklist.modalities": "PT"}
+    assert app.signed_in(Role.ADMIN).post(f"/devices/{row}", data=empty).status_code == 303
+    found = devices.table_of(one(app, row))
+    assert (found.may, found.mpps, found.tls) == ((), False, False)
+    assert (found.worklist.own_station, found.worklist.hide) == (False, ())
+    ((_, _, _, detail),) = trail(app)
+    assert detail == {
+        "may": [],
+        "mpps": False,
+        "worklist.own_station": False,
+        "worklist.modalities": ["PT"],
+        "worklist.hide": [],
+        "worklist.tolerates": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("aliases", "CT\\1", "an AE title has 1 to 16 ASCII characters"),
+        ("zone", "Lisbon", "no such time zone; write an IANA name"),
+        ("worklist.modalities", "C-T", "string should match pattern"),
+        ("worklist.hours_back", "-1", "greater than or equal to 0"),
+        ("worklist.max_answers", "many", "valid integer"),
+        ("worklist.synonyms", "CR DX", "a line is written NAME = VALUE"),
+        ("worklist.defaults", "sex = O", "string should match pattern"),
+        ("worklist.hide", "GONE", "should be &#39;SCHEDULED&#39;"),
+        ("worklist.tolerates", "all", "should be &#39;dates&#39;"),
+        ("characters.sets", "x" * 129, "at most 128 characters"),
+    ],
+)
+def test_a_wrong_setting_is_told_where_it_is(
+    app: WebApp, field: str, value: str, says: str
+) -> None:
+    answer = app.signed_in(Role.ADMIN).post("/devices/new", data=FORM | {field: value})
+    assert answer.status_code == 400
+    (told,) = re.findall(r'class="(?:invalid-feedback|text-danger small)">([^<]*)', answer.text)
+    assert says in told
+    assert ('<details class="group" open>' in answer.text) is ("." in field)
+    assert trail(app) == []
+
+
+def test_a_title_of_another_device_is_told_where_it_is(app: WebApp) -> None:
+    register(app, "CT1", aliases=["CT1_OLD"])
+    admin = app.signed_in(Role.ADMIN)
+    answer = admin.post("/devices/new", data=FORM | {"aliases": "ct1_old"})
+    assert answer.status_code == 409
+    assert "alias ct1_old is registered already: it is a title of CT1" in answer.text
+
+
 def test_a_change_that_is_wrong_changes_nothing(app: WebApp) -> None:
     register(app, "CT1")
     row = register(app, "CT7")
@@ -265,7 +391,10 @@ def test_tls_and_the_certificate_of_a_device_are_set_on_its_page(app: WebApp) ->
     wrong = admin.post(f"/devices/{row}", data={**given, "certificate": "sha256:12"})
     assert wrong.status_code == 400
     assert "64 hexadecimal digits" in wrong.text
-    assert admin.post(f"/devices/{row}", data=FORM).status_code == 303
+    assert (
+        admin.post(f"/devices/{row}", data=FORM | {"shown": ["tls"], "certificate": ""}).status_code
+        == 303
+    )
     assert "<dt>TLS</dt>" not in admin.get(f"/devices/{row}").text
 
 

@@ -5,42 +5,26 @@ test is shown on the page that answers, and recorded, however it went.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, get_args
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import ValidationError
 
 from mwl import associations, devices
 from mwl.accounts import Role
-from mwl.config import Destination, DeviceTable, Forward, May, MppsForward, describe
+from mwl.config import Destination, Forward, MppsForward
 from mwl.db.tables import Device, Knock
 from mwl.devices import Answer
 from mwl.errors import Rejected
+from web import device_form
+from web.device_form import Form
+from web.device_words import words
 from web.guard import actor, allowed
 from web.wiring import wired
 
 blueprint = Blueprint("devices", __name__, url_prefix="/devices")
 
-RIGHTS: Mapping[str, str] = {
-    "worklist": "Query the worklist",
-    "mpps": "Report procedure steps (MPPS)",
-    "store": "Send images (C-STORE)",
-    "commit": "Ask for storage commitment",
-    "query": "Search the archive (C-FIND)",
-    "retrieve": "Take images away (C-MOVE, C-GET)",
-}
-assert set(RIGHTS) == set(get_args(May))
-_TEXTS = ("ae_title", "host", "port", "modality", "station_name", "location", "certificate")
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What stands in the form of a device, and what is wrong with it, by field."""
-
-    values: Mapping[str, Any]
-    faults: Mapping[str, str] = field(default_factory=dict)
+_LONGEST = 253
+_OFFERED = ("ae_title", "host", "port", "modality", "station_name", "location")  # by a link
 
 
 @blueprint.get("")
@@ -56,8 +40,8 @@ def new() -> ResponseReturnValue:
     """Register a device."""
     if request.method == "POST":
         return _register()
-    values = {name: request.args.get(name, "") for name in _TEXTS}
-    return _new(Form(_defaults() | values))
+    offered = {name: request.args.get(name, "")[:_LONGEST] for name in _OFFERED}
+    return _new(device_form.written(None, **offered))
 
 
 @blueprint.get("/knocks/<int:knock>/register")
@@ -68,8 +52,8 @@ def from_knock(knock: int) -> str:
         found = devices.knock(session, knock)
     if found is None:
         abort(404)
-    known = {"ae_title": found.calling_ae_title, "host": found.address}
-    return _new(Form(_defaults() | known), found)
+    form = device_form.written(None, ae_title=found.calling_ae_title, host=found.address)
+    return _new(form, found)
 
 
 @blueprint.get("/<int:device>")
@@ -77,7 +61,7 @@ def from_knock(knock: int) -> str:
 def show(device: int) -> str:
     """Show a device."""
     found = _device(device)
-    return _show(found, Form(_values(found)))
+    return _show(found)
 
 
 @blueprint.post("/<int:device>")
@@ -85,7 +69,7 @@ def show(device: int) -> str:
 def change(device: int) -> ResponseReturnValue:
     """Change a device to what its form says."""
     found = _device(device)
-    given, form = _read()
+    given, form = device_form.read(request.form, devices.table_of(found))
     if given is None:
         return _show(found, form), 400
     wiring, who = wired(), actor()
@@ -93,7 +77,7 @@ def change(device: int) -> ResponseReturnValue:
     try:
         wiring.database.write(lambda s: devices.amend(s, who, device, given, now=now))
     except Rejected as error:
-        return _show(found, _refused(form, error)), 409
+        return _show(found, device_form.refused(form, error)), 409
     flash(f"{given.ae_title} is changed.")
     return redirect(url_for(".show", device=device), 303)
 
@@ -120,7 +104,7 @@ def echo(device: int) -> str:
         _note(devices.subject_of(found.ae_title), result)
     else:
         result = Answer(False, "it has no host and port here: fill them in first")
-    return _show(found, Form(_values(found)), result)
+    return _show(found, tested=result)
 
 
 @blueprint.post("/destinations/<name>/test")
@@ -175,28 +159,29 @@ def _list(tested: Mapping[str, Answer] | None = None) -> str:
 
 def _new(form: Form, knock: Knock | None = None) -> str:
     ours = wired().settings.dicom.ae_title
-    return render_template("device_new.html", form=form, knock=knock, rights=RIGHTS, ours=ours)
+    return render_template("device_new.html", form=form, knock=knock, ours=ours, **words())
 
 
-def _show(device: Device, form: Form, tested: Answer | None = None) -> str:
-    now = wired().clock()
+def _show(device: Device, form: Form | None = None, tested: Answer | None = None) -> str:
+    now, table = wired().clock(), devices.table_of(device)
     with wired().database.read() as session:
         open_now = associations.counts(session, now=now)
     return render_template(
         "device.html",
         device=device,
-        form=form,
+        table=table,
+        form=form or device_form.written(table),
         tested=tested,
-        rights=RIGHTS,
         in_words=devices.in_words,
         now=now,
         open_now=open_now.get(devices.fold(device.ae_title), 0),
         ours=wired().settings.dicom.ae_title,
+        **words(),
     )
 
 
 def _register() -> ResponseReturnValue:
-    given, form = _read()
+    given, form = device_form.read(request.form)
     if given is None:
         return _new(form), 400
     wiring, who = wired(), actor()
@@ -204,36 +189,6 @@ def _register() -> ResponseReturnValue:
     try:
         row = wiring.database.write(lambda s: devices.register(s, who, given, now=now))
     except Rejected as error:
-        return _new(_refused(form, error)), 409
+        return _new(device_form.refused(form, error)), 409
     flash(f"{given.ae_title} is registered.")
     return redirect(url_for(".show", device=row), 303)
-
-
-def _defaults() -> dict[str, Any]:
-    """Give what the form of a new device begins with."""
-    blank = DeviceTable(ae_title="X").model_dump()
-    return {**blank, "ae_title": "", "host": "", "port": ""}
-
-
-def _values(device: Device) -> dict[str, Any]:
-    return {name: getattr(device, name) for name in DeviceTable.model_fields} | {
-        "port": device.port or ""
-    }
-
-
-def _read() -> tuple[DeviceTable | None, Form]:
-    """Read the form of this request: a device, or None where something in it is wrong."""
-    given: dict[str, Any] = {name: request.form.get(name, "").strip() for name in _TEXTS}
-    given["may"] = [each for each in request.form.getlist("may") if each in RIGHTS]
-    given["mpps"], given["tls"] = "mpps" in request.form, "tls" in request.form
-    given["commit_report"] = request.form.get("commit_report", "new")
-    unset = {name: given[name] or None for name in ("host", "port")}
-    modality = given["modality"].upper()
-    try:
-        return DeviceTable(**{**given, **unset, "modality": modality}), Form(given)
-    except ValidationError as error:
-        return None, Form(given, {str(e["loc"][0]): describe(e) for e in error.errors()})
-
-
-def _refused(form: Form, error: Rejected) -> Form:
-    return Form(form.values, {"ae_title": error.faults[0].text.partition("; --replace")[0]})

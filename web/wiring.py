@@ -19,6 +19,7 @@ from mwl.journal import Overrides, Replayed
 from mwl.objects import ObjectStore
 from mwl.pictures import Pictures
 from mwl.procedures import Effects
+from mwl.worklist.trying import Try
 
 _KEY = "mwl"
 
@@ -43,6 +44,7 @@ class Tools:
     explain: Callable[..., tuple[list[Any], int]]  # what pasted messages would become
     explain_kept: Callable[..., Any]  # the same of one of the journal
     profiles: Callable[[], list[str]]  # mapping profiles, by name
+    see: Try  # what a device would be shown
 
 
 @dataclass(frozen=True, slots=True)

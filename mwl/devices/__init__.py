@@ -27,8 +27,10 @@ from mwl.devices.rows import (
     titles,
 )
 from mwl.devices.titles import fold
+from mwl.devices.tolerances import TOLERANCES
 
 __all__ = [
+    "TOLERANCES",
     "Answer",
     "Becomes",
     "Difference",

@@ -31,6 +31,7 @@ from mwl.roles.following import close_rules, effects
 from mwl.roles.profiles import mapping_profiles
 from mwl.roles.reaching import reach
 from mwl.roles.secured import keys_of
+from mwl.scp.trying import see
 from mwl.scu import Peer, echo
 from mwl.supervisor import DRAIN_S, Board, Child
 from web.wiring import Tools, Wiring
@@ -98,6 +99,7 @@ def wiring(
             explain=explainers,
             explain_kept=explainers.kept,
             profiles=partial(explaining.names, settings),
+            see=partial(see, database, settings),
         ),
         serving=serving,
     )
