@@ -76,7 +76,8 @@ def _list(wrong: str = "") -> str:
 
         page = lists.page(fetch, lambda row: keys(row.since, row.id), given)
         counts = associations.counts(session, now=wanted.now)
-        rows = {devices.fold(each.ae_title): each.id for each in devices.listing(session)}
+        known = devices.listing(session)
+        rows = {title: each.id for each in known for title in devices.titles(each)}
     return render_template(
         "associations.html",
         page=page,

@@ -86,6 +86,30 @@ def arrive(step: int) -> ResponseReturnValue:
     )
 
 
+@blueprint.post("/<int:step>/ready")
+@allowed(Role.TECHNOLOGIST)
+def ready(step: int) -> ResponseReturnValue:
+    """Note that the patient is ready to be scanned."""
+    return _act(
+        step,
+        Action.READY,
+        lambda session, which, now: manual.ready(session, which, now=now),
+        "The patient is marked as ready.",
+    )
+
+
+@blueprint.post("/<int:step>/depart")
+@allowed(Role.TECHNOLOGIST)
+def depart(step: int) -> ResponseReturnValue:
+    """Note that the patient has left the scanner."""
+    return _act(
+        step,
+        Action.DEPART,
+        lambda session, which, now: manual.depart(session, which, now=now),
+        "The patient is marked as departed.",
+    )
+
+
 @blueprint.post("/<int:step>/cancel")
 @allowed(Role.TECHNOLOGIST)
 def cancel(step: int) -> ResponseReturnValue:
@@ -234,5 +258,8 @@ def _iso(day: str) -> str:
 
 def _scanners(entry: Item, known: Sequence[Device]) -> list[str]:
     """Choose whom an entry is for: its stations, else the devices of its modality."""
-    of_modality = [each.ae_title for each in known if each.modality == entry.modality]
-    return (entry.stations or of_modality)[:_MOST_ASKED]
+    if not entry.stations:
+        return [each.ae_title for each in known if each.modality == entry.modality][:_MOST_ASKED]
+    owners = {title: each.ae_title for each in known for title in devices.titles(each)}
+    stations = (owners.get(devices.fold(title), title) for title in entry.stations)
+    return list(dict.fromkeys(stations))[:_MOST_ASKED]

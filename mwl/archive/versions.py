@@ -4,6 +4,7 @@ The caller holds the lock of the SOP Instance UID, so that one of an instance's 
 one only, is served.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +21,7 @@ from sqlalchemy import (
 from mwl.archive.received import Received, Stored, instance_row, object_row
 from mwl.db import Insertion, Prepared
 from mwl.db.tables import Instance, StoredObject
+from mwl.devices.titles import caller
 from mwl.studies import (
     WRONG_ENTRY_REASON,
     Decision,
@@ -42,7 +44,11 @@ _HAS_THESE_BYTES = (
 )
 # The one that is served, and those with the same bytes: seldom more than two.
 _OF_INSTANCE = Prepared(
-    select(_OBJECT)
+    select(
+        *(column for column in _OBJECT.c if column.name != "source"),
+        caller(_OBJECT.c.source).label("source"),
+        caller(bindparam("new_source", type_=_OBJECT.c.source.type)).label("new_source"),
+    )
     .where(
         _OBJECT.c.instance == bindparam("instance_row"),
         or_(_OBJECT.c.state == _SERVED, and_(*_HAS_THESE_BYTES)),
@@ -77,13 +83,15 @@ _DESCRIBE = Prepared(
 def add(conn: Connection, received: Received, instance: Any) -> Stored:
     """Decide about, and keep, what came under the UID of `instance`, in its own series."""
     bytes_ = {"sha256": received.sha256, "transfer_syntax": received.transfer_syntax}
-    rows = _OF_INSTANCE.all(conn, {"instance_row": instance.id, **bytes_})
+    asked = {"instance_row": instance.id, "new_source": received.source, **bytes_}
+    rows = _OF_INSTANCE.all(conn, asked)
     kept = [Kept(row.id, ObjectState(row.state), _version(row, instance)) for row in rows]
     served = next((each for each in kept if each.state is ObjectState.SERVED), None)
     if served is None:
         # A person decides about the instance, and so about whatever else comes of it.
         return set_aside(conn, received, quarantine(WRONG_ENTRY_REASON), instance.id)
-    new = received.version()
+    # However it calls itself, a scanner is one source.
+    new = replace(received.version(), source=rows[0].new_source)
     decision = decide(new, served.version, [each for each in kept if each.version.is_same_as(new)])
     if decision.outcome is Outcome.QUARANTINED:
         return set_aside(conn, received, decision, instance.id)

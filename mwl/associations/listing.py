@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, and_, func, literal, or_, select
 from sqlmodel import Session
 
 from mwl.associations.rows import GONE, LIVE, SERVER
-from mwl.devices import fold
+from mwl.devices.titles import caller, fold
 
 Key = tuple[datetime, int]  # since when, row: no two associations share it
 
@@ -85,12 +85,10 @@ def get(session: Session, row: int, *, now: datetime) -> Open | None:
 
 
 def counts(session: Session, *, now: datetime) -> Mapping[str, int]:
-    """Count what is open by calling AE title, folded as `devices.fold` does."""
-    statement = (
-        select(LIVE.c.calling_ae_title, func.count())
-        .join(SERVER, SERVER.c.id == LIVE.c.server)
-        .group_by(LIVE.c.calling_ae_title)
-    )
+    """Count what is open by who calls: a device's own title, a stranger's, folded."""
+    who = caller(LIVE.c.calling_ae_title).label("who")
+    statement: Any = select(who, func.count()).group_by(who)
+    statement = statement.join(SERVER, SERVER.c.id == LIVE.c.server)
     found: dict[str, int] = {}
     for title, count in session.connection().execute(_alive(statement, now)):
         found[fold(title)] = found.get(fold(title), 0) + count
@@ -105,7 +103,8 @@ def _alive(statement: Select[Any], now: datetime) -> Select[Any]:
 def _wanted(wanted: Wanted) -> Select[Any]:
     statement = _alive(_STATEMENT, wanted.now)
     if wanted.calling:
-        statement = statement.where(func.upper(LIVE.c.calling_ae_title) == fold(wanted.calling))
+        asked = literal(fold(wanted.calling))
+        statement = statement.where(caller(LIVE.c.calling_ae_title) == caller(asked))
     if wanted.text:
         within = (LIVE.c.calling_ae_title, LIVE.c.called_ae_title, LIVE.c.address)
         text = wanted.text.upper()

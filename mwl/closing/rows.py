@@ -37,6 +37,7 @@ from mwl.db.tables import (
     StoredObject,
     Study,
 )
+from mwl.devices.titles import caller, is_station_of
 from mwl.orders import FINAL, WAITING, StepState
 from mwl.performed import LinkedBy, PerformedState
 from mwl.procedures.matching import OTHER_PATIENT
@@ -80,9 +81,7 @@ def _silent() -> ColumnElement[bool]:
 
     A step that no station is given to may be done on any scanner of its modality.
     """
-    given = exists().where(
-        _station.step == _s.id, func.upper(_station.ae_title) == func.upper(_device.ae_title)
-    )
+    given = exists().where(_station.step == _s.id, is_station_of(_station.ae_title, _device))
     unassigned = and_(
         _s.station_ae_titles == literal_column("''"),
         _s.modality != literal_column("''"),
@@ -93,7 +92,7 @@ def _silent() -> ColumnElement[bool]:
 
 def _is_from() -> ColumnElement[bool]:
     # Never what somebody imports, prefetches or forwards: that comes from another title.
-    return func.upper(_object.source) == func.upper(_device.ae_title)
+    return func.upper(_device.ae_title) == caller(_object.source)
 
 
 # --- one order
@@ -115,7 +114,7 @@ _REPORTS = Prepared(
         _device.close_images,
     )
     .join(_PERFORMED, _link.performed_step == _performed.id)
-    .outerjoin(_DEVICE, func.upper(_device.ae_title) == func.upper(_performed.ae_title))
+    .outerjoin(_DEVICE, func.upper(_device.ae_title) == caller(_performed.ae_title))
     .join(_STEP, _link.scheduled_step == _s.id)
     .join(_PROCEDURE, _s.procedure == _r.id)
     .where(_r.imaging_order == _GIVEN)
@@ -128,11 +127,11 @@ _IS_CONTRADICTED = exists().where(
     _aside.state != _SERVED,  # as the index of what is set aside says it
     _aside.state == _SET_ASIDE,
     _aside.sop_instance_uid == _listed.sop_instance_uid,
-    func.upper(_aside.source) == func.upper(_performed.ae_title),
+    caller(_aside.source) == caller(_performed.ae_title),
     or_(
         _object.id.is_(None),
         _aside.id > _object.id,
-        func.upper(_object.source) != func.upper(_performed.ae_title),
+        caller(_object.source) != caller(_performed.ae_title),
     ),
 )
 # A study may be linked with any procedure of the orders that the MPPS was made for.

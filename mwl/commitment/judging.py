@@ -22,7 +22,7 @@ from mwl.commitment.outcome import settle
 from mwl.commitment.rules import Failure, Held, Reference, State, judge, pause
 from mwl.db import Database
 from mwl.db.tables import Commitment, CommitmentItem
-from mwl.devices.titles import fold
+from mwl.devices.titles import own
 from mwl.errors import Outage
 from mwl.objects import Missing, ObjectStore
 
@@ -142,6 +142,7 @@ class _Pass:
 
     def __init__(self, judge_: Judge, claim: _Claim, now: datetime) -> None:
         self._judge, self._claim, self._now = judge_, claim, now
+        self._requester = ""
         self._is_last = now >= claim.wait_until
         self._began = self._renewed = time.monotonic()
         self._decided: list[_Decision] = []
@@ -177,6 +178,7 @@ class _Pass:
 
     def _look_up(self, page: list[Any]) -> Iterable[tuple[Any, lookup.Versions]]:
         with self._judge.database.read() as session:
+            self._requester = own(session.connection(), self._claim.ae_title)
             found = lookup.versions(session, [row.sop_instance_uid for row in page])
         return [(row, found.get(row.sop_instance_uid, lookup.Versions())) for row in page]
 
@@ -184,7 +186,7 @@ class _Pass:
         asked = Reference(row.sop_class_uid, row.sop_instance_uid)
         verdict = judge(
             asked,
-            fold(self._claim.ae_title),
+            self._requester,
             here.served,
             here.quarantined,
             takes=self._judge.takes,

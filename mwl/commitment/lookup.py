@@ -11,7 +11,7 @@ from sqlmodel import Session
 from mwl.archive import IS_QUARANTINED
 from mwl.commitment.rules import Held
 from mwl.db.tables import Instance, StoredObject
-from mwl.devices.titles import fold
+from mwl.devices.titles import caller
 from mwl.studies import ObjectState
 
 _OBJECT = StoredObject.__table__  # type: ignore[attr-defined]
@@ -23,7 +23,7 @@ _COLUMNS = (
     _OBJECT.c.data_set_offset,
     _OBJECT.c.size,
     _OBJECT.c.sha256,
-    _OBJECT.c.source,
+    caller(_OBJECT.c.source).label("source"),
 )
 
 
@@ -75,5 +75,5 @@ def _held(row: Any) -> Held:
         data_set_offset=row.data_set_offset,
         size=row.size,
         sha256=row.sha256,
-        source=fold(row.source),
+        source=row.source,
     )

@@ -13,6 +13,7 @@ from mwl.devices.oddities import in_words
 from mwl.devices.rows import (
     Visit,
     add,
+    called,
     change,
     get,
     knock,
@@ -42,6 +43,7 @@ __all__ = [
     "admits",
     "amend",
     "bring",
+    "called",
     "change",
     "differences",
     "fold",

@@ -51,6 +51,12 @@ def titles(device: Device) -> set[str]:
     return {fold(device.ae_title), *map(fold, device.aliases)}
 
 
+def called(device: Device, ae_title: str) -> str:
+    """Give the title of a device by which it is called, as it is registered; else its own."""
+    wanted = fold(ae_title)
+    return next((title for title in device.aliases if fold(title) == wanted), device.ae_title)
+
+
 def listing(session: Session) -> list[Device]:
     """List the devices, by AE title."""
     return list(session.execute(select(Device).order_by(_DEVICE.c.ae_title)).scalars())

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    String,
     bindparam,
     delete,
     exists,
@@ -71,6 +72,7 @@ def caller(ae_title: ColumnElement[str]) -> ColumnElement[str]:
         .join(title, title.c.device == device.c.id)
         .where(title.c.ae_title == func.upper(ae_title), title.c.calls)
         .limit(1)
+        .correlate_except(device, title)
         .scalar_subquery()
     )
     return func.coalesce(found, func.upper(ae_title))
@@ -80,4 +82,14 @@ def is_station_of(ae_title: ColumnElement[str], device: Any) -> ColumnElement[bo
     """Tell of a station and a device, as the columns of its table, whether it is one of its own."""
     title = _TITLE.alias()
     further = exists().where(title.c.device == device.id, title.c.ae_title == func.upper(ae_title))
+    further = further.correlate_except(title)
     return or_(func.upper(ae_title) == func.upper(device.ae_title), further)
+
+
+_CALLER = select(caller(bindparam("title", type_=String())))
+
+
+def own(conn: Connection, ae_title: str) -> str:
+    """Give, of who calls so, the device's own title, folded; a stranger's is its own."""
+    found = conn.scalar(_CALLER, {"title": fold(ae_title)})
+    return str(found)

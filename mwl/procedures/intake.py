@@ -12,6 +12,7 @@ from typing import Any
 from sqlmodel import Session
 
 from mwl import outbox
+from mwl.devices.titles import own
 from mwl.errors import Fault, Reason, Rejected
 from mwl.outbox import BEGUN, About, Operation
 from mwl.performed import Created, Modified, PerformedState, Request, Stated
@@ -72,7 +73,8 @@ def update(session: Session, modified: Modified, *, effects: Effects, now: datet
     if modified.listed is not None:
         rows.list_instances(conn, row.id, modified.listed, again=True)
     flags = [*modified.flags]
-    if modified.ae_title != performed["ae_title"]:
+    began = performed["ae_title"]
+    if modified.ae_title != began and own(conn, modified.ae_title) != own(conn, began):
         flags.append(f"changed by {modified.ae_title}, which did not begin it")
     state = modified.state or PerformedState.IN_PROGRESS
     performed |= {"state": state, "updated_at": now}

@@ -19,7 +19,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
-    func,
     or_,
     select,
     update,
@@ -30,6 +29,7 @@ from sqlmodel import Session
 from mwl.archive import following
 from mwl.db import Database, Prepared
 from mwl.db.tables import Instance, PerformedInstance, PerformedStep, Series, StoredObject, Study
+from mwl.devices.titles import caller
 from mwl.performed import INCORRECT_WORKLIST_ENTRY, PerformedState
 from mwl.procedures import rows
 from mwl.studies import WRONG_ENTRY_REASON, MatchedBy, ObjectState
@@ -90,7 +90,7 @@ def _served(*wanted: Any) -> Select[Any]:
         .where(
             or_(
                 _study.study_instance_uid == _performed.study_instance_uid,
-                func.upper(_object.source) == func.upper(_performed.ae_title),
+                caller(_object.source) == caller(_performed.ae_title),
             ),
             ~_is_listed_by_another(),
         )

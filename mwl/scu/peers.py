@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mwl.db.tables import Device
+from mwl.devices import called
 from mwl.sockets import Stream
 from mwl.tls import Files, Keys, connect
 
@@ -22,9 +23,10 @@ class Peer:
     certificate: str = ""
 
     @classmethod
-    def of(cls, device: Device) -> "Peer":
-        """Give a device that has a host and a port as a peer."""
-        return cls(device.ae_title, device.host, device.port, device.tls, device.certificate)
+    def of(cls, device: Device, ae_title: str = "") -> "Peer":
+        """Give a device that has a host and a port as a peer, by one of its titles or its own."""
+        title = called(device, ae_title)
+        return cls(title, device.host, device.port, device.tls, device.certificate)
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}"

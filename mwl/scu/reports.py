@@ -74,7 +74,7 @@ class CommitmentReporter:
             return outbox.Done()  # asked for anew meanwhile: it is judged and told again
         if device is None or not (device.host and device.port):
             return outbox.Park(f"{judged.ae_title} has no address: `mwl device add` gives it one")
-        peer = Peer.of(device)
+        peer = Peer.of(device, judged.ae_title)  # PS3.4 J.3.3: to the one that asked
         try:
             code = report(peer, judged, self.patience, self.keys)
         except Unreached as error:

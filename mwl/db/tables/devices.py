@@ -1,7 +1,7 @@
 """Who asks: devices, and strangers that knocked."""
 
 from datetime import datetime
-from random import getrandbits
+from secrets import randbits
 from typing import Any
 
 from sqlalchemy import UniqueConstraint
@@ -12,7 +12,7 @@ from mwl.db.types import Json, UtcDateTime
 
 def draw() -> int:
     """Draw a number for what is set of a device: it changes with it (`mwl.devices.catalog`)."""
-    return getrandbits(31)
+    return randbits(31)
 
 
 class Device(SQLModel, table=True):

@@ -82,9 +82,9 @@ class MoveService:
             what = "has no host and port" if device else "is not registered"
             retrieval.answer(Final(status.MOVE_DESTINATION_UNKNOWN, f"{title} {what}"))
             return
-        retrieval.perform(self._destination(device, retrieval))
+        retrieval.perform(self._destination(device, devices.called(device, title), retrieval))
 
-    def _destination(self, device: Device, retrieval: Retrieval) -> Destination:
+    def _destination(self, device: Device, title: str, retrieval: Retrieval) -> Destination:
         mover, message = retrieval.association, retrieval.message
         shelf = Shelf(self.objects)
 
@@ -92,7 +92,7 @@ class MoveService:
             try:
                 return associate(
                     self.dial(device),
-                    called=device.ae_title,
+                    called=title,
                     calling=mover.called_title,
                     contexts=proposal,
                     limits=self.limits,
