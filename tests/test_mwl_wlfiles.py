@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -325,41 +326,51 @@ def folder(tmp_path):
     return place
 
 
-@pytest.fixture
-def wlmscpfs(folder):
-    """Serve the folder by DCMTK."""
+@contextmanager
+def serving_wlmscpfs(folders, _place):
+    """Serve folders, each named by an AE title, by DCMTK."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     program = subprocess.Popen(
-        [dcmtk("wlmscpfs"), "-dfp", str(folder.parent), str(port)],
+        [dcmtk("wlmscpfs"), "-csk", "-dfp", str(folders), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    yield _listening(program, port)
-    program.terminate()
-    program.wait(10)
+    try:
+        yield _listening(program, port)
+    finally:
+        program.terminate()
+        program.wait(10)
+
+
+@pytest.fixture
+def wlmscpfs(folder, tmp_path):
+    """Serve the folder by DCMTK."""
+    with serving_wlmscpfs(folder.parent, tmp_path) as port:
+        yield port
 
 
 ORTHANC_WORKLISTS = Path("/usr/share/orthanc/plugins/libModalityWorklists.so")
 
 
-@pytest.fixture
-def orthanc(folder, tmp_path):
-    """Serve the folder by Orthanc's plugin."""
+@contextmanager
+def serving_orthanc(folder, place):
+    """Serve a folder by Orthanc's plugin."""
     if not ORTHANC_WORKLISTS.exists():
         missing("Orthanc's worklist plugin is not installed on this machine")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    settings = tmp_path / "orthanc.json"
+    settings = place / "orthanc.json"
     settings.write_text(
         json.dumps(
             {
-                "StorageDirectory": str(tmp_path / "orthanc"),
+                "StorageDirectory": str(place / "orthanc"),
                 "Plugins": [str(ORTHANC_WORKLISTS)],
                 "Worklists": {"Enable": True, "Database": str(folder)},
                 "DicomPort": port,
                 "DicomAet": "MWL",
                 "DicomAlwaysAllowFindWorklist": True,
+                "DefaultEncoding": "Utf8",
                 "HttpServerEnabled": False,
             }
         )
@@ -367,9 +378,18 @@ def orthanc(folder, tmp_path):
     program = subprocess.Popen(
         [require("Orthanc"), str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    yield _listening(program, port)
-    program.terminate()
-    program.wait(10)
+    try:
+        yield _listening(program, port)
+    finally:
+        program.terminate()
+        program.wait(10)
+
+
+@pytest.fixture
+def orthanc(folder, tmp_path):
+    """Serve the folder by Orthanc's plugin."""
+    with serving_orthanc(folder, tmp_path) as port:
+        yield port
 
 
 def _listening(program, port):

@@ -10,8 +10,11 @@ _LOOK_EVERY_S = 0.1
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Tell on stderr how many of `total` are done; gives what is to be called with that."""
+def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Tell on stderr how many of `total` are done; gives what is to be called with that.
+
+    None: nobody knows how many there are.
+    """
     if not sys.stderr.isatty():
         yield _lines(what, total)
         return
@@ -25,12 +28,13 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield _now_and_then(lambda done: progress.update(task, completed=done), _LOOK_EVERY_S)
 
 
-def _lines(what: str, total: int) -> Callable[[int], None]:
+def _lines(what: str, total: int | None) -> Callable[[int], None]:
     began = time.monotonic()
 
     def tell(done: int) -> None:
         rate = done / max(time.monotonic() - began, 1e-3)
-        print(f"{what}: {done:,} of {total:,} ({rate:,.0f}/s)", file=sys.stderr, flush=True)
+        of = "" if total is None else f" of {total:,}"
+        print(f"{what}: {done:,}{of} ({rate:,.0f}/s)", file=sys.stderr, flush=True)
 
     return _now_and_then(tell, _LINE_EVERY_S)
 

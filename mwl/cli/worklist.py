@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mwl.config import Settings
     from mwl.worklist.manual import Done, Which
 
-app = frame.app("See the worklist; add, change, cancel, reopen and import entries.")
+app = frame.app("See the worklist; add, change, cancel, reopen entries; import and export.")
 
 Accession = Annotated[str, typer.Option(metavar="NUMBER", help="The accession number.")]
 StepId = Annotated[str, typer.Option(metavar="ID", help="The scheduled procedure step ID.")]
@@ -225,6 +226,28 @@ def arrive(context: typer.Context, accession: Accession = "", step: StepId = "")
 
 
 @app.command()
+def ready(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
+    """Note that the patient is ready to be scanned; scanners that show it see READY."""
+    from mwl.audit import Action
+    from mwl.worklist import manual
+
+    which, now, given = _which(accession, step), frame.now(), frame.settings(context)
+    work = partial(manual.ready, which=which, now=now)
+    _report("ready", _audited(given, Action.READY, which, work))
+
+
+@app.command()
+def depart(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
+    """Note that the patient has left, though the scanner has not ended its work."""
+    from mwl.audit import Action
+    from mwl.worklist import manual
+
+    which, now, given = _which(accession, step), frame.now(), frame.settings(context)
+    work = partial(manual.depart, which=which, now=now)
+    _report("departed", _audited(given, Action.DEPART, which, work))
+
+
+@app.command()
 def close(context: typer.Context, accession: Accession = "", step: StepId = "") -> None:
     """Close a COMPLETED order by hand: its images won't all come, or are elsewhere."""
     from mwl import closing
@@ -266,6 +289,9 @@ def reopen(context: typer.Context, accession: Accession = "", step: StepId = "")
 
 
 app.command("import")(exchange.import_)
+app.command()(exchange.export)
+app.command()(exchange.sources)
+app.command()(exchange.fetch)
 
 
 def _audited(

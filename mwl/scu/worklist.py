@@ -80,7 +80,7 @@ def _associated(peer: Peer, calling: str, bounds: Bounds, keys: Keys | None) -> 
         response_timeout_s=bounds.wait_s,
         write_timeout_s=bounds.wait_s,
         release_timeout_s=min(bounds.wait_s, 5.0),
-        close_timeout_s=1.0,
+        close_timeout_s=min(bounds.wait_s, 1.0),
         max_data_set_bytes=MAX_BYTES,
     )
     connection = peer.connect(bounds.wait_s, keys)

@@ -11,16 +11,17 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from mwl.config import DeviceCharacters
+from mwl.config import DeviceCharacters, DeviceTable
 from mwl.db import Database
 from mwl.errors import Fault, Outage, Reason, Rejected
 from mwl.scp.answers import Asker
+from mwl.scp.attributes import tag_of
 from mwl.wlfiles.writing import File, FileWriter
 from mwl.worklist import asking
 from mwl.worklist.find import Query, pages
@@ -89,23 +90,42 @@ def export_folder(database: Database, target: Target, *, now: datetime, zone: Zo
 
 
 def _files(database: Database, target: Target, now: datetime, zone: ZoneInfo) -> Iterator[File]:
-    device, title = None, target.device
-    if target.device:
-        with database.read() as session:
-            device = asking.known(session, target.device)
-        if device is None:
-            text = f"there is no device {target.device} (`mwl device list` shows them)"
-            raise Rejected(Fault(Reason.UNKNOWN_KEY, "device", text))
-    characters = device.characters if device else DeviceCharacters()
-    if target.charset:
-        characters = DeviceCharacters(sets=(target.charset,))
-    if not title and target.format == "wlmscpfs":
-        title = target.title  # it leaves out items without a station
-    offset = device.zone_info if device else None
-    writer = FileWriter(Asker(title, True, (), zone, offset, characters))
-    query = Query(writer.columns, {}, asking.caller(device, title, now=now, zone=zone))
-    for rows in pages(database, query, now=now):
+    device = _device(database, target.device) if target.device else None
+    writer = FileWriter(_asker(target, device, zone))
+    caller = asking.caller(device, target.device, now=now, zone=zone)
+    for rows in pages(database, Query(writer.columns, {}, caller), now=now):
         yield from map(writer.write, rows)
+
+
+def _device(database: Database, ae_title: str) -> DeviceTable:
+    with database.read() as session:
+        device = asking.known(session, ae_title)
+    if device is None:
+        text = f"there is no device {ae_title} (`mwl device list` shows them)"
+        raise Rejected(Fault(Reason.UNKNOWN_KEY, "device", text))
+    return device
+
+
+def _asker(target: Target, device: DeviceTable | None, zone: ZoneInfo) -> Asker:
+    """Make who is answered by the files: any scanner, or a device as it asks for all."""
+    # wlmscpfs leaves out what has no station; Orthanc doesn't.
+    title = target.device or (target.title if target.format == "wlmscpfs" else "")
+    sets = (target.charset,) if target.charset else ()
+    asker = Asker(title, True, (), zone, characters=DeviceCharacters(sets=sets))
+    if device is None:
+        return asker
+    instead = asking.instead({}, device, title)
+    return replace(
+        asker,
+        offset=device.zone_info,
+        characters=asker.characters if sets else device.characters,
+        defaults={
+            tag: value
+            for keyword, value in device.worklist.defaults.items()
+            if (tag := tag_of(keyword)) is not None
+        },
+        instead=instead,
+    )
 
 
 def _place(target: Target) -> Path:

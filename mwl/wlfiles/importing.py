@@ -1,11 +1,12 @@
-"""Import a folder of DICOM worklist files, as DCMTK's wlmscpfs and Orthanc keep them.
+"""Import a folder of DICOM worklist files, as DCMTK's wlmscpfs and Orthanc keep them, or CSV.
 
-A file becomes the same change that an order message would be, from the source "import"; so
-importing a file twice equals importing it once, and what is wrong with one file costs no other.
+A file, or a line, becomes the same change that an order message would be, from the source
+"import"; so importing it twice equals importing it once, and what is wrong with one costs no
+other.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from mwl.errors import Rejected
 from mwl.orders import OrderChange
 from mwl.wlfiles.items import load
 from mwl.wlfiles.mapping import change
+from mwl.worklist import sheets
 from mwl.worklist.groups import apply_each
 
 # wlmscpfs serves *.wl, Orthanc's plugin too; *.dcm is what people name them by hand. A
@@ -24,6 +26,8 @@ _SUFFIXES = (".wl", ".dcm")
 _MOST_PROBLEMS = 10_000  # told one by one
 
 Seen = Callable[[int], None]
+# What was read, by where it stands, or why it could not be.
+Changes = Iterable[tuple[str, OrderChange | Rejected]]
 
 
 @dataclass(slots=True)
@@ -52,38 +56,38 @@ class Report:
             self.problems.append((Path(file), str(outcome)))
 
 
-def import_folder(  # noqa: PLR0913 - what, where, and how it is told
+def import_folder(database: Database, path: Path, *, now: datetime, zone: ZoneInfo) -> Report:
+    """Apply every worklist file below `path`, in the order of their names.
+
+    `zone` is that of the files' wall clock. Raises Outage.
+    """
+    return bring(database, read_folder(path, zone=zone), Report(), now=now, zone=zone)
+
+
+def bring(  # noqa: PLR0913 - what, where, and how it is told
     database: Database,
-    path: Path,
+    changes: Changes,
+    report: Report,
     *,
     now: datetime,
     zone: ZoneInfo,
-    report: Report | None = None,
     seen: Seen = lambda _: None,
 ) -> Report:
-    """Apply every worklist file below `path`, in the order of their names.
+    """Apply what was read. Raises Outage, and what reading raises.
 
-    `zone` is that of the files' wall clock. What is in the `report` is on disk, also when
-    this ends by an error; `seen` hears how many files that are, now and then. Raises Outage.
+    What is in the `report` is on disk, also when this ends by an error; `seen` hears how many
+    that are, now and then.
     """
-    report = report or Report()
-    for file, outcome in apply_each(database, read_folder(path, zone=zone), now=now, zone=zone):
-        report.add(file, outcome)
+    for name, outcome in apply_each(database, changes, now=now, zone=zone):
+        report.add(name, outcome)
         seen(report.seen)
     return report
 
 
-def check_folder(
-    path: Path,
-    *,
-    zone: ZoneInfo,
-    report: Report | None = None,
-    seen: Seen = lambda _: None,
-) -> Report:
-    """Read every worklist file below `path`, and change nothing; `imported` are fit to be."""
-    report = report or Report()
-    for file, outcome in read_folder(path, zone=zone):
-        report.add(file, outcome)
+def rehearse(changes: Changes, report: Report, seen: Seen = lambda _: None) -> Report:
+    """Read all, and change nothing: `imported` are fit to be. Raises what reading raises."""
+    for name, change_ in changes:
+        report.add(name, change_)
         seen(report.seen)
     return report
 
@@ -100,6 +104,12 @@ def read_folder(path: Path, *, zone: ZoneInfo) -> Iterator[tuple[str, OrderChang
             yield file, change(load(file), zone)
         except Rejected as error:
             yield file, error
+
+
+def read_sheet(file: Path, *, zone: ZoneInfo) -> Iterator[tuple[str, OrderChange | Rejected]]:
+    """Read a file of CSV, line by line. Raises Rejected where it is none."""
+    for line, change_ in sheets.read(file, zone=zone):
+        yield f"{file}:{line}", change_
 
 
 def _files(folder: str) -> Iterator[str]:

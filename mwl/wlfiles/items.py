@@ -83,10 +83,13 @@ class Item:
 _NOTHING = Item({})
 
 
-def parse(data: bytes, *, explicit: bool) -> Item:
-    """Read a data set in Explicit or Implicit VR Little Endian. Raises Rejected."""
+def parse(data: bytes, *, explicit: bool, assumed: str = "") -> Item:
+    """Read a data set in Explicit or Implicit VR Little Endian. Raises Rejected.
+
+    `assumed` is the Specific Character Set of its texts where it names none.
+    """
     keys = read(data, explicit=explicit, vr_of=vr_of)
-    return Item(keys, character_sets(keys))
+    return Item(keys, character_sets(keys) or tuple(filter(None, assumed.split("\\"))))
 
 
 def load(file: Path | str) -> Item:

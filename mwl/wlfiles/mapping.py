@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import FINAL, Action, Fields, OrderChange, ProcedureChange, StepChange
 from mwl.patients import Identifier, PatientChange
+from mwl.wlfiles import further
 from mwl.wlfiles.items import Item
 from mwl.worklist.numbers import IMPORTED
 
@@ -24,15 +25,23 @@ _PATIENT = {
     "phone": "PatientTelephoneNumbers",
     "medical_alerts": "MedicalAlerts",
     "allergies": "Allergies",
+    "ethnic_group": "EthnicGroup",
     "comments": "PatientComments",
 }
 _ORDER = {
     "admission_id": "AdmissionID",
     "current_patient_location": "CurrentPatientLocation",
     "route_of_admissions": "RouteOfAdmissions",
+    "institution": "InstitutionName",
+    "visit_status": "VisitStatusID",
+    "admitting_date": "AdmittingDate",
+    "admitting_diagnoses": "AdmittingDiagnosesDescription",
     "referring_physician": "ReferringPhysicianName",
     "requesting_physician": "RequestingPhysician",
     "requesting_service": "RequestingService",
+    "entered_by": "OrderEnteredBy",
+    "enterer_location": "OrderEntererLocation",
+    "callback_phone": "OrderCallbackPhoneNumber",
     "pregnancy_status": "PregnancyStatus",
     "patient_state": "PatientState",
     "patient_weight": "PatientWeight",
@@ -46,6 +55,7 @@ _PROCEDURE = {
     "priority": "RequestedProcedurePriority",
     "reason": "ReasonForTheRequestedProcedure",
     "transport": "PatientTransportArrangements",
+    "recipients": "NamesOfIntendedRecipientsOfResults",
     "comments": "RequestedProcedureComments",
 }
 _STEP = {
@@ -58,6 +68,17 @@ _STEP = {
     "contrast_agent": "RequestedContrastAgent",
     "comments": "CommentsOnTheScheduledProcedureStep",
 }
+# And of the sequences.
+_ORDER_ITEMS = {
+    "admitting_codes": "AdmittingDiagnosesCodeSequence",
+    "referring_physician_id": "ReferringPhysicianIdentificationSequence",
+    "requesting_physician_id": "RequestingPhysicianIdentificationSequence",
+}
+_PROCEDURE_ITEMS = {
+    "reason_codes": "ReasonForRequestedProcedureCodeSequence",
+    "recipient_ids": "IntendedRecipientsOfResultsIdentificationSequence",
+}
+_STEP_ITEMS = {"performing_physician_id": "ScheduledPerformingPhysicianIdentificationSequence"}
 
 
 def change(item: Item, zone: ZoneInfo, source: str = IMPORTED) -> OrderChange:
@@ -82,7 +103,12 @@ def change(item: Item, zone: ZoneInfo, source: str = IMPORTED) -> OrderChange:
         placer=placer,
         filler=filler,
         patient=_patient(item),
-        fields=_fields(item, _ORDER) | _stated("admission_issuer", issuer),
+        fields={
+            **_fields(item, _ORDER),
+            **_items(item, _ORDER_ITEMS),
+            **_stated("admission_issuer", issuer),
+            **_stated("issued_local", _issued(item)),
+        },
         procedures=[_procedure(item, steps, _zone(item, zone))],
     )
 
@@ -119,34 +145,56 @@ def _patient(item: Item) -> PatientChange:
     fields = _fields(item, _PATIENT)
     if birth_date := fields.get("birth_date"):
         fields["birth_date"] = _matching(_DATE, birth_date.replace(".", ""), "PatientBirthDate")
+    language = item.first("PatientPrimaryLanguageCodeSequence").text("CodeValue")
     return PatientChange(
         id=Identifier(patient_id, namespace, universal_id, universal_type),
         where="PatientID",
-        fields=fields,
+        others=_others(item),
+        fields=fields | _stated("language", language),
     )
 
 
+def _others(item: Item) -> tuple[tuple[Identifier, str], ...] | None:
+    found = [_other(each) for each in item.items("OtherPatientIDsSequence")]
+    known = tuple((each, "") for each in found if 0 < len(each.id) <= 64)
+    return known or None
+
+
+def _other(item: Item) -> Identifier:
+    _, universal_id, universal_type = _hierarchic(item.first("IssuerOfPatientIDQualifiersSequence"))
+    namespace = item.text("IssuerOfPatientID")
+    return Identifier(item.text("PatientID"), namespace, universal_id, universal_type)
+
+
+def _issued(item: Item) -> str:
+    """Tell when the request was made, YYYYMMDD and HHMMSS if that is known."""
+    date = item.text("IssueDateOfImagingServiceRequest")
+    time = item.text("IssueTimeOfImagingServiceRequest").partition(".")[0]
+    return date + time if _DATE.fullmatch(date) else ""
+
+
 def _procedure(item: Item, steps: list[Item], zone: tzinfo) -> ProcedureChange:
-    code = item.first("RequestedProcedureCodeSequence")
+    code = further.code("code", item, "RequestedProcedureCodeSequence")
     accession_issuer = _designator(item.first("IssuerOfAccessionNumberSequence"))
     procedure_id = item.identifier("RequestedProcedureID")
     uid = item.identifier("StudyInstanceUID")
     if uid:
         _matching(_UID, uid, "StudyInstanceUID")
     return ProcedureChange(
-        key=procedure_id or code.text("CodeValue") or uid,
+        key=procedure_id or code.get("code_value") or uid,
         requested_procedure_id=procedure_id or None,
         study_uid=uid or None,
         fields={
             **_fields(item, _PROCEDURE),
+            **_items(item, _PROCEDURE_ITEMS),
             **_stated("accession_issuer", accession_issuer),
-            **_code("code", code),
+            **code,
         },
-        steps=[_step(step, zone) for step in steps],
+        steps=[_step(item, step, zone) for step in steps],
     )
 
 
-def _step(step: Item, zone: tzinfo) -> StepChange:
+def _step(item: Item, step: Item, zone: tzinfo) -> StepChange:
     step.identifier("Modality")
     status = step.text("ScheduledProcedureStepStatus")
     if status in FINAL:
@@ -162,8 +210,10 @@ def _step(step: Item, zone: tzinfo) -> StepChange:
         stations=stations or None,
         fields={
             **_fields(step, _STEP),
-            **_code("protocol", step.first("ScheduledProtocolCodeSequence")),
+            **_items(step, _STEP_ITEMS),
+            **further.code("protocol", step, "ScheduledProtocolCodeSequence"),
         },
+        attributes=further.attributes(item, step),
     )
 
 
@@ -198,14 +248,6 @@ def _zone(item: Item, zone: ZoneInfo) -> tzinfo:
     return stated or zone
 
 
-def _code(prefix: str, code: Item) -> Fields:
-    return {
-        **_stated(f"{prefix}_value", code.text("CodeValue")),
-        **_stated(f"{prefix}_scheme", code.text("CodingSchemeDesignator")),
-        **_stated(f"{prefix}_meaning", code.text("CodeMeaning")),
-    }
-
-
 def _hierarchic(issuer: Item) -> tuple[str, str, str]:
     return (
         issuer.text("LocalNamespaceEntityID"),
@@ -223,6 +265,13 @@ def _fields(item: Item, keywords: dict[str, str]) -> Fields:
     fields: Fields = {}
     for column, keyword in keywords.items():
         fields |= _stated(column, item.text(keyword))
+    return fields
+
+
+def _items(item: Item, keywords: dict[str, str]) -> Fields:
+    fields: Fields = {}
+    for column, keyword in keywords.items():
+        fields |= _stated(column, further.items_of(item, keyword))
     return fields
 
 

@@ -1,7 +1,8 @@
 """Worklist items as files of PS3.10, each what a scanner would be answered with.
 
-An item is written with every attribute of the information model, and with the further ones
-that it keeps, private ones too; those that it lacks are empty, as in an answer.
+An item is written with every attribute of the information model that it has, and with the
+further ones that it keeps, private ones too. What would be empty is left out: wlmscpfs takes an
+item with an empty code sequence for half a one, and serves no such.
 """
 
 import json
@@ -12,7 +13,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from mwl.dataset import DataSet, Element
+from mwl.dataset import Bounds, DataSet, Element, read
 from mwl.net.negotiation import IMPLEMENTATION_UID
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN
 from mwl.scp.answers import Asker, Plan
@@ -33,6 +34,7 @@ _SOP_CLASS = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - F
 _PRIVATE = re.compile(r"([0-9A-F]{4}),xx([0-9A-F]{2}) (.+)")  # as mwl.worklist.kept names them
 _FIRST_BLOCK = 0x10
 _MOST_PLANS = 64
+_ANY = Bounds(max_bytes=2**31, max_elements=2**31)  # it is ours
 
 Row = Sequence[Any]
 
@@ -63,7 +65,9 @@ class FileWriter:
         plan = self._plan(row[self._attributes])
         # One that names more attributes has the same columns, in another order perhaps.
         of_plan = dict(zip(self.columns, row, strict=False))
-        data = plan.encode([of_plan[name] for name in plan.columns])
+        answer = plan.encode([of_plan[name] for name in plan.columns])
+        item = _stated(read(answer, explicit=True, vr_of=vr_of, bounds=_ANY))
+        data = encoded(item, Writer(explicit=True))
         uid = f"2.25.{int.from_bytes(digest[:16], 'big')}"  # PS3.5 B.2
         return File(f"mwl-{digest[:16].hex()}.wl", _meta(uid) + data)
 
@@ -111,6 +115,30 @@ def _further(names: Sequence[str]) -> Iterator[Element]:
             yield Element(group << 16 | blocks[group, creator] << 8 | element, "LO")
         elif (tag := tag_of(name)) is not None:
             yield Element(tag, vr_of(tag))
+
+
+def _stated(item: DataSet) -> DataSet:
+    """Leave out what is empty."""
+    found = {}
+    for tag, element in item.items():
+        inner = tuple(filter(None, map(_stated, element.items)))
+        if inner or element.value:
+            found[tag] = replace(element, items=inner)
+    return found
+
+
+def encoded(keys: DataSet, writer: Writer) -> bytes:
+    """Write a data set of raw values; sequences without an item are empty."""
+    parts = []
+    for tag, key in keys.items():
+        if not key.items:
+            parts.append(writer.element(tag, key.vr, key.value))
+            continue
+        inner = b"".join(
+            writer.open_item() + encoded(item, writer) + writer.close_item() for item in key.items
+        )
+        parts.append(writer.open_sequence(tag) + inner + writer.close_sequence())
+    return b"".join(parts)
 
 
 def _meta(uid: str) -> bytes:

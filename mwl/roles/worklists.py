@@ -1,0 +1,67 @@
+"""Other worklists that are brought in, and folders that are kept of ours, by the settings."""
+
+from datetime import datetime
+from functools import partial
+
+import structlog
+
+from mwl.config import Settings, WorklistExport, WorklistSource
+from mwl.db import Database
+from mwl.jobs import Sweep
+from mwl.roles.following import effects
+from mwl.tls import Keys
+from mwl.wlfiles.exporting import Target, export_folder
+from mwl.wlfiles.fetching import Fetcher
+from mwl.worklist import sources
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 5.0  # whether it is a worklist's turn, which others may have had
+
+
+def sweeps(settings: Settings, database: Database, keys: Keys) -> list[Sweep]:
+    """List what is done by the clock; each is alone with a peer or a disk that hangs."""
+    fetching = [
+        Sweep(
+            f"fetch {each.name}",
+            min(each.every_s, _LOOK_EVERY_S),
+            fetcher(settings, database, each, keys).sweep,
+        )
+        for each in settings.worklist.source
+    ]
+    exporting = [
+        Sweep(f"export {each.folder}", each.every_s, partial(_export, settings, database, each))
+        for each in settings.worklist.export
+    ]
+    return fetching + exporting
+
+
+def fetcher(
+    settings: Settings, database: Database, source: WorklistSource, keys: Keys | None
+) -> Fetcher:
+    """Make what asks a worklist. Raises ConfigError."""
+    zone, calling = settings.site.zone_info, settings.dicom.ae_title
+    return Fetcher(database, source, calling, zone, effects(settings), keys)
+
+
+def named(settings: Settings, name: str) -> WorklistSource:
+    """Find a worklist of the settings. Raises Rejected (UNKNOWN_KEY)."""
+    found = next((each for each in settings.worklist.source if each.name == name), None)
+    if found is None:
+        raise sources.unknown(name)
+    return found
+
+
+def target(settings: Settings, export: WorklistExport) -> Target:
+    """Tell what is kept where."""
+    folder = settings.data_dir / export.folder
+    title = settings.dicom.ae_title
+    return Target(folder, title, export.format, export.device, export.charset)
+
+
+def _export(settings: Settings, database: Database, export: WorklistExport, now: datetime) -> None:
+    zone = settings.site.zone_info
+    done = export_folder(database, target(settings, export), now=now, zone=zone)
+    if done.written or done.removed:
+        told = {"written": done.written, "removed": done.removed}
+        log.info("worklist.exported", folder=export.folder, **told)
