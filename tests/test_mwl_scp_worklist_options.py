@@ -159,9 +159,9 @@ def test_other_moments_shift_and_dates_alone_do_not(find):
     more = {
         "ScheduledProcedureStepEndDate": "20300102",
         "ScheduledProcedureStepEndTime": "2000",
-        "IssueDateOfImagingServiceRequest": "20291231",
         "LastMenstrualDate": "20291220",
     }
+    step = {"start_local": "20300102190000", "attributes": more}
     shown = ("ScheduledProcedureStepEndDate", "ScheduledProcedureStepEndTime")
     asked = asking(
         *("IssueDateOfImagingServiceRequest", "IssueTimeOfImagingServiceRequest"),
@@ -169,7 +169,7 @@ def test_other_moments_shift_and_dates_alone_do_not(find):
         step=shown,
         TimezoneOffsetFromUTC=TOKYO,
     )
-    (answer,) = find([at(1, "20300102190000", attributes=more)], TIMEZONE, asked)[1]
+    (answer,) = find([item(1, order={"issued_local": "20291231"}, step=step)], TIMEZONE, asked)[1]
     step = answer.ScheduledProcedureStepSequence[0]
     assert [step[name].value for name in shown] == ["20300103", "0400"]
     assert answer.IssueDateOfImagingServiceRequest == "20291231"  # at a time that nobody knows

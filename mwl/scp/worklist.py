@@ -3,7 +3,7 @@
 finding.py says how a C-FIND ends.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
@@ -14,7 +14,6 @@ from mwl import dataset
 from mwl.config import DeviceTable, DeviceWorklist
 from mwl.dataset import DataSet
 from mwl.db import Database
-from mwl.matching import UNIVERSAL, Matcher
 from mwl.net import status
 from mwl.net.association import Association
 from mwl.net.dimse import CommandField, Message
@@ -129,8 +128,8 @@ class _Search(Search):
         if not plan.is_known:
             raise Mismatch("no key of the Modality Worklist")
         if there is not None:
-            time = zones.shift_start(asked.keys, there, service.zone)
-            asked.checks += self._at(time, there)
+            is_then = zones.shift_start(asked.keys, there, service.zone)
+            asked.checks += [Check("start_local", is_then)] if is_then else []
         now = service.clock()
         caller = asking.caller(device, calling, now=now, zone=service.zone)
         meant = asking.meant(asked.keys, device)
@@ -167,16 +166,6 @@ class _Search(Search):
             },
             instead=instead,
         )
-
-    def _at(self, time: Matcher, there: tzinfo) -> Iterator[Check]:
-        """Ask for items that start at such a time of the day in the asker's zone."""
-        zone = self._service.zone
-
-        def is_then(start: str) -> bool:
-            return time.matches(zones.time_of_day(start, there, zone))
-
-        if time != UNIVERSAL:
-            yield Check("start_local", is_then)
 
     def full(self) -> Final:
         most = self._shown.max_answers

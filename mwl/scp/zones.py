@@ -9,8 +9,9 @@ A birth date never shifts, nor does a time of unknown date.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -59,22 +60,37 @@ def shift_keys(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> None:
         keys[f"{of}_date"] = Range(here.low[:8], here.high[:8])  # it has an index
 
 
-def shift_start(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> Matcher:
-    """Turn the asker's start of worklist items into that of the site.
+def shift_start(
+    keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo
+) -> Callable[[str], bool] | None:
+    """Take the asker's start of worklist items for that of the site, and a little more.
 
-    What is left to match is given back: the time of the day where items start in the asker's
-    zone (`time_of_day`). On the site's clock that differs from day to day. Rejected: a day
-    that no calendar has.
+    What tells whether an item's start, YYYYMMDDHHMMSS, is what was asked for is given back;
+    None: any is. It goes by what is told in the asker's zone: the site's clock may show the same
+    hour twice, and what is a range there is none here. Rejected: a day that no calendar has.
     """
-    start = keys.get("start", UNIVERSAL)
+    start, time = keys.get("start", UNIVERSAL), keys.pop("time_of_day", UNIVERSAL)
     if isinstance(start, Range):
-        keys["start"] = matching.elsewhere(start, asked, site)
-    return keys.pop("time_of_day", UNIVERSAL)
+        here = matching.elsewhere(start, asked, site)
+        keys["start"] = Range(_moved(here.low, -_CLOCK_CHANGE), _moved(here.high, _CLOCK_CHANGE))
+    elif time == UNIVERSAL:
+        return None
+
+    def is_then(text: str) -> bool:
+        date, clock = there(f"{text[:8]} {text[8:]}", asked, site)
+        return start.matches(date + clock) and time.matches(clock)
+
+    return is_then
 
 
-def time_of_day(start: str, asked: tzinfo, site: tzinfo) -> str:
-    """Give the time, HHMMSS, of a start, YYYYMMDDHHMMSS, as the asker's clock has it."""
-    return there(f"{start[:8]} {start[8:]}", asked, site)[1]
+_CLOCK_CHANGE = timedelta(hours=1)  # that of summer is no longer anywhere
+
+
+def _moved(wall: str, by: timedelta) -> str:
+    try:
+        return f"{datetime.strptime(wall, _WALL).replace(tzinfo=UTC) + by:{_WALL}}" if wall else ""
+    except OverflowError:
+        return wall
 
 
 # The dates and times of a worklist item that belong together.
