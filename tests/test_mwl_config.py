@@ -224,6 +224,14 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
             "mwl.toml: device[1].characters.set: no such setting; did you mean sets?",
         ),
         (
+            "[[device]]\nae_title = 'A'\n[device.characters]\nsets = ['ISO_IR 100', 'latin']",
+            "mwl.toml: device[1].characters.sets[2]: no such Specific Character Set (0008,0005)",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[device.characters]\nassumed = 'klingon'",
+            "mwl.toml: device[1].characters.assumed: no such character set, as ISO_IR 100 or",
+        ),
+        (
             "[[device]]\nae_title = 'A'\nzone = 'Europe/Berln'",
             "mwl.toml: device[1].zone: no such time zone; write an IANA name",
         ),

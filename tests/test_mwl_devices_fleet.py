@@ -108,7 +108,9 @@ _device = st.fixed_dictionaries(
         "may": st.lists(st.sampled_from(["worklist", "query"]), max_size=2),
         "zone": st.just("Asia/Tokyo"),
         "worklist": _worklist,
-        "characters": st.fixed_dictionaries({}, optional={"assumed": _texts}),
+        "characters": st.fixed_dictionaries(
+            {}, optional={"assumed": st.sampled_from(["", "GBK", "windows-1251"])}
+        ),
     },
 )
 

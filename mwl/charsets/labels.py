@@ -92,6 +92,11 @@ def hl7_codec(name: str) -> str | None:
     return _HL7.get(label) or _COLLOQUIAL.get(label) or dicom_codec(name)
 
 
+def is_readable(label: str) -> bool:
+    """Tell whether texts are read by a label, values parted by backslashes; "" is ASCII."""
+    return all(hl7_codec(name.strip()) for name in label.split("\\") if name.strip())
+
+
 @lru_cache(maxsize=256)
 def dicom_codec(term: str) -> str | None:
     """Give the codec of a defined term of (0008,0005), however it is punctuated, or None."""

@@ -13,6 +13,9 @@ from mwl.config.values import AeTitle, Certificate, Count, Host, May, PeerPort, 
 Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]
 Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Z][0-9A-Za-z]{0,63}$")]  # PS3.6
 Short = Annotated[str, StringConstraints(min_length=1, max_length=16)]  # SH
+CharacterSet = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), AfterValidator(values.character_set)
+]
 Waiting = Literal["SCHEDULED", "ARRIVED", "READY", "STARTED", "DEPARTED"]
 Tolerated = Literal[
     "dates",  # asks for days and times in other forms: 2030-01-02, 2030*, several, ends swapped
@@ -68,16 +71,16 @@ class DeviceCharacters(Table):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    sets: tuple[Annotated[str, StringConstraints(min_length=1, max_length=128)], ...] = Field(
-        default=(), max_length=16
-    )
+    sets: tuple[CharacterSet, ...] = Field(default=(), max_length=16)
     """Specific Character Sets (0008,0005) that it reads, the best first; empty: as it asks.
 
     Several values of one are parted by backslashes."""
     beyond: Literal["transliterate", "utf-8"] = "transliterate"
     """What becomes of a text that none of them can say: Latin letters, or UTF-8 all the same."""
-    assumed: Annotated[str, StringConstraints(max_length=128)] = ""
-    """The set of its own texts, where it names none or a wrong one."""
+    assumed: Annotated[
+        str, StringConstraints(max_length=128), AfterValidator(values.readable_characters)
+    ] = ""
+    """The set of its own texts, where it names none or a wrong one; also one of Windows'."""
 
 
 class DeviceTable(Table):
