@@ -42,7 +42,9 @@ class Column:
     `also` names the columns beside the first that the field fills: the issuer of an
     identifier, scheme, meaning and further items of a code, the identifier of a person. `table`
     is the profile's `[values.…]`. `common`: a department has few values of it, which come again
-    and again; never a patient's. `mapped`: a short one stands for an identifier that is too long.
+    and again; never a patient's. `aside`: messages without it are as good, be it that its field
+    says something else, or that it can't be read. `mapped`: a short one stands for an identifier
+    that is too long.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Column:
     also: tuple[str, ...] = ()
     table: str = ""
     common: bool = False
+    aside: bool = False
     mapped: bool = False
 
 
@@ -86,9 +89,9 @@ ORDER = _by_name(
     Column("admission_id", Kind.PATIENT_ENTITY, LO, also=("admission_issuer",)),  # (0038,0010)
     Column("current_patient_location", Kind.TEXT, common=True),  # (0038,0300)
     Column("route_of_admissions", Kind.TEXT, common=True),  # (0038,0016)
-    Column("institution", Kind.TEXT, common=True),  # (0008,0080)
+    Column("institution", Kind.TEXT, aside=True),  # (0008,0080)
     Column("visit_status", Kind.MARK, table="visit_status", common=True),  # (0038,0008)
-    Column("admitting_date", Kind.DATE),  # (0038,0020)
+    Column("admitting_date", Kind.DATE, aside=True),  # (0038,0020)
     Column("admitting_diagnoses", Kind.TEXTS),  # (0008,1080), 1-n
     Column("admitting_codes", Kind.CODES, SH),  # (0008,1084)
     Column(  # (0008,0090), (0008,0096)

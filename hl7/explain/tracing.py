@@ -20,7 +20,7 @@ _KEYS = {
     "filler_number": ("order.filler",),
     "patient_weight": ("observations",),
     "patient_size": ("observations",),
-    "visit_status": ("order.visit_status",),
+    "visit_status": ("order.visit_status", "events"),
     "at": ("when it was sent",),
     "arrived": ("events",),
     "linked": ("events",),

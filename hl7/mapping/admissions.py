@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from hl7 import columns
-from hl7.er7 import Message, Segment
+from hl7.er7 import Message, Segment, Value
 from hl7.mapping.envelope import Envelope
 from hl7.mapping.grid import Grid, Place, Row, first, leaf
 from hl7.mapping.groups import Named
@@ -38,6 +38,7 @@ class AdmissionReader:
         chains = profile.order.columns
         told = {name: chains[name] for name in visits.COLUMNS if chains.get(name)}
         self._visit = Readers(grid, profile, columns.ORDER, told)
+        self._statuses = profile.values["visit_status"]
         table = profile.patient_identifier
         self._prior_visit = grid.places(table.prior_visit)
         self._visit_number = grid.places(table.visit)
@@ -63,13 +64,17 @@ class AdmissionReader:
     ) -> PatientUpdate:
         row = self._grid.lay_out(_named(message.segments))
         patient = self._patient.read(row, report)
-        visit = self._read_visit(row, report, arrived=arrived)
+        visit = self._read_visit(row, message.header.get(9, 1, 2), report, arrived=arrived)
         return PatientUpdate(sent.source, patient, at, report.take_flags(), visit)
 
-    def _read_visit(self, row: Row, report: Report, *, arrived: bool) -> VisitChange | None:
+    def _read_visit(
+        self, row: Row, trigger: Value, report: Report, *, arrived: bool
+    ) -> VisitChange | None:
         segments = row[0].get("PV1", ())
         fields: dict[str, str | None] = {}
         if not segments or first(segments[0], 2) != _NO_VISIT:
+            if segments and isinstance(trigger, str) and trigger in self._statuses:
+                fields["visit_status"] = self._statuses[trigger] or None
             self._visit.read(row, report, fields)
         return VisitChange(fields, arrived) if fields or arrived else None
 

@@ -33,7 +33,8 @@ _RESOURCES = frozenset({"AIG", "AIL", "AIP"})
 _ORDER_NUMBER = 64  # (0040,2016) and (0040,2017) are LO
 _MOST_SERVICES = 1_000
 # Actions that may create an order, so that all of it must be right.
-_WHOLE = frozenset({Action.CREATE, Action.UPDATE})
+_STATES = frozenset({Action.CREATE, Action.UPDATE})
+_WHOLE = _STATES | {Action.ARRIVE, Action.READY}
 _DELETED = "D"  # segment action code, table 0206
 
 
@@ -111,7 +112,7 @@ class AppointmentReader:
         for service in parts.services:
             self._read_service(parts, service, change_of, action, zone, report)
         if not parts.services:
-            if action in _WHOLE:
+            if action in _STATES:
                 report.fault(Reason.SEQUENCE, "AIS", "an appointment without a service")
             change_of(action)
         found = list(changes.values())

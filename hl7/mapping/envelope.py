@@ -20,6 +20,7 @@ LONGEST_CONTROL_ID = 199
 _LONGEST_NAME = 199
 _LONGEST_TYPE = 32
 _TO_THE_MINUTE = re.compile("[0-9]{12}")
+_SECONDS = 14  # digits of a time to the second, which it is if it can be read
 _TO_THE_SECOND = re.compile("[0-9]{14}")
 _FURTHEST_AHEAD = timedelta(days=1)
 
@@ -125,7 +126,7 @@ def sent_at(message: Message, zone: tzinfo, now: datetime, report: Report) -> da
     if at - now > _FURTHEST_AHEAD:
         report.flag("MSH-7: more than a day ahead of the clock here: taken in order of arrival")
         return None
-    if not note and _TO_THE_SECOND.match(text):
+    if not note and (len(text) == _SECONDS or _TO_THE_SECOND.match(text)):
         return at
     return _imprecise(text, at, note, report)
 

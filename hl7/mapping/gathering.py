@@ -8,7 +8,7 @@ from hl7.mapping import values
 from hl7.mapping.grid import Odd, Place, Row, part
 from hl7.mapping.kinds import at_repetition, code_item, repeated
 from hl7.mapping.report import Report
-from hl7.mapping.values import MOST_VALUES
+from hl7.mapping.values import LOCAL_SCHEME, MOST_VALUES
 from mwl.orders import Fields
 from mwl.worklist import kept
 
@@ -85,6 +85,17 @@ def _codes(column: Column, chain: Sequence[Place]) -> Gatherer:
                 return
 
     return read
+
+
+def plain_code(triplet: str) -> str:
+    """Write the only code of a field that has nothing to be mended, as `_codes` would."""
+    value, _, rest = triplet.partition("^")
+    meaning, _, scheme = rest.partition("^")
+    # Nothing in it is to be escaped, so that this is JSON: `kept.written` takes longer.
+    return (
+        f'[{{"CodeValue":"{value}","CodingSchemeDesignator":"{scheme or LOCAL_SCHEME}",'
+        f'"CodeMeaning":"{meaning or value}"}}]'
+    )
 
 
 def _notes(column: Column, chain: Sequence[Place]) -> Gatherer:

@@ -143,6 +143,9 @@ def _date(column: Column, place: Place, _: Table) -> At:
         try:
             day = read_date(text)
         except NotATime as error:
+            if column.aside:
+                report.flag(f"{where}: {error}: not taken")
+                return {}
             report.fault(Reason.MALFORMED, where, str(error), occurrence(row, place))
             return {}
         if day is None:

@@ -30,7 +30,10 @@ _WITHOUT_ORC = Action.UPDATE
 _MOST_PAIRS = 256
 # Actions that may create an order, so that all of it must be right. The others only ask
 # which order they speak of.
-_WHOLE = (Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE)
+_WHOLE = (
+    *(Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE),
+    *(Action.ARRIVE, Action.READY),
+)
 
 
 class Context(NamedTuple):
@@ -53,9 +56,8 @@ class OrderReader:
         self.placer = grid.places(profile.order.placer)
         self._numbers = frozenset(place.where for place in self.filler + self.placer)
         self._issued = grid.places(profile.order.issued)
-        # What comes to pass with a visit ADT tells.
-        chains = {name: c for name, c in profile.order.columns.items() if name != "visit_status"}
-        self.columns = Readers(grid, profile, columns.ORDER, chains)
+        self.issued_cells = sum({1 << place.slot for place in self._issued})
+        self.columns = Readers(grid, profile, columns.ORDER, profile.order.columns)
         self._observations = ObservationReader(profile)
         self.steps = StepReader(profile, grid)
         self.study_uid_policy = profile.procedure.study_uid_policy

@@ -36,7 +36,7 @@ _DAY = (  # February's leap days are left to the calendar
     "(?:(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])(?:29|30)|(?:0[13578]|1[02])31)"
 )
 
-_MOST_COMPONENTS = 32
+MOST_COMPONENTS = 32
 
 NOTHING = "((?!))?"
 """The pattern of a blank: a group that is None."""
@@ -44,7 +44,7 @@ NOTHING = "((?!))?"
 
 def reaches(place: Place) -> bool:
     """Tell whether there are patterns of a place: no subcomponents but the first."""
-    return place.at < _MOST_COMPONENTS
+    return place.at < MOST_COMPONENTS
 
 
 def of_column(column: Column, place: Place) -> str | None:
@@ -56,6 +56,14 @@ def of_column(column: Column, place: Place) -> str | None:
 def text(place: Place, length: int) -> str:
     """Match a component that is a text, or an identifier, of at most so many characters."""
     return _component(place, rf"(?! )([{LETTERS}{SIGNS}]{{1,{length}}})(?<! )")
+
+
+def optional(place: Place, length: int) -> str:
+    """Match a cell with or without a component that is a text of at most so many characters."""
+    value = rf"(?:(?! )([{LETTERS}{SIGNS}]{{1,{length}}})(?<! ))?"
+    return (
+        rf"(?:{_ANY}(?:\^{_ANY}){{0,{place.at - 1}}}|(?:{_ANY}\^){{{place.at}}}{value}{_FURTHER})"
+    )
 
 
 def one_of(place: Place, codes: Iterable[str]) -> str:
@@ -87,6 +95,13 @@ def uid(place: Place) -> str:
     """Match a UID (PS3.5 9.1)."""
     part = "(?:0|[1-9][0-9]*)"
     return _component(place, rf"(?=[0-9.]{{1,64}}(?:[\^{SEPARATOR}]|\Z))({part}(?:\.{part})+)")
+
+
+def code(length: int) -> str:
+    """Match CE with a code of at most so many characters, and no version of a scheme (CWE.7)."""
+    value = rf"[{LETTERS}.\-]{{1,{length}}}"
+    meaning = rf"(?! )[{LETTERS}{SIGNS}]{{1,64}}(?<! )"
+    return rf"({value}(?:\^{meaning}(?:\^{value})?)?)(?:\^{_ANY}){{0,3}}"
 
 
 def minute(place: Place) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hl7.columns import Column, Kind
 from hl7.er7 import DELETE, Value
 from hl7.mapping import kinds, patterns, values
-from hl7.mapping.gathering import GATHERERS, Gatherer
+from hl7.mapping.gathering import GATHERERS, Gatherer, plain_code
 from hl7.mapping.grid import Cell, Grid, Place, Row, text_of
 from hl7.mapping.kinds import At
 from hl7.mapping.report import Report
@@ -109,13 +109,15 @@ def picker(slots: Sequence[int]) -> Callable[[Sequence[Cell]], Sequence[Cell]]:
 class Own(NamedTuple):
     """A column whose values are an order's own: its cell, and the pattern of most such cells.
 
-    The pattern has a group for each of `names`; `make`, what is to be made of the first.
+    The pattern has a group for each of `names`; `make`, what is to be made of the first. Of
+    one that is `aside` an empty group states nothing.
     """
 
     names: Sequence[str]
     slot: int
     pattern: str
     make: Callable[[str], str] | None = None
+    aside: bool = False
 
 
 class Parts(NamedTuple):
@@ -142,7 +144,9 @@ class _Gathered(NamedTuple):
 
 def _gathered(column: Column, places: Sequence[Place]) -> _Gathered:
     own = None
-    if len(places) == 1 and column.kind is Kind.TEXTS and patterns.reaches(places[0]):
+    if len(places) == 1 and column.kind is Kind.CODES and not places[0].at:
+        own = Own((column.name,), places[0].slot, patterns.code(column.length), plain_code)
+    elif len(places) == 1 and column.kind is Kind.TEXTS and patterns.reaches(places[0]):
         own = Own((column.name,), places[0].slot, patterns.text(places[0], column.length))
     return _Gathered(
         frozenset(place.path.segment for place in places),
@@ -225,6 +229,10 @@ class _Column:
                     )
 
     def _own(self, column: Column, place: Place, table: Mapping[str, str]) -> Own | None:
+        if column.aside:
+            if column.kind is not Kind.TEXT or not 0 < place.at < patterns.MOST_COMPONENTS:
+                return None
+            return Own(self._names, place.slot, patterns.optional(place, column.length), aside=True)
         if column.kind is Kind.CODED and patterns.reaches(place):
             codes = {code: value for code, value in table.items() if value and code != ANY}
             one_of = patterns.one_of(place, codes)

@@ -40,6 +40,7 @@ class _Table(NamedTuple):
 
     common: Sequence[str]
     own: Sequence[str]
+    aside: Sequence[str]  # of these: what states nothing where it isn't there
     parts: Parts
     is_all: bool  # nothing else is to be read
 
@@ -49,6 +50,9 @@ class _Table(NamedTuple):
         """Take the table's share of what comes next, and read what is left."""
         fields = dict(zip(self.common, values))  # noqa: B905 - there are as many
         fields.update(zip(self.own, own))  # noqa: B905
+        for name in self.aside:
+            if fields[name] is None:
+                del fields[name]
         if not self.is_all:
             read_each(self.parts.others, row, report, fields)
             for gather in self.parts.gatherers:
@@ -116,9 +120,11 @@ class UsualOrders:
         placed = Identifier(placer, placed_by or "") if placer else None
         filled = Identifier(filler, filled_by or "") if filler else None
         number = filled or placed or Identifier("")
-        change = OrderChange(source, action, number, who, at, control, plan.where, placed, filled)
-        change.fields = of_order
-        change.issued = orders.issued(row, zone, report)
+        change = OrderChange(
+            source, action, number, who, at, control, plan.where, placed, filled, of_order
+        )
+        if shape & orders.issued_cells:
+            change.issued = orders.issued(row, zone, report)
         change.procedures.append(of_procedure)
         change.flags = report.take_flags()
         change.study_uid_policy = orders.study_uid_policy
@@ -203,6 +209,7 @@ def _table(parts: Parts) -> _Table:
     return _Table(
         [name for name, *_ in parts.lookups],
         [name for each in parts.own for name in each.names],
+        [name for each in parts.own if each.aside for name in each.names],
         parts,
         not parts.others and not parts.gatherers,
     )

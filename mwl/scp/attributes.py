@@ -241,7 +241,7 @@ TOP: Model = {
         {
             0x00321034: ("RequestingServiceCodeSequence", "SQ"),
             0x00402001: ("ReasonForTheImagingServiceRequest", "LO"),
-            0x00402011: ("OrderCallbackTelecomInformation", "LO"),
+            0x00402011: ("OrderCallbackTelecomInformation", "LT"),
         }
     ),
     # Requested procedure
