@@ -37,6 +37,8 @@ class Action(StrEnum):
     CHANGE = "change"
     CANCEL = "cancel"
     ARRIVE = "arrive"
+    READY = "ready"
+    DEPART = "depart"
     REOPEN = "reopen"
     CLOSE = "close"
     REPLAY = "replay"

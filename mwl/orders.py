@@ -71,7 +71,10 @@ class Action(StrEnum):
     DISCONTINUE = "discontinue"
     HOLD = "hold"
     RELEASE = "release"
+    ARRIVE = "arrive"  # the patient has come
+    READY = "ready"  # … and all is prepared
     START = "start"
+    DEPART = "depart"  # the patient has left
     COMPLETE = "complete"
     NOTE = "note"  # known, but nothing changes
 
@@ -101,6 +104,8 @@ def transition(action: Action, state: StepState) -> Transition:
     """Tell what `action`, asked for by the RIS, makes of a step in `state`."""
     if action is Action.RELEASE:
         return _release(state)
+    if action in _STAGES:
+        return _onward(action, state)
     target = _TARGET.get(action)
     if target is None or target is state:
         return Transition(state)
@@ -117,9 +122,34 @@ def _release(state: StepState) -> Transition:
     return Transition(state, "" if state in WAITING else f"release after {state}: not done")
 
 
-def arrival(state: StepState) -> StepState | None:
-    """Tell what a step becomes when its patient comes; None: that is no news, or too late."""
-    return StepState.ARRIVED if state is StepState.SCHEDULED else None
+# What leads a step on by one stage, and from which.
+_STAGES = {
+    Action.ARRIVE: ({StepState.SCHEDULED}, StepState.ARRIVED),
+    Action.READY: ({StepState.SCHEDULED, StepState.ARRIVED}, StepState.READY),
+    Action.DEPART: ({StepState.STARTED}, StepState.DEPARTED),
+}
+
+
+def stages(action: Action) -> frozenset[StepState]:
+    """Name the states from which the patient arrives, is ready, or departs."""
+    return frozenset(_STAGES[action][0])
+
+
+def onward(action: Action, state: StepState) -> StepState | None:
+    """Tell what a step becomes when its patient arrives, is ready, or departs.
+
+    None: that is no news, or too late, or too early.
+    """
+    before, after = _STAGES[action]
+    return after if state in before else None
+
+
+def _onward(action: Action, state: StepState) -> Transition:
+    after = onward(action, state)
+    if after is not None:
+        return Transition(after)
+    is_early = state is StepState.HELD or (action is Action.DEPART and state in WAITING)
+    return Transition(state, f"{action} while {state}: not done" if is_early else "")
 
 
 def derive(
@@ -258,4 +288,12 @@ class OrderChange:
     shortened: Shortened = ()
     policy: Policy = DEFAULT_POLICY
     profile: str = ""  # by which it was read
+
+    @property
+    def states(self) -> bool:
+        """Whether it says what is to be done, too, and not only what has come to pass."""
+        if self.action in (Action.CREATE, Action.UPDATE):
+            return True
+        return self.is_appointment and self.action in (Action.ARRIVE, Action.READY)
+
     issued: datetime | None = None  # when the order was made, an aware instant

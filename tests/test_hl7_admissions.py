@@ -78,6 +78,39 @@ def test_who_arrives_has_come_for_the_steps_of_the_visit(ris):
     assert ris.rows("scheduled_step")[0]["state"] == "ARRIVED"
 
 
+@pytest.mark.parametrize("event", ["A01", "A04", "A05"])
+def test_what_else_says_that_a_patient_has_come_is_the_profiles(sqlite_database, event):
+    ris = Ris(sqlite_database)
+    ris.send(orm)
+    ris.send(adt, event)
+    assert ris.one("scheduled_step")["state"] == "SCHEDULED"
+    by = document(events={f"ADT^{event}": "arrive_patient"})
+    ris = Ris(sqlite_database, by)
+    ris.minute = 10
+    ris.send(orm, **second(2, PV1_19="V2^^^ADT1"))
+    ris.send(adt, event)
+    assert [step["state"] for step in ris.rows("scheduled_step")] == ["ARRIVED", "SCHEDULED"]
+
+
+def test_an_order_message_leads_a_patient_on_where_the_profile_says_so(database):
+    status = {"*": "note", "ARR": "arrive", "RDY": "ready", "IP": "start", "DEP": "depart"}
+    ris = Ris(database, document(control={"SC": status}))
+    ris.send(orm)
+    seen = []
+    for each in ("DEP", "ARR", "RDY", "ARR", "IP", "DEP", "RDY"):
+        ris.send(orm, ORC_1="SC", ORC_5=each)
+        seen.append(ris.one("scheduled_step")["state"])
+    stages = ["SCHEDULED", "ARRIVED", "READY", "READY", "STARTED", "DEPARTED", "DEPARTED"]
+    assert seen == stages
+    assert "depart while SCHEDULED: not done" in ris.one("imaging_order")["flags"]
+
+
+def test_who_has_come_for_an_order_that_is_not_known_is_on_the_list(ris):
+    ris = Ris(ris.database, document(control={"SC": {"*": "note", "ARR": "arrive"}}))
+    assert ris.send(orm, ORC_1="SC", ORC_5="ARR") == ("AA",)
+    assert ris.one("scheduled_step")["state"] == "ARRIVED"
+
+
 def test_who_arrives_without_an_order_of_the_visit_has_come_for_todays_steps(ris):
     """Berlin's day: 23:30 UTC is the next one already."""
     for number, start in enumerate(("20300102233000", "20300103003000", "20300101120000"), 1):

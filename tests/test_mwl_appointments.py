@@ -78,6 +78,27 @@ def test_who_did_not_come_leaves_the_list_and_is_back_with_the_next_appointment(
     assert "a step that was held is released by its new appointment" in last(feed).flags
 
 
+def test_a_patient_who_has_come_for_an_appointment_is_marked_arrived(feed):
+    feed.send(siu("S12"))
+    feed.send(siu("S14", SCH_25="Arrived", **LATER))
+    assert steps(feed) == [("ARRIVED", "20300103140000")]
+    feed.send(siu("S14", SCH_25="Booked"))
+    assert steps(feed)[0][0] == "ARRIVED"
+
+
+def test_who_comes_late_is_on_the_list_again_and_marked_arrived(feed):
+    feed.send(siu("S12"))
+    feed.send(siu("S26"))
+    assert steps(feed)[0][0] == "HELD"
+    feed.send(siu("S14", SCH_25="Arrived"))
+    assert steps(feed)[0][0] == "ARRIVED"
+
+
+def test_who_has_come_for_an_appointment_that_is_not_known_is_on_the_list(feed):
+    feed.send(siu("S14", SCH_25="Arrived"))
+    assert steps(feed)[0][0] == "ARRIVED"
+
+
 def test_an_appointment_of_a_known_order_reschedules_that(feed):
     feed.send(orm())
     feed.send(siu(**OF_THE_ORDER, **LATER, AIS_3="SLOT30^CT slot of 30 minutes"))

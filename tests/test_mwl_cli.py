@@ -33,6 +33,8 @@ COMMANDS = [
     ["worklist", "change"],
     ["worklist", "cancel"],
     ["worklist", "arrive"],
+    ["worklist", "ready"],
+    ["worklist", "depart"],
     ["worklist", "close"],
     ["worklist", "reopen"],
     ["worklist", "import"],

@@ -20,3 +20,19 @@ def test_a_patient_is_marked_arrived_once(sqlite_database, sqlite_url, tmp_path,
     again = CliRunner().invoke(app, arrive)
     with pytest.raises(Rejected, match="the step is ARRIVED"):
         raise again.exception
+
+
+def test_a_patient_is_ready_and_departs_when_the_scanner_has_begun(
+    sqlite_database, sqlite_url, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MWL_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("MWL_DATABASE__URL", sqlite_url)
+    steps = [item(1), item(2, step={"state": "STARTED"})]
+    sqlite_database.write(lambda session: insert_items(session, steps))
+    done = CliRunner().invoke(app, ["worklist", "ready", "--accession", "ACC1"])
+    assert (done.exit_code, done.stdout) == (0, "ready: step SPS1\n")
+    done = CliRunner().invoke(app, ["worklist", "depart", "--step", "SPS2"])
+    assert (done.exit_code, done.stdout) == (0, "departed: step SPS2\n")
+    early = CliRunner().invoke(app, ["worklist", "depart", "--step", "SPS1"])
+    with pytest.raises(Rejected, match="the step is READY: the patient departs from one STARTED"):
+        raise early.exception

@@ -20,6 +20,9 @@ TABLE = {
     Action.HOLD: [H, H, H, H, (ST, "!"), (DP, "!"), (CO, "!"), (DI, "!"), (CA, "!")],
     Action.RELEASE: [S, S, A, R, (ST, "!"), (DP, "!"), (CO, "!"), (DI, "!"), (CA, "!")],
     Action.START: [ST, ST, ST, ST, ST, DP, (CO, "!"), (DI, "!"), (CA, "!")],
+    Action.ARRIVE: [(H, "!"), A, A, R, ST, DP, CO, DI, CA],
+    Action.READY: [(H, "!"), R, R, R, ST, DP, CO, DI, CA],
+    Action.DEPART: [(H, "!"), (S, "!"), (A, "!"), (R, "!"), DP, DP, CO, DI, CA],
     Action.COMPLETE: [CO, CO, CO, CO, CO, CO, CO, (DI, "!"), (CA, "!")],
 }
 CELLS = [

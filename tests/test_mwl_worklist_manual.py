@@ -230,6 +230,29 @@ def test_nobody_arrives_for_what_has_expired(database):
         arrive(database, Which("A1"))
 
 
+@pytest.mark.parametrize(
+    ("do", "before", "after"),
+    [
+        (manual.ready, {"SCHEDULED", "ARRIVED"}, "READY"),
+        (manual.depart, {"STARTED"}, "DEPARTED"),
+    ],
+)
+def test_a_patient_is_led_on_by_one_stage(sqlite_database, do, before, after):
+    add(sqlite_database)
+    write = sqlite_database.write
+    for state in StepState:
+        write(
+            lambda s, state=state: s.connection().execute(update(ScheduledStep).values(state=state))
+        )
+        if state in before:
+            write(lambda s: do(s, Which("A1"), now=NOW))
+            assert only(sqlite_database, ScheduledStep).state == after
+        else:
+            with pytest.raises(Rejected, match=state):
+                write(lambda s: do(s, Which("A1"), now=NOW))
+            assert only(sqlite_database, ScheduledStep).state == state
+
+
 def test_an_entry_is_also_found_by_its_row(database):
     add(database)
     add(database, accession_number="A2", patient_id="P2")

@@ -106,13 +106,14 @@ def test_an_entry_is_created_read_changed_and_moved_through_its_states(app: WebA
     changed = program.send("PATCH", f"/worklist/{step}", {"start": "2030-01-02T15:00:00Z"})
     assert changed["entry"]["start"] == "2030-01-02T16:00:00+01:00"
     assert changed["entry"]["description"] == "CT of the head"
-    for verb, state in (("arrive", "ARRIVED"), ("cancel", "CANCELED"), ("reopen", "SCHEDULED")):
+    became = {"arrive": "ARRIVED", "ready": "READY", "cancel": "CANCELED", "reopen": "SCHEDULED"}
+    for verb, state in became.items():
         done = program.send("POST", f"/worklist/{step}/{verb}")
         assert done["entry"]["state"] == state
     order = f"order:{entry['order']}"
     assert audited(app) == [
         ("token t-technologist", action, order)
-        for action in ("create", "view", "change", "arrive", "cancel", "reopen")
+        for action in ("create", "view", "change", "arrive", "ready", "cancel", "reopen")
     ]
 
 

@@ -125,6 +125,8 @@ def _may(step: Row) -> dict[str, bool]:
     return {
         "edit": state in WAITING,
         "arrive": state is StepState.SCHEDULED and not expired,
+        "ready": state is StepState.ARRIVED and not expired,
+        "depart": state is StepState.STARTED,
         "cancel": state in WAITING,
         "reopen": expired or state is not StepState.SCHEDULED,
     }

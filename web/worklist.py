@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import chain
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
@@ -18,7 +19,7 @@ from mwl.accounts import Role
 from mwl.audit import Action, Event
 from mwl.db.tables import Device
 from mwl.errors import Rejected
-from mwl.worklist import asking, browse, manual
+from mwl.worklist import asking, browse, manual, sheets
 from mwl.worklist.browse import Item, Sort, Wanted
 from mwl.worklist.manual import Done, Which
 from mwl.worklist.why import why
@@ -40,9 +41,7 @@ Act = Callable[[Session, Which, datetime], Done]
 @allowed(Role.VIEWER)
 def listing() -> str:
     """List the entries of a day, or those that are looked for."""
-    given = lists.filters(*_FILTERS)
-    # The form holds a date, and beside it that all days are wanted.
-    given["day"] = next(filter(None, request.args.getlist("day")), "")[:20]
+    given = _given()
     wanted, now = _wanted(given), wired().clock()
     with wired().database.read() as session:
 
@@ -72,6 +71,21 @@ def listing() -> str:
         back=request.full_path.rstrip("?"),
         link=lambda **changed: lists.changed(given, **changed),
     )
+
+
+@blueprint.get("/export.csv")
+@allowed(Role.ADMIN)
+def download() -> Response:
+    """Give what the filters keep as a file of CSV, which `mwl worklist import` reads."""
+    given, wiring = _given(), wired()
+    zone, now = wiring.settings.site.zone_info, wiring.clock()
+    lines = sheets.written(wiring.database, _wanted(given), now=now, zone=zone)
+    viewed("worklist", export="csv", **{name: value for name, value in given.items() if value})
+    # Spreadsheets take a file without the mark for Latin-1.
+    parts = (part.encode() for part in chain(("\ufeff",), lines))
+    answer = Response(parts, mimetype="text/csv")
+    answer.headers["Content-Disposition"] = 'attachment; filename="worklist.csv"'
+    return answer
 
 
 @blueprint.post("/<int:step>/arrive")
@@ -210,6 +224,13 @@ def _act(step: int, action: Action, act: Act, text: str) -> ResponseReturnValue:
     for flag in done.flags:
         flash(f"Note: {flag}.")
     return redirect(local_path(request.args.get("next") or url_for("worklist.listing")))
+
+
+def _given() -> dict[str, str]:
+    given = lists.filters(*_FILTERS)
+    # The form holds a date, and beside it that all days are wanted.
+    given["day"] = next(filter(None, request.args.getlist("day")), "")[:20]
+    return given
 
 
 def _wanted(given: dict[str, str]) -> Wanted:

@@ -37,6 +37,8 @@ _DONE = {
     Action.CHANGE: "changed it",
     Action.CANCEL: "cancelled it",
     Action.ARRIVE: "noted that the patient has arrived",
+    Action.READY: "noted that the patient is ready",
+    Action.DEPART: "noted that the patient has departed",
     Action.REOPEN: "reopened it",
     Action.CLOSE: "closed it",
     Action.LINK: "linked something with it",

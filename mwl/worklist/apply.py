@@ -37,9 +37,11 @@ _SETTLE = Prepared(
 
 # An order that a hundred messages complained about has told its story.
 _MOST_FLAGS = 100
-_STATES = (Action.CREATE, Action.UPDATE)
 # What is created even if the order was unknown: it carries the whole order.
-_CREATES = (Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE)
+_CREATES = (
+    *(Action.CREATE, Action.UPDATE, Action.HOLD, Action.RELEASE),
+    *(Action.ARRIVE, Action.READY),
+)
 _ENDS = {
     Action.CANCEL: OrderState.CANCELED,
     Action.CANCELED: OrderState.CANCELED,
@@ -172,13 +174,13 @@ def _next(
         # Whoever still speaks of it wants it done.
         procedures.revive()
         order |= {"expired_at": None, "revived_at": now}
-    if change.action in _STATES:
+    if change.states:
         procedures.state(change)
     procedures.act(change)
     flags += procedures.flags
     values = {
         **order,
-        **(_stated_since(change, order) if change.action in _STATES else {}),
+        **(_stated_since(change, order) if change.states else {}),
         **numbers.adopted(order, change),
         "profile": change.profile or order["profile"],
         # Without procedures it is a tombstone still: what was cancelled stays so.

@@ -27,7 +27,8 @@ from mwl.orders import (
     ProcedureChange,
     StepChange,
     StepState,
-    arrival,
+    onward,
+    stages,
 )
 from mwl.patients import Identifier, PatientChange
 from mwl.worklist import standing
@@ -160,13 +161,26 @@ def arrive(session: Session, which: Which, *, now: datetime) -> Done:
 
     What is held or has expired is on no scanner's list: reopening puts it back first.
     """
+    return _lead_on(session, which, Action.ARRIVE, "the patient arrives for one", now)
+
+
+def ready(session: Session, which: Which, *, now: datetime) -> Done:
+    """Note that the patient is ready to be scanned; as `arrive`."""
+    return _lead_on(session, which, Action.READY, "the patient is ready for one", now)
+
+
+def depart(session: Session, which: Which, *, now: datetime) -> Done:
+    """Note that the patient has left the scanner, which has not ended its work; as `arrive`."""
+    return _lead_on(session, which, Action.DEPART, "the patient departs from one", now)
+
+
+def _lead_on(session: Session, which: Which, action: Action, text: str, now: datetime) -> Done:
     order, row = hold(session, which)
-    after = arrival(StepState(row["state"]))
+    after = onward(action, StepState(row["state"]))
     if row["expired"] or after is None:
         state = OrderState.EXPIRED if row["expired"] else row["state"]
-        raise Rejected(
-            Fault(Reason.FINAL, "", f"the step is {state}: the patient arrives for one SCHEDULED")
-        )
+        before = " or ".join(each for each in StepState if each in stages(action))
+        raise Rejected(Fault(Reason.FINAL, "", f"the step is {state}: {text} {before}"))
     _set_state(session, order, row, after, now)
     return Done([row["sps_id"]])
 

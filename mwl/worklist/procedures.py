@@ -32,7 +32,7 @@ from mwl.orders import (
     StepChange,
     StepState,
     StudyUidPolicy,
-    arrival,
+    onward,
     transition,
 )
 from mwl.patients import name_key
@@ -294,9 +294,9 @@ class Procedures:
 
     def act(self, change: OrderChange) -> None:
         """Move the steps that `change` speaks of to where its action leads."""
+        if change.is_appointment and change.states:
+            self._release_held()
         if change.action in (Action.CREATE, Action.UPDATE, Action.NOTE):
-            if change.is_appointment and change.action is not Action.NOTE:
-                self._release_held()
             return
         if not change.procedures:
             for step in self.steps:
@@ -309,7 +309,7 @@ class Procedures:
     def arrive(self, days: Sequence[str] | None) -> None:
         """Note that the patient came on one of `days`, YYYYMMDD; None: for all steps."""
         for step in self.steps:
-            after = arrival(StepState(step["state"]))
+            after = onward(Action.ARRIVE, StepState(step["state"]))
             if after is not None and (days is None or step["start_local"][:8] in days):
                 self._save_step(step, {"state": after, "state_at": self._now})
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, bindparam, select, text, update
 
 from mwl.db import Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
-from mwl.orders import StepState, arrival
+from mwl.orders import Action, StepState, onward
 from mwl.patients import VisitChange
 from mwl.worklist import standing
 from mwl.worklist.changed import Changes, note
@@ -199,7 +199,7 @@ def _arrive(
 ) -> None:
     moved = False
     for step in steps:
-        after = arrival(StepState(step["state"]))
+        after = onward(Action.ARRIVE, StepState(step["state"]))
         if after is not None and not step["expired"]:
             _MOVE.send(conn, {"row": step["id"], "new_state": after, "new_state_at": now})
             note(changes, "step", step, {**step, "state": after})

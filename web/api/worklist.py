@@ -223,6 +223,30 @@ def arrive(step: int) -> Kept:
     return _done(Action.ARRIVE, step, work, {}, now)
 
 
+@blueprint.post("/<int:step>/ready")
+@endpoint(Role.TECHNOLOGIST, TAG, Kept, problems=(404, 409), numbers=_NUMBER)
+def ready(step: int) -> Kept:
+    """Note that the patient is ready to be scanned."""
+    now = wired().clock()
+
+    def work(session: Session) -> Done:
+        return manual.ready(session, Which(row=step), now=now)
+
+    return _done(Action.READY, step, work, {}, now)
+
+
+@blueprint.post("/<int:step>/depart")
+@endpoint(Role.TECHNOLOGIST, TAG, Kept, problems=(404, 409), numbers=_NUMBER)
+def depart(step: int) -> Kept:
+    """Note that the patient has left the scanner, which has not ended its work."""
+    now = wired().clock()
+
+    def work(session: Session) -> Done:
+        return manual.depart(session, Which(row=step), now=now)
+
+    return _done(Action.DEPART, step, work, {}, now)
+
+
 @blueprint.post("/<int:step>/reopen")
 @endpoint(Role.TECHNOLOGIST, TAG, Kept, problems=(404, 409), numbers=_NUMBER)
 def reopen(step: int) -> Kept:
