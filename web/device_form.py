@@ -161,7 +161,9 @@ def read(
             _set(stated, name, typed[name])
     for name in _SETS_OF_BOXES:
         if name in given or name in shown:
-            typed[name] = tuple(given.getlist(name))
+            checked = dict.fromkeys(given.getlist(name))
+            as_before = [each for each in typed[name] if each in checked]  # the order is theirs
+            typed[name] = tuple(dict.fromkeys([*as_before, *checked]))
             _set(stated, name, typed[name])
     try:
         device = DeviceTable(**stated)

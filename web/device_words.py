@@ -17,11 +17,11 @@ RIGHTS: Mapping[str, str] = {
 assert set(RIGHTS) == set(get_args(May))
 
 STATES: Mapping[str, str] = {
-    "SCHEDULED": "planned, nobody has come yet",
-    "ARRIVED": "the patient has come",
-    "READY": "the patient is ready",
-    "STARTED": "the examination has begun",
-    "DEPARTED": "the patient has left",
+    "SCHEDULED": "Planned, nobody has come yet",
+    "ARRIVED": "The patient has come",
+    "READY": "The patient is ready",
+    "STARTED": "The examination has begun",
+    "DEPARTED": "The patient has left",
 }
 assert set(STATES) == set(get_args(Waiting))
 
@@ -60,7 +60,7 @@ def shown(table: DeviceTable) -> Iterator[str]:
     if its.hours_ahead is not None:
         yield f"nothing that is planned in more than {its.hours_ahead:g} hours"
     if its.hide:
-        yield f"nothing that is {', '.join(its.hide)}"
+        yield f"nothing that is {' or '.join(its.hide)}"
     if its.max_answers is not None:
         beyond = "the list is cut" if its.beyond == "cut" else "the query fails"
         yield f"{its.max_answers} entries at most; where more match, {beyond}"

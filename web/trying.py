@@ -11,6 +11,7 @@ from mwl import devices
 from mwl.accounts import Role
 from mwl.db.tables import Device
 from mwl.errors import Rejected
+from mwl.worklist import trying
 from mwl.worklist.trying import Asked
 from web.device_words import SETS
 from web.guard import allowed, viewed
@@ -37,12 +38,14 @@ def show(device: int) -> ResponseReturnValue:
         abort(404)
     given = _given()
     viewed(devices.subject_of(found.ae_title), page="try", **given)
-    asked = Asked(**{**given, **_day(given)})
+    asked, now = Asked(**{**given, **_day(given)}), wiring.clock()
+    zone = wiring.settings.site.zone_info
+    asked = trying.usual(asked, devices.table_of(found), found.ae_title, now, zone)
     try:
-        tried = wiring.tools.see(found.ae_title, asked, wiring.clock())
+        tried = wiring.tools.see(found.ae_title, asked, now)
     except Rejected as error:
         return _page(found, asked, wrong=f"{error.faults[0]}."), 400
-    return _page(found, tried.asked, tried=tried)
+    return _page(found, asked, tried=tried)
 
 
 def _given() -> dict[str, str]:
