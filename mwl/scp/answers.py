@@ -44,7 +44,7 @@ from mwl.scp.attributes import (
     keyword_of,
     vr_of,
 )
-from mwl.scp.elements import TEXTS, Writer
+from mwl.scp.elements import NUMBERS, TEXTS, Writer
 from mwl.worklist import kept
 
 log = structlog.get_logger(__name__)
@@ -337,9 +337,10 @@ class WorklistItem(Compiled):
 
     def _defaulted(self, tag: int, under: str) -> Attribute | None:
         """Let the model have an attribute that is not in it, where a default is set of it."""
-        if tag not in self._asker.defaults or tag >> 16 & 1:
+        vr = vr_of(tag)
+        if tag not in self._asker.defaults or not (vr in TEXTS or vr in NUMBERS):
             return None
-        return further(under + keyword_of(tag), vr_of(tag))
+        return further(under + keyword_of(tag), vr)
 
     def _told(self, tag: int, attribute: Attribute) -> Attribute:
         """Let an attribute be told as what is set of the asker wants it."""

@@ -21,7 +21,6 @@ _UNDEFINED = 0xFFFFFFFF
 _IMPLICIT = Struct("<HHI")
 _EXPLICIT_SHORT = Struct("<HH2sH")
 _EXPLICIT_LONG = Struct("<HH2sHI")
-_US = Struct("<H")
 
 # PS3.5 table 6.2-1, in characters; a PN's is that of each group.
 _LONGEST = {
@@ -47,6 +46,16 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROLS_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 TEXTS = frozenset(_LONGEST) | {"UC", "UR", "UT"}
 NUMBER = "US"  # the only binary one that we keep, as a text
+# What may be set by default, too.
+NUMBERS = {
+    NUMBER: Struct("<H"),
+    "UL": Struct("<I"),
+    "SS": Struct("<h"),
+    "SL": Struct("<i"),
+    "FL": Struct("<f"),
+    "FD": Struct("<d"),
+}
+_FRACTIONS = frozenset({"FL", "FD"})
 _CODE_MEANING = 0x00080104
 # Lengths as they are written, 16 and 32 bits, for all of the shorter values.
 _SHORT_VALUE = 64
@@ -72,8 +81,8 @@ class Writer:
         """
         vr = attribute.vr
         read = attribute.text if attribute.text is not as_is else None
-        if vr == NUMBER:
-            return lambda text: before + self.element(tag, vr, _us(text))
+        if vr in NUMBERS:
+            return lambda text: before + self.element(tag, vr, _number(vr, attribute.text(text)))
         short = min(_LONGEST.get(vr, 0), _SHORT_VALUE)
         lengths = _LENGTHS_16 if self._explicit and vr in SHORT_FORM else _LENGTHS_32
         # A header ends with the length, whatever its form.
@@ -159,8 +168,10 @@ def _pad(vr: str) -> bytes:
     return b"\0" if vr == "UI" else b" "  # PS3.5 6.2
 
 
-def _us(text: str) -> bytes:
-    return _US.pack(int(text)) if text else b""
+def _number(vr: str, text: str) -> bytes:
+    if not text:
+        return b""
+    return NUMBERS[vr].pack(float(text) if vr in _FRACTIONS else int(text))
 
 
 def _fitted(tag: int, attribute: Attribute, text: str) -> str:
