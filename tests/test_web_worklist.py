@@ -379,3 +379,25 @@ def test_a_list_that_refreshes_itself_is_one_view_an_hour(app):
     assert len(audited(app)) == 3
     assert app.signed_in(Role.ADMIN).get("/worklist", headers=refresh).status_code == 200
     assert len(audited(app)) == 4  # nobody else's view hides one's own
+
+
+def test_an_administrator_downloads_what_the_filters_keep(app):
+    put(app, item(1), item(2, step={"modality": "MR"}))
+    admin = app.signed_in(Role.ADMIN)
+    link = re.search(
+        r'href="(/worklist/export\.csv[^"]*)"', admin.get("/worklist?day=any&modality=MR").text
+    )
+    answer = admin.get(link[1].replace("&amp;", "&"))
+    assert answer.mimetype == "text/csv"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="worklist.csv"'
+    lines = answer.text.splitlines()
+    assert lines[0].startswith("\ufeffaccession_number,patient_id,")
+    assert [line.split(",")[0] for line in lines[1:]] == ["ACC2"]
+    (event,) = [each for each in all_of(app, AuditEvent) if each.detail.get("export") == "csv"]
+    assert event.detail["modality"] == "MR"
+    wrong = "?day=soon"
+    refused = admin.get(f"/worklist/export.csv{wrong}").status_code
+    assert refused == admin.get(f"/worklist{wrong}").status_code >= 400
+    viewer = app.signed_in(Role.TECHNOLOGIST)
+    assert viewer.get("/worklist/export.csv").status_code == 403
+    assert "export.csv" not in viewer.get("/worklist").text

@@ -57,7 +57,7 @@ def import_(
     is_sheet = path.is_file() and path.suffix.lower() == _SHEET
     if not (is_sheet or path.is_dir()):
         frame.refuse(f"{path}: is no folder, and no file of CSV")
-    report, given = Report(), frame.settings(context)
+    report, given = Report(), _quietly(context)
     done = "fit to import" if dry_run else "imported"
     try:
         _bring_in(given, path, report, is_sheet=is_sheet, dry_run=dry_run)
@@ -68,6 +68,14 @@ def import_(
     _tell(report, done)
     if report.failed:
         raise typer.Exit(frame.FAILED)
+
+
+def _quietly(context: typer.Context) -> "Settings":
+    """Read the settings; what a server would log is told by the command itself."""
+    from mwl import logs
+
+    logs.configure("error")
+    return frame.settings(context)
 
 
 def _bring_in(
@@ -122,7 +130,7 @@ def export(
     its lockfile. Orthanc's plugin serves the folder itself. What others keep there stays.
     To a name that ends in .csv all entries are written, one a line, whatever their state.
     """
-    given = frame.settings(context)
+    given = _quietly(context)
     with frame.database(given) as database:
         if path.suffix.lower() == _SHEET:
             if device or charset:
@@ -216,7 +224,7 @@ def fetch(
     from mwl.roles.secured import keys_of
     from mwl.roles.worklists import fetcher, named
 
-    given = frame.settings(context)
+    given = _quietly(context)
     source = named(given, name)
     keys = keys_of(given) if source.tls else None
     with frame.database(given) as database:

@@ -9,7 +9,7 @@ a byte order mark, and with semicolons where commas part decimals.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -90,32 +90,35 @@ _PAGE = 200
 _MOST_CELL = 10_240  # characters: an LT's
 _MOST_LINES = 1_000_000
 
+_Page = Sequence[tuple[browse.Item, Any]]
+
 
 def written(database: Database, wanted: Wanted, *, now: datetime, zone: ZoneInfo) -> Iterator[str]:
     """Write the entries that are wanted, in their order, page by page; lines, the names first.
 
-    Raises Rejected as `browse.page`, and Outage.
+    Raises Rejected as `browse.page`, at once, and Outage.
     """
-    line = io.StringIO()
-    writer = csv.writer(line)
+    return _written(database, wanted, now, zone, _page(database, wanted, now, ()))
+
+
+def _written(
+    database: Database, wanted: Wanted, now: datetime, zone: ZoneInfo, rows: _Page
+) -> Iterator[str]:
+    text = io.StringIO()
+    writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    at: tuple[str, ...] = ()
-    while True:
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-        rows = _page(database, wanted, now, at)
-        if not rows:
-            return
-        for item, row in rows:
+    while rows:
+        for _, row in rows:
             writer.writerow(_cell(name, row[name], zone) for name in COLUMNS)
-            value, number = item.place(wanted.sort)
-            at = value, str(number)
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+        value, number = rows[-1][0].place(wanted.sort)
+        rows = _page(database, wanted, now, (value, str(number)))
+    yield text.getvalue()
 
 
-def _page(
-    database: Database, wanted: Wanted, now: datetime, at: tuple[str, ...]
-) -> list[tuple[browse.Item, Any]]:
+def _page(database: Database, wanted: Wanted, now: datetime, at: tuple[str, ...]) -> _Page:
     columns = [column.label(name) for name, column in _COLUMNS.items()]
     with database.read() as session:
         items = browse.page(session, wanted, now=now, at=at, limit=_PAGE)
