@@ -36,7 +36,7 @@ _OURS = {"account", "web_session", "token", "secret", "audit_event"}
 _KEPT = re.compile(
     r"state|status|operation|by|matched_by|closed_by|transfer_syntax|encoding|key|name_key"
     r"|(placer|order)_number|origin|commit_report|kind|subject|destination|may|changes"
-    r"|start_local|claimed_by|held_by|ended_by|.*_uid|.*issuer_key|.*physician_key"
+    r"|zone|close_images|start_local|claimed_by|held_by|ended_by|.*_uid|.*issuer_key|.*physician_key"
 )
 # Rows are told apart by these: the markup goes on with what was there.
 _DIFFERS = {"ae_title", "sps_id", "patient_id", "calling_ae_title", "filler_number"}
@@ -50,7 +50,8 @@ _SHOWN = (
     "/messages/<int:message>/explain",
     *("/deliveries/<int:delivery>", "/studies", "/studies/<int:study>", "/quarantine", "/devices"),
     *("/studies/<int:study>/series/<int:series>", "/instances/<int:instance>/header", "/mpps"),
-    *("/devices/<int:device>", "/devices/knocks/<int:knock>/register", "/commitments"),
+    *("/devices/<int:device>", "/devices/<int:device>/try", "/commitments"),
+    "/devices/knocks/<int:knock>/register",
     *("/orders/<int:order>/mpps/<int:message>", "/associations"),
     *("/reports", "/reports/<int:report>"),
 )
