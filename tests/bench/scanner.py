@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -11,14 +11,16 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
+from sqlmodel import Session
 
 from mwl.db import Database
 from mwl.db.migrate import upgrade
+from mwl.db.tables import Device
 from tests import serving
 from tests.bench.archives import answers, orthanc
 from tests.dicom_client import MODALITY_WORKLIST_FIND, DicomClient
 from tests.peers import dcmtk
-from tests.worklist_rows import insert_items, item
+from tests.worklist_rows import NOW, insert_items, item
 
 STATION = "CT1"
 _PLUGIN = Path("/usr/share/orthanc/plugins/libModalityWorklists.so")
@@ -52,10 +54,10 @@ RETURN_STEP_KEYS = (
 )
 
 
-def identifier(**matching: str) -> bytes:
-    """Encode an identifier with all return keys; `matching` gives values to some."""
+def identifier(*more: str, **matching: str) -> bytes:
+    """Encode an identifier with all return keys, and `more`; `matching` gives values to some."""
     keys, step = Dataset(), Dataset()
-    for name in RETURN_KEYS:
+    for name in (*RETURN_KEYS, *more):
         setattr(keys, name, matching.get(name))
     for name in RETURN_STEP_KEYS:
         setattr(step, name, matching.get(name))
@@ -67,13 +69,32 @@ def identifier(**matching: str) -> bytes:
 
 
 @contextmanager
-def served(folder: Path, count: int) -> Iterator[serving.Serving]:
-    """Serve a worklist of `count` items from SQLite."""
+def served(
+    folder: Path, count: int, names: Sequence[str] = (), sets: Sequence[str] = ()
+) -> Iterator[serving.Serving]:
+    """Serve a worklist of `count` items from SQLite.
+
+    Patients are called by `names` in turn, with a number in each; `sets` are the character
+    sets that the scanner is known to read.
+    """
+
+    def fill(session: Session) -> None:
+        if sets:
+            known = {"may": ["worklist"], "characters": {"sets": [*sets]}}
+            session.add(Device(ae_title=STATION, created_at=NOW, updated_at=NOW, **known))
+        patients = (
+            {"patient_name": names[number % len(names)].format(number)} if names else {}
+            for number in range(count)
+        )
+        insert_items(
+            session,
+            [item(number, STATION, patient=each) for number, each in enumerate(patients)],
+        )
+
     (folder / "data").mkdir(parents=True)
     upgrade("sqlite:///mwl.db", folder / "data")
     with closing(Database("sqlite:///mwl.db", data_dir=folder / "data")) as database:
-        items = [item(number, STATION) for number in range(count)]
-        database.write(lambda session: insert_items(session, items))
+        database.write(fill)
     with serving.served(folder) as server:
         yield server
 
