@@ -216,6 +216,7 @@ class LinkedBy(StrEnum):
 
     STEP = "step"  # Study Instance UID and SPS ID of (0040,0270)
     ACCESSION = "accession"  # flagged: the scanner lost the step's identifiers
+    STUDY = "study"  # flagged: it had none, and the order came later, for the study that it made
     HAND = "hand"
 
 

@@ -321,6 +321,29 @@ def test_an_accession_number_of_another_patient_links_nothing(site, stated, told
     assert (site.states(), site.all("performed_link"), site.news()) == (["SCHEDULED"], [], [])
 
 
+def test_by_its_study_where_the_scanner_had_no_order_in_hand(site):
+    site.orders(item(1), item(2))
+    flags = site.start(Request(study(1)))
+    assert flags == ["linked by its study: the scanner named no step, and no accession number"]
+    assert site.states() == ["STARTED", "SCHEDULED"]
+    assert site.all("performed_link")[0]["by"] == "study"
+
+
+@pytest.mark.parametrize(
+    ("asked", "stated"),
+    [
+        (Request(study(1)), {"patient_id": "P2"}),
+        (Request(study(1)), {"patient_id": ""}),
+        (Request(study(1), "OTHER"), {}),  # it had one in hand, and that is not here
+    ],
+)
+def test_a_study_alone_links_nothing_that_is_in_doubt(site, asked, stated):
+    site.orders(item(1))
+    site.start(asked, **stated)
+    assert (site.states(), site.all("performed_link")) == (["SCHEDULED"], [])
+    assert site.performed()["unscheduled"]
+
+
 def test_an_accession_number_of_two_orders_links_nothing(site):
     site.orders(item(1), item(2, procedure={"accession_number": "ACC1"}))
     site.start(Request("9.9.9", "", "ACC1"))

@@ -4,8 +4,9 @@ By what the worklist gave the scanner: the Study Instance UID and SPS ID of each
 (0040,0270), several items meaning several steps. Those find their step whoever the patient
 is said to be, for the step is what the scanner had in hand; another patient is flagged on
 both sides, and so is what tells that the scanner's copy was old. An item that finds none goes
-by its accession number, flagged, and only where one order answers to it, for the same patient,
-with one step that can be meant.
+by its accession number, and one that names neither step nor accession number by its study alone:
+who scans an emergency before its order has neither, and the order takes the study over. Both are
+flagged, and only where one order answers, for the same patient, with one step that can be meant.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,6 +68,11 @@ _BY_ACCESSION = Prepared(
     .order_by(_STEP.c.id)
     .limit(_MOST_STEPS + 1)
 )
+_BY_STUDY = Prepared(
+    _SELECT.where(_STEP.c.study_instance_uid == bindparam("study"))
+    .order_by(_STEP.c.id)
+    .limit(_MOST_STEPS + 1)
+)
 _LINKED = Prepared(
     select(_LINK.c.scheduled_step, _LINK.c.by, _PROCEDURE.c.imaging_order)
     .join(_STEP, _LINK.c.scheduled_step == _STEP.c.id)
@@ -86,6 +92,7 @@ OTHER_PATIENT = "the MPPS names another patient than the order"
 FORMER_NAME = "the MPPS has a former name of the patient: the scanner's copy was old"
 OTHER_ACCESSION = "the MPPS has another accession number than the order"
 BY_ACCESSION = "linked by accession number: the scanner lost the step's identifiers"
+BY_STUDY = "linked by its study: the scanner named no step, and no accession number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,7 @@ def find(conn: Connection, requests: Sequence[Request], subject: Subject) -> Fou
             odd = tuple(_odd(conn, request, subject, row))
             matches[row.id] = Match(row.id, row.imaging_order, LinkedBy.STEP, odd)
             continue
-        match = _by_accession(conn, request, subject, flags)
+        match = _by_number(conn, request, subject, flags)
         if match is None:
             unscheduled = True
         else:
@@ -149,25 +156,31 @@ def linked(asked: Reply) -> list[Match]:
     return [Match(row.scheduled_step, row.imaging_order, LinkedBy(row.by)) for row in asked.all()]
 
 
-def _by_accession(
+def _by_number(
     conn: Connection, request: Request, subject: Subject, flags: list[str]
 ) -> Match | None:
-    if not request.accession_number:
+    """Find the step of a request by its accession number, else by its study."""
+    if request.accession_number:
+        what, by, flag = "accession number", LinkedBy.ACCESSION, BY_ACCESSION
+        rows = _BY_ACCESSION.all(conn, {"accession": request.accession_number})
+    elif request.study_instance_uid and not request.sps_id:
+        what, by, flag = "study", LinkedBy.STUDY, BY_STUDY
+        rows = _BY_STUDY.all(conn, {"study": request.study_instance_uid})
+    else:
         return None
-    rows = _BY_ACCESSION.all(conn, {"accession": request.accession_number})
     if not rows:
         return None
     if len({row.imaging_order for row in rows}) > 1 or len(rows) > _MOST_STEPS:
-        flags.append("several orders have its accession number: link it by hand")
+        flags.append(f"several orders have its {what}: link it by hand")
         return None
     if not (subject.patient_id and _may_be(conn, subject, rows[0])):
-        flags.append("its accession number is an order's of another patient: not linked")
+        flags.append(f"its {what} is an order's of another patient: not linked")
         return None
     likely = _narrowed(rows, request, subject)
     if len(likely) > 1:
-        flags.append("several steps have its accession number: link it by hand")
+        flags.append(f"several steps have its {what}: link it by hand")
         return None
-    return Match(likely[0].id, likely[0].imaging_order, LinkedBy.ACCESSION, (BY_ACCESSION,))
+    return Match(likely[0].id, likely[0].imaging_order, by, (flag,))
 
 
 def _narrowed(rows: Sequence[Any], request: Request, subject: Subject) -> Sequence[Any]:
