@@ -52,16 +52,30 @@ def gather(conn: Connection, subject: Subject, zone: ZoneInfo) -> list[Entry]:
     procedures = {procedure["id"] for procedure in subject.procedures}
     entries = []
     for study in studies:
-        found = series.get(study.id, [])
+        found, appended = _parted(series.get(study.id, []), subject.order["closed_at"])
         linked = study.requested_procedure in procedures
         entry = _entry(study, found, zone)
         entry.pictures = _pictures(conn, found)
+        if appended:
+            later = _entry(study, appended, zone)
+            later.text += ", after the order had closed"
+            later.pictures = _pictures(conn, appended)
+            entries.append(later)
         if not linked:
             entry.notes.append("this study is not linked with the order: see `mwl study link`")
         if count := aside.get(study.study_instance_uid):
             entry.notes.append(f"{several(count, 'version')} set aside: see the quarantine")
         entries.append(entry)
     return entries + _commitments(conn, rows, zone)
+
+
+def _parted(
+    series: list[_Series], closed_at: datetime | None
+) -> tuple[list[_Series], list[_Series]]:
+    """Tell series that were begun after their order had closed from the others."""
+    late = [each for each in series if closed_at and each.first and each.first > closed_at]
+    # Where all are, they are none that were appended.
+    return ([each for each in series if each not in late], late) if late != series else (late, [])
 
 
 def _studies(conn: Connection, subject: Subject) -> Sequence[Any]:
