@@ -1,7 +1,7 @@
 """The process that `warm` forks commands from, and the program that asks it to; run as a file.
 
-It has loaded other people's libraries, and none of ours: what then runs in a child is what the
-script `mwl` runs, from its first import of ours to its end.
+It has loaded other people's libraries and ours, and has made a database once, which fills the
+caches of what writes SQL: what then runs in a child is what the script `mwl` runs.
 
     python tests/hearth.py NUMBER              # the hearth: of the socket that it listens on
     python -I -S tests/hearth.py PATH ARGS…    # the program: `mwl ARGS…`, on the hearth of PATH
@@ -53,8 +53,9 @@ def burn(number):
     import importlib
     import selectors
 
-    for library in _LIBRARIES:
+    for library in (*_LIBRARIES, *_ours()):
         importlib.import_module(library)
+    _make_a_database()
     gc.collect()
     gc.freeze()
     listener = socket.socket(fileno=number)
@@ -77,6 +78,31 @@ def burn(number):
                         return module
                     made = (child, asking)
                     selector.register(os.pidfd_open(child), selectors.EVENT_READ, made)
+
+
+def _ours():
+    """Name our own modules, but for those that are programs or read by Alembic."""
+    import pkgutil
+
+    for package in map(__import__, ("mwl", "hl7", "web")):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if ".migrations" not in module.name and not module.name.endswith(".__main__"):
+                yield module.name
+
+
+def _make_a_database():
+    import contextlib
+    import tempfile
+    from pathlib import Path
+
+    from mwl.db.migrate import upgrade
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w") as nowhere,  # noqa: PTH123 - see above
+        contextlib.redirect_stdout(nowhere),
+    ):
+        upgrade("sqlite:///warm.db", Path(folder))
 
 
 def _fork(asking):
