@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 from mwl import audit
 from mwl.accounts import Role
 from mwl.audit import Wanted
+from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.errors import Outage
 from mwl.journal import Received, Settled, State, digest, record
@@ -233,6 +234,27 @@ def test_an_order_tells_its_steps_and_its_story(app: WebApp) -> None:
     assert audited(app)[-1] == ("token t-viewer", "view", f"order:{entry['order']}")
 
 
+def test_all_settings_of_a_device_are_given_and_read(small: WebApp) -> None:
+    program = Program(small, Role.ADMIN)
+    new = {
+        "ae_title": "CT1",
+        "aliases": ["CT1_OLD"],
+        "zone": "Asia/Tokyo",
+        "close_images": "elsewhere",
+        "worklist": {"modalities": ["CT"], "max_answers": 5, "synonyms": {"CR": ["DX"]}},
+        "characters": {"sets": ["ISO_IR 100"], "beyond": "utf-8"},
+    }
+    made = program.send("POST", "/devices", new, 201)
+    assert {name: made[name] for name in ("aliases", "zone", "close_images")} == {
+        name: new[name] for name in ("aliases", "zone", "close_images")
+    }
+    assert made["worklist"].items() >= new["worklist"].items()
+    assert made["characters"].items() >= new["characters"].items()
+    # What was read can be given again.
+    again = {name: made[name] for name in DeviceTable.model_fields if made[name] not in ("", 0)}
+    assert program.send("PUT", f"/devices/{made['id']}", again) == made
+
+
 def test_devices_are_kept_by_administrators(app: WebApp) -> None:
     program = Program(app, Role.ADMIN)
     new = {"ae_title": "CT1", "host": "127.0.0.1", "port": 104, "modality": "CT"}
@@ -243,12 +265,19 @@ def test_devices_are_kept_by_administrators(app: WebApp) -> None:
     changed = program.send("PUT", f"/devices/{row}", {**new, "port": 105, "may": ["worklist"]})
     assert (changed["port"], changed["may"]) == (105, ["worklist"])
     assert Program(app).get("/devices") == {"items": [changed]}
+    assert (changed["seen_at"], changed["seen_address"]) == (None, "")
     gone = program.ask("DELETE", f"/devices/{row}")
     assert (gone.status_code, gone.data) == (204, b"")
     assert program.get(f"/devices/{row}", 404) == {"error": "there is no such device"}
     assert program.ask("DELETE", f"/devices/{row}").status_code == 404
     bad = program.send("POST", "/devices", {"ae_title": "CT1", "port": 0}, 422)
     assert bad["error"].startswith("port: ")
+    bad = program.send("POST", "/devices", {**new, "worklist": {"hide": ["GONE"]}}, 422)
+    assert bad["error"].startswith("worklist.hide.0: ")
+    for name in ("PatientSex", "Patient\0Sex"):
+        worklist = {"defaults": {name: "O\0"}}
+        bad = program.send("POST", "/devices", {**new, "worklist": worklist}, 422)
+        assert "holds a character that is none" in bad["error"]
     assert [each[1:] for each in audited(app)] == [
         ("create", "device:CT1"),
         ("change", "device:CT1"),

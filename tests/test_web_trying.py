@@ -12,6 +12,7 @@ from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.db.tables import Device
 from tests.browser import VIEWS, live
+from tests.test_web_api import Program
 from tests.test_web_devices import SHOWN_TABLE, register, table, trail
 from tests.web_app import WebApp
 from tests.worklist_rows import insert_items, item
@@ -89,6 +90,34 @@ def test_who_may_look_and_whom_there_is(app: WebApp) -> None:
     assert app.visitor().get(f"/devices/{row}/try").status_code == 302
     assert ask(app, row + 1).status_code == 404
     assert f'href="/devices/{row}/try"' in app.signed_in().get(f"/devices/{row}").text
+
+
+def test_a_program_is_told_the_same(app: WebApp) -> None:
+    steps = put(app)
+    shown = {"max_answers": 2, "beyond": "cut"}
+    row = register(app, modality="CT", characters={"sets": ["ISO_IR 100"]}, worklist=shown)
+    path = f"/devices/{row}/worklist"
+    program = Program(app)
+    told = program.get(path)
+    assert told["asked"] == {
+        **dict.fromkeys(("patient_id", "patient_name", "accession_number", "character_set"), ""),
+        "day": "20300102",
+        "modality": "CT",
+        "station": "CT1",
+    }
+    assert (told["status"], told["count"], told["matching"], told["cut"]) == ("0000", 2, 3, True)
+    first, second = told["answers"]
+    assert (first["entry"], first["attributes"]["PatientID"]) == (steps[0], "P1")
+    assert second["character_set"] == "ISO_IR 100"
+    assert second["attributes"]["PatientName"] == "Lukasiewicz^Zaneta"
+    assert second["rewritten"] == {"PatientName": NAME}
+    assert [each["sps_id"] for each in told["hidden"]] == ["SPS3", "SPS4", "SPS5"]
+    (one,) = program.get(f"{path}?patient_id=P3&station=&day=")["answers"]
+    assert one["attributes"]["ScheduledStationAETitle"] == "CT2"
+    assert program.get(f"{path}?day=x")["status"] == "C001"
+    assert program.get(f"{path}?character_set=x", 422)["error"].startswith("character_set: ")
+    assert program.get(f"{path}?modalty=CT", 422)["error"].startswith("modalty: ")
+    assert program.get(f"/devices/{row + 1}/worklist", 404)
 
 
 @VIEWS

@@ -1,7 +1,7 @@
 """What all endpoints share: who may ask, what is checked, how problems are told, cursors."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -34,8 +34,7 @@ class Given(BaseModel):
     @classmethod
     def _is_text(cls, given: Any) -> Any:
         """Refuse what no database's text can hold: NUL, and halves of characters."""
-        values = given.values() if isinstance(given, dict) else ()
-        for value in (part for each in values for part in _texts(each)):
+        for value in _texts(given):
             if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
                 raise ValueError("holds a character that is none")
         return given
@@ -63,12 +62,17 @@ class Error(BaseModel):
     error: str = Field(description="For people: what is wrong, where, what to do.")
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [each for each in value if isinstance(each, str)]
-    return []
+def _texts(value: Any) -> Iterator[str]:
+    """Give the texts in a value, however deep they lie."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += [*each, *each.values()]
 
 
 def _refuse(_request: Any, _response: Any, error: Any, *_: Any) -> None:
