@@ -42,7 +42,7 @@ def _here(command, server, folder):
         "127.0.0.1 11112": f"127.0.0.1 {server.ports['dicom']}",
         "127.0.0.1 2762": f"127.0.0.1 {server.environ['MWL_DICOM__TLS__PORT']}",
         " data/": f" {server.data_dir}/",
-        "/srv/backup": f"{folder}/backup",
+        "/srv/": f"{folder}/",
     }
     for theirs, ours in places.items():
         command = command.replace(theirs, ours)
@@ -106,6 +106,8 @@ def test_every_command_does_what_the_readme_says(tmp_path, path):
     assert ", by accession number" in said["mwl report show 1"][0]
     assert "none" in said["mwl report list --unlinked"][0]
     assert "1 imported, 0 not" in said["mwl worklist import tests/data/first-steps/worklists"][0]
+    assert "2 imported, 0 not" in said["mwl worklist import tests/data/first-steps/worklist.csv"][0]
+    assert " written, 0 unchanged" in said["mwl worklist export /srv/worklists"][0]
     (copy,) = (texts[0] for command, texts in said.items() if command.endswith("backup mwl verify"))
     assert "all well" in copy
 

@@ -12,11 +12,12 @@ from playwright.sync_api import Browser
 
 from mwl import devices
 from mwl.accounts import Role
-from mwl.config import Archive, DeviceTable, Settings, Site
+from mwl.config import Archive, DeviceTable, Settings, Site, Worklist, WorklistSource
 from mwl.db import Database
 from mwl.devices import Visit
 from mwl.flow import Hour
 from mwl.objects import Room, room
+from mwl.worklist import sources
 from tests.browser import VIEWS, live
 from tests.closing_rows import report, set_aside, store
 from tests.test_mwl_flow import delivery, message, unlinked_report
@@ -123,6 +124,27 @@ def test_a_server_that_is_down_comes_first(sqlite_database: Database, tmp_path: 
     first = page.index("The DICOM server is down: scanners can't reach us.".replace("'", "&#39;"))
     assert first < page.index("A study belongs to no order.")
     assert "dicom down, hl7 up" in page
+
+
+def test_a_worklist_that_cant_be_brought_in_is_told(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    source = WorklistSource(name="ris", ae_title="RIS", host="127.0.0.1", port=104)
+    app = WebApp(
+        sqlite_database,
+        tmp_path,
+        Settings(data_dir=tmp_path, worklist=Worklist(source=(source,))),
+    )
+    often, then = timedelta(minutes=1), app.now - HOUR
+    write(app, lambda s: sources.claim(s, "ris", then, then, at_once=True))
+    write(app, lambda s: sources.succeeded(s, "ris", {}, app.now, often))
+    write(app, lambda s: sources.failed(s, "ris", "it hangs", app.now, often))
+    assert "All well." in home(app)
+    write(app, lambda s: sources.succeeded(s, "ris", {}, then, often))
+    write(app, lambda s: sources.failed(s, "ris", f"it says {HOSTILE}", app.now, often))
+    page = home(app)
+    assert "The worklist ris could not be brought in, last 60 min ago: it says &lt;script" in page
+    assert HOSTILE not in page
 
 
 def test_a_full_disk_is_told(sqlite_database: Database, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ Words come first, for whoever looks at three in the morning: all is well, or wha
 and where to go. "Lately" is 24 hours, so that midnight hides nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
@@ -15,6 +16,7 @@ from mwl import flow
 from mwl.accounts import Role
 from mwl.flow import Waiting
 from mwl.objects import Room, room
+from mwl.worklist import sources as worklist_sources
 from web.bars import charts
 from web.guard import allowed
 from web.look import ago, size
@@ -130,9 +132,16 @@ def home() -> ResponseReturnValue:
         scanners = flow.scanners(session, limit=_MOST_SCANNERS)
         orders = flow.orders_by_state(session, now.date())
         hours = flow.hours(session, until=now)
+        sources = worklist_sources.states(session)
     left = room(settings.archive, settings.data_dir)
     serving = wiring.serving()
-    troubles = [*_down(serving), *_crowded(left), *_waiting(waits, now)]
+    brought_in = [sources[each.name] for each in settings.worklist.source if each.name in sources]
+    troubles = [
+        *_down(serving),
+        *_crowded(left),
+        *_unreached(brought_in, now),
+        *_waiting(waits, now),
+    ]
     return render_template(
         "home.html",
         troubles=sorted(troubles, key=lambda each: not each.grave),
@@ -163,6 +172,16 @@ def _crowded(left: Room | None) -> Iterator[Trouble]:
         yield Trouble(text, grave=True)
     else:
         yield Trouble(f"The disk fills: room for {size(left.above)} of images is left.")
+
+
+def _unreached(sources: Iterable[Any], now: datetime) -> Iterator[Trouble]:
+    """Tell of worklists that don't come whole: what is new on them is not on ours."""
+    for each in sources:
+        since = each.succeeded_at
+        if each.failures and (since is None or now - since > _PATIENCE):
+            last = f"last {ago(since)}" if since else "never yet"
+            text = f"The worklist {each.name} could not be brought in, {last}: {each.error}."
+            yield Trouble(text, grave=True)
 
 
 def _waiting(waits: Waiting, now: datetime) -> Iterator[Trouble]:
