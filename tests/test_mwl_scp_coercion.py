@@ -146,6 +146,23 @@ def test_a_name_is_written_in_the_sets_that_are_declared(charset, name):
     assert (found.PatientName, found.SpecificCharacterSet) == (name, made.SpecificCharacterSet)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize(
+    ("charset", "name", "raw"),
+    [
+        # pydicom knows no ISO_IR 203, and writes IR 58 without its escape.
+        ("ISO_IR 203", "Žák^Œuvre", b"\xb4\xe1k^\xbcuvre"),
+        (["", "ISO 2022 IR 58"], "Zhang=张^小东", b"Zhang=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab"),
+    ],
+)
+def test_so_it_is_in_sets_that_few_can_write(charset, name, raw):
+    made = Dataset()
+    made.SpecificCharacterSet, made.PatientName = charset, "Doe"
+    found = sent(encoded(made), NOW._replace(patient_name=name))
+    assert raw in found
+    assert read(found).SpecificCharacterSet == made.SpecificCharacterSet
+
+
 @pytest.mark.parametrize(
     ("charset", "text"),
     [

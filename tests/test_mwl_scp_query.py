@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from mwl.archive.query import finding
+from mwl.config.devices import DeviceCharacters
 from mwl.net import status
 from mwl.net.dimse import Element
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -254,6 +255,20 @@ def test_an_answer_names_the_set_that_its_names_need(viewer, asked, term):
     )
     assert answer.SpecificCharacterSet == term
     assert answer.PatientName == "Müller^Änne"
+
+
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        (["ISO_IR 144"], "Mueller^Aenne"),
+        (["ISO_IR 144", "ISO_IR 101"], "Müller^Änne"),
+        (["ISO_IR 192"], "Müller^Änne"),
+    ],
+)
+def test_a_viewer_of_which_it_is_known_what_it_reads_is_answered_in_that(small, sets, name):
+    viewer = small(characters=lambda _title: DeviceCharacters(sets=sets))
+    (answer,) = viewer.find("STUDY", StudyInstanceUID=f"{ROOT}.2", PatientName="")
+    assert (answer.PatientName, answer.SpecificCharacterSet) == (name, sets[-1])
 
 
 # --- what is found

@@ -22,6 +22,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from mwl.charsets import Texts
 from mwl.errors import Reason, Rejected
 from mwl.scp.storage import header as scanning
 from mwl.scp.storage import inflate
@@ -125,6 +126,15 @@ def test_what_the_index_needs_is_found(encoding: str, undefined: bool) -> None:
         image(ReferencedStudySequence=undefined, RequestAttributesSequence=undefined), encoding
     )
     assert attributes(scan(data, encoding), big=encoding == "big") == FOUND
+
+
+def test_texts_of_an_unknown_set_are_read_by_what_is_assumed_of_the_scanner() -> None:
+    data = encode(image(), "explicit").replace(b"ISO_IR 100", b"NOT LISTED")
+    data = data.replace("Müller^Änne".encode("latin-1"), "Růžena^Aňa".encode("iso8859_2") + b" ")
+    texts = Texts((), "ISO_IR 101")
+    found = attributes(scan(data, "explicit"), big=False, texts=texts)
+    assert found["PatientName"] == "Růžena^Aňa"
+    assert texts.flags
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
