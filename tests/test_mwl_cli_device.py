@@ -15,6 +15,7 @@ from mwl.db.tables import AuditEvent
 from mwl.devices import Visit, rows
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.test_mwl_cli import mwl
+from tests.worklist_rows import insert_items, item
 
 
 def test_device_is_registered_listed_and_changed(tmp_path: Path, database_url: str) -> None:
@@ -148,6 +149,39 @@ def test_a_fleet_goes_out_and_comes_in(
         ("create", "device:MR2"),
         ("remove", "device:MR1"),
     ]
+
+
+def test_what_a_device_would_see_is_told(
+    tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    start = {"start_local": "20300102093000"}
+    items = [
+        item(1, "CT1", step=start, patient={"patient_name": "Łukasiewicz^Żaneta"}),
+        item(2, "CT2", step=start),
+        item(3, "CT1", step=start),
+    ]
+    sqlite_database.write(lambda session: insert_items(session, items))
+    shown = {"max_answers": 1, "beyond": "cut"}
+    device = DeviceTable(
+        ae_title="CT1", modality="CT", worklist=shown, characters={"sets": ["ISO_IR 100"]}
+    )
+    sqlite_database.write(lambda s: devices.add(s, device, now=datetime.now(UTC)))
+    where = {"MWL_DATABASE__URL": sqlite_url}
+    done = mwl(tmp_path, "device", "try", "CT1", "--day", "20300102", **where)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[1].split()[:3] == ["20300102", "0930", "P1"]
+    assert lines[1].rstrip().endswith("ISO_IR 100 !")
+    assert lines[3:6] == [
+        "asked for day 20300102, modality CT, station CT1",
+        "1 entry of 2, and it is not told",
+        "ACC1: PatientName is Łukasiewicz^Żaneta, told in other letters",
+    ]
+    assert [line.split()[2] for line in lines[-2:]] == ["P2", "P3"]
+    options = ("--day", "", "--station", "", "--patient-id", "P2", "--json")
+    told = json.loads(mwl(tmp_path, "device", "try", "CT1", *options, **where).stdout)
+    assert (told["status"], told["count"], told["cut"], told["hidden"]) == ("0000", 1, False, [])
+    assert told["answers"][0]["attributes"]["AccessionNumber"] == "ACC2"
 
 
 def test_a_fleet_with_a_fault_is_left_out_as_a_whole(

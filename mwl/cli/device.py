@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mwl.cli import fleet, frame, setting
+from mwl.cli import fleet, frame, setting, trying
 from mwl.errors import Fault, Outage, Reason, Rejected
 
 if TYPE_CHECKING:
@@ -168,6 +168,9 @@ def show(
     known["oddities"] = devices.in_words(found.oddities)
     rows = ({"key": key, "value": _written(value)} for key, value in {**table, **known}.items())
     frame.print_table({"key": "setting", "value": "is"}, rows)
+
+
+app.command("try")(trying.try_)
 
 
 @app.command("import")
