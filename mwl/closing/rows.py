@@ -114,7 +114,13 @@ _REPORTS = Prepared(
         _device.close_images,
     )
     .join(_PERFORMED, _link.performed_step == _performed.id)
-    .outerjoin(_DEVICE, func.upper(_device.ae_title) == caller(_performed.ae_title))
+    .outerjoin(
+        _DEVICE,
+        and_(
+            _device.close_images != literal_column("''"),  # as its index says it
+            func.upper(_device.ae_title) == caller(_performed.ae_title),
+        ),
+    )
     .join(_STEP, _link.scheduled_step == _s.id)
     .join(_PROCEDURE, _s.procedure == _r.id)
     .where(_r.imaging_order == _GIVEN)

@@ -4,7 +4,7 @@ from datetime import datetime
 from secrets import randbits
 from typing import Any
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from mwl.db.types import Json, UtcDateTime
@@ -19,6 +19,15 @@ class Device(SQLModel, table=True):
     """A scanner or other DICOM peer that we know."""
 
     __tablename__ = "device"
+    __table_args__ = (
+        # Few say where their images go, and each end of an MPPS asks.
+        Index(
+            "ix_device_close_images",
+            "ae_title",
+            sqlite_where=text("close_images <> ''"),
+            postgresql_where=text("close_images <> ''"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     ae_title: str = Field(unique=True)

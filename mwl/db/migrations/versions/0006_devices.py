@@ -32,6 +32,14 @@ def _devices() -> None:
     revision = sa.Column("revision", sa.Integer(), nullable=False, server_default="0")
     op.add_column("device", revision)
     op.create_index("ix_device_revision", "device", ["revision"])
+    some = sa.text("close_images <> ''")
+    op.create_index(
+        "ix_device_close_images",
+        "device",
+        ["ae_title"],
+        sqlite_where=some,
+        postgresql_where=some,
+    )
     op.create_table(
         "device_title",
         sa.Column("ae_title", sa.String(), primary_key=True),
