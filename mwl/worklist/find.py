@@ -129,9 +129,8 @@ def find(
     *,
     now: datetime,
     after: Place | None = None,
-    limit: int = PAGE_ROWS,
 ) -> Page:
-    """Look at the first `limit` steps after a place, in the order of (start, row).
+    """Look at the first `PAGE_ROWS` steps after a place, in the order of (start, row).
 
     Those of them that are looked for are the page; it may have none, and yet not be the last.
     """
@@ -145,7 +144,7 @@ def find(
     for way in ways(keys, span) if after is None else [walk(keys, span)]:
         if way.is_void:
             break
-        statement = _statement(dialect, columns, _shapes(query), query.caller.form, way, limit)
+        statement = _statement(dialect, columns, _shapes(query), query.caller.form, way, PAGE_ROWS)
         found = statement.all(conn, values)
         reached = Place(*found[0][-4:-2])
         if reached.row is None or way.is_walk:
