@@ -101,7 +101,9 @@ def _target(name: str, chain: Chain, prefix: str, place: tuple[str, ...]) -> Tar
         key = kept.private(group, int(found[2], 16), found[3].strip())
         return Target(prefix + key, _PRIVATE_VR, chain)
     *sequences, last = name.split(".")
-    above = "".join(f"{_sequence(each, (*place, name))}." for each in sequences)
+    above = [_known(each, (*place, name), in_item=n > 0) for n, each in enumerate(sequences)]
+    if any(vr != "SQ" for _, vr in above):
+        raise Misplaced((*place, name), "names what is no sequence before a point")
     keyword, vr = _known(last, (*place, name), in_item=bool(sequences))
     if vr == "SQ" and not keyword.endswith(_OF_A_FIELD):
         text = "is a sequence that no field has: name an attribute of its item with it"
@@ -109,14 +111,7 @@ def _target(name: str, chain: Chain, prefix: str, place: tuple[str, ...]) -> Tar
     if vr == "SQ" and not all(link.is_plain for link in chain):
         text = "takes places alone: it reads every repetition"
         raise Misplaced((*place, name), text)
-    return Target(prefix + above + keyword, vr, chain)
-
-
-def _sequence(name: str, place: tuple[str, ...]) -> str:
-    keyword, vr = _known(name, place)
-    if vr != "SQ":
-        raise Misplaced(place, f"{name} is no sequence")
-    return keyword
+    return Target(prefix + ".".join([*(each for each, _ in above), keyword]), vr, chain)
 
 
 def _known(name: str, place: tuple[str, ...], *, in_item: bool = False) -> tuple[str, str]:
@@ -149,6 +144,18 @@ def _column(tag: int) -> str:
 
 # Attributes that come of more than one key, or of none.
 _ELSEWHERE: Final = {
+    0x00080051: "[procedure] accession_number",
+    0x00080096: "[order] referring_physician",
+    0x00100021: "[patient_identifier]",
+    0x00100024: "[patient_identifier]",
+    0x00101002: "[patient_identifier]",
+    0x00321031: "[order] requesting_physician",
+    0x00380014: "[order] admission_id",
+    0x0040000B: "[step] performing_physician",
+    0x00400026: "[order] placer",
+    0x00400027: "[order] filler",
+    0x00402004: "[order] issued",
+    0x00402005: "[order] issued",
     0x00100020: "[patient_identifier]",
     0x00080060: "[step] modality",
     0x0020000D: "[procedure] study_uid",

@@ -27,17 +27,20 @@ from mwl.db.tables import Patient
 from mwl.scp.answers import Asker, Plan
 from mwl.scp.attributes import STEP, TOP, keyword_of
 from mwl.worklist.find import Query, pages
-from tests import corpus
+from tests import corpus, iod
 from tests.conftest import BACKENDS
 from tests.hl7_mapping import DEFAULT, document
 from tests.identifiers import asking, encoded
 from tests.test_hl7_inbound import NOW, PEER, rows
+from tests.worklist_model import WORKLIST
 
 # A UID with leading zeros is as its sender made it.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 NAMES = list(corpus.names())
 CHUNKS = (1, 7)  # bytes
+# What a sender means by it, its scanners have to know.
+AS_SENT = {"StudyInstanceUID: no UI: '1.2.010.3'"}
 LONG = 5_000  # bytes of a stream whose length is its quirk
 NOT_KEPT = {"state": "", "flags": []}
 KEYS = encoded(asking(*map(keyword_of, TOP), step=tuple(map(keyword_of, STEP))), explicit=True)
@@ -191,6 +194,7 @@ def worklist(database: Database) -> list[dict[str, Any]]:
         for row in page:
             answer = read_dataset(BytesIO(plan.encode(row)), False, True)
             answer.decode()
+            assert not set(iod.faults(answer, WORKLIST)) - AS_SENT
             (step,) = answer.ScheduledProcedureStepSequence
             found.append(_flat(answer) | _flat(step))
     return found

@@ -44,6 +44,13 @@ _SHORTENED = frozenset({"LO", "LT", "PN", "SH", "ST"})
 _LINES = frozenset({"LT", "ST", "UT"})  # may hold CR, LF, TAB and backslashes
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROLS_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+# What may be as long: a component group of a name, a value of several.
+_PARTS = {
+    (False, False): re.compile("(?s).+"),
+    (False, True): re.compile(r"[^\\]+"),
+    (True, False): re.compile("[^=]+"),
+    (True, True): re.compile(r"[^=\\]+"),
+}
 TEXTS = frozenset(_LONGEST) | {"UC", "UR", "UT"}
 NUMBER = "US"  # the only binary one that we keep, as a text
 # What may be set by default, too.
@@ -191,11 +198,10 @@ def _fitted(tag: int, attribute: Attribute, text: str) -> str:
     longest = _LONGEST.get(vr)
     if longest is None or len(text) <= longest:
         return text
-    separator = "=" if vr == "PN" else "\\" if attribute.multiple else None
-    values = text.split(separator) if separator else [text]
-    if all(len(value) <= longest for value in values):
+    parts = _PARTS[vr == "PN", attribute.multiple]
+    if all(len(part) <= longest for part in parts.findall(text)):
         return text
     shortened = vr in _SHORTENED and not attribute.exact
     log.warning("answer.value_too_long", keyword=keyword_of(tag), shortened=shortened)
     # An identifier cut short is somebody else's.
-    return (separator or "").join(value[:longest] for value in values) if shortened else ""
+    return parts.sub(lambda part: part[0][:longest], text) if shortened else ""
