@@ -1,5 +1,6 @@
 """Names from a RIS to a scanner that reads another character set, byte for byte on the wire."""
 
+import struct
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
@@ -298,6 +299,30 @@ def test_of_an_answer_that_no_set_says_the_name_comes_first(hospital: Hospital) 
     (found,) = (each for each in logs if each["event"] == "worklist.transliterated")
     assert (found["calling"], found["answers"]) == ("CT1", 2)
     assert not any(word in str(logs) for word in ("Yamada", "山田", "Müller", "Schädel", "胸部"))
+
+
+def test_what_may_be_ascii_alone_is_left_out_by_itself(hospital: Hospital) -> None:
+    row = item(1, "CT1", patient={"patient_name": "Müller^Änne"})
+    row["scheduled_step"]["station_ae_titles"] = "RÖ1\\CT1"
+    row["patient"]["birth_date"] = "1980\uff1002"
+    hospital.database.write(lambda session: insert_items(session, [row]))
+    title = hospital.scanner("CT1", sets=["ISO_IR 100"])
+    query = hospital.query(step_ScheduledStationAETitle="", PatientBirthDate="")
+    (answer,) = hospital.send(title, query)
+    assert told(answer) == (b"ISO_IR 100", "Müller^Änne".encode("latin-1"))
+    assert answer[0x00100030].value == b""
+    (step,) = answer[0x00400100].items
+    assert step[0x00400001].value == b"CT1"
+
+
+def test_a_query_that_names_thousands_of_sets_is_answered(hospital: Hospital) -> None:
+    names(hospital.database, {"name": "Müller^Änne"})
+    query = hospital.query(charset="ISO_IR 144", PatientName="M*")
+    start = query.index(b"ISO_IR 144")
+    terms = b"\\".join([b"ISO_IR 144", *[b"x"] * 20_000])
+    length = struct.pack("<H", len(terms))
+    (answer,) = hospital.send("OTHER", query[: start - 2] + length + terms + query[start + 10 :])
+    assert told(answer)[0] == b"ISO_IR 100"
 
 
 def test_an_identifier_is_never_in_other_letters(hospital: Hospital) -> None:

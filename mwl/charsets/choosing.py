@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from mwl.charsets.labels import dicom_codec
+from mwl.charsets.labels import MAX_TERM, MAX_TERMS, dicom_codec
 from mwl.charsets.latin import Rewriting
 from mwl.charsets.writing import Script, script
 
@@ -82,9 +82,14 @@ class _Sayable(dict[str, int]):
         return fit
 
 
-@lru_cache(maxsize=64)
 def choosing(sets: tuple[str, ...], requested: tuple[str, ...], *, utf_8: bool) -> Choosing:
     """Give the same `Choosing` again: what it remembers of texts is any query's."""
+    is_odd = len(requested) > MAX_TERMS or any(len(term) > MAX_TERM for term in requested)
+    return _kept(sets, () if is_odd or sets else requested, utf_8)
+
+
+@lru_cache(maxsize=64)
+def _kept(sets: tuple[str, ...], requested: tuple[str, ...], utf_8: bool) -> Choosing:
     return Choosing(sets, requested, utf_8=utf_8)
 
 

@@ -3,6 +3,10 @@
 import re
 from functools import lru_cache
 
+# More than anybody names of (0008,0005), and longer (a CS has 16 characters).
+MAX_TERMS = 16
+MAX_TERM = 64
+
 _ISO_8859 = {number: f"iso8859_{number}" for number in (*range(1, 12), *range(13, 17))}
 
 # Table 0211, without the 8859 parts. Python has no codec for CNS 11643-1992, and a stream

@@ -25,6 +25,8 @@ from typing import NamedTuple
 from mwl.charsets.labels import (
     ESCAPES,
     INTO_G1,
+    MAX_TERM,
+    MAX_TERMS,
     TWO_BYTES,
     TWO_BYTES_IN_G0,
     hl7_codec,
@@ -114,7 +116,8 @@ def specific_character_set(raw: bytes, terms: Sequence[str], assumed: str = "") 
     """
     if raw.isascii() and b"\x1b" not in raw:
         return Decoded(raw.decode("ascii"), "ascii")  # the same in all of them
-    found = _by_terms(raw, [term.strip() for term in terms])
+    # As many as there are, and as long as one is: nobody chooses what we remember.
+    found = _by_terms(raw, [term.strip()[:MAX_TERM] for term in terms[:MAX_TERMS]])
     if not assumed:
         return found
     names = [name.strip() for name in assumed.split("\\")]
