@@ -171,6 +171,19 @@ def test_a_destination_that_is_none_is_refused_by_name(mover, register, port):
     assert moving.comment == f"NOWHERE {why}"
 
 
+@pytest.mark.parametrize(("title", "called"), [("STORE", b"STORE"), ("store_b", b"Store_B")])
+def test_what_is_moved_goes_to_the_title_that_was_named(
+    mover, receiver, sqlite_database, title, called
+):
+    alias = {"aliases": ("Store_B",), "host": "127.0.0.1", "port": receiver.port}
+    device = DeviceTable(ae_title="STORE", **alias)
+    now = datetime.now(UTC)
+    sqlite_database.write(lambda session: devices.add(session, device, now=now, replace=True))
+    assert mover().move(title, "IMAGE", **SERIES, SOPInstanceUID=uid(1, 2)) == status.SUCCESS
+    (request,) = receiver.requests
+    assert request.called_title.strip() == called
+
+
 # --- negotiation
 
 

@@ -28,8 +28,9 @@ TODAY, TOMORROW = "20300102", "20300103"
 LONG_AGO = NOW - STARTED_VISIBLE - timedelta(seconds=1)
 
 
-def register(database, title, modality="CT", may=("worklist",)):
-    row = Device(ae_title=title, modality=modality, may=list(may), created_at=NOW, updated_at=NOW)
+def register(database, title, modality="CT", may=("worklist",), **more):
+    at = {"created_at": NOW, "updated_at": NOW}
+    row = Device(ae_title=title, modality=modality, may=list(may), **at, **more)
     database.write(lambda session: session.add(row))
 
 
@@ -152,6 +153,93 @@ def test_a_title_typed_in_small_letters_is_the_registered_device(database):
     told = asked(database, put(database, "CT1", modality="MR"), " ct1 ")
     assert (told.ae_title, told.modality, told.registered) == ("CT1", "MR", True)
     assert told.is_seen
+
+
+OWN = {"own_station": True, "stations": ["ROOM7"]}
+
+
+@pytest.mark.parametrize(
+    ("shown", "step", "stations", "by", "says"),
+    [
+        (OWN, {}, ["CT2", "CT1"], None, ""),
+        (OWN, {}, ["ROOM7"], None, ""),
+        (OWN, {}, [], None, ""),
+        (OWN | {"ignore": ["ScheduledStationAETitle"]}, {}, ["CT2"], Hides.OWN_STATION, "for CT2,"),
+        ({"modalities": ["CT", "PT"]}, {}, [], None, ""),
+        (
+            {"modalities": ["MR", "PT"]},
+            {},
+            ["CT1"],
+            Hides.MODALITIES,
+            "its modality is CT, and CT1 is shown MR, PT alone",
+        ),
+        ({"locations": ["ATTIC"]}, {}, ["CT1"], None, ""),
+        (
+            {"locations": ["ATTIC"]},
+            {"location": "CELLAR"},
+            ["CT1"],
+            Hides.LOCATIONS,
+            "to be done at CELLAR, and CT1 is shown ATTIC alone",
+        ),
+        (
+            {"hours_back": 1.5},
+            {"start_local": "20300102072959"},
+            ["CT1"],
+            Hides.HOURS_BACK,
+            "it was due at 2030-01-02 07:29, and CT1 is shown what was due 1.5 hours ago at most",
+        ),
+        (
+            {"hours_ahead": 2},
+            {"start_local": "20300102110001"},
+            ["CT1"],
+            Hides.HOURS_AHEAD,
+            "it is due at 2030-01-02 11:00, and CT1 is shown what is due in 2 hours at most",
+        ),
+        ({"hide": ["READY"]}, {"state": "READY"}, ["CT1"], Hides.HIDE, "it is READY, and CT1"),
+        ({"synonyms": {"CT": ["PT"]}}, {"modality": "PT"}, ["CT1"], None, ""),
+        (
+            {"ignore": ["ScheduledProcedureStepStartDate"]},
+            {"start_local": "20310101"},
+            [],
+            None,
+            "",
+        ),
+    ],
+)
+def test_what_is_set_of_the_device_is_told_in_its_own_words(
+    sqlite_database, shown, step, stations, by, says
+):
+    register(sqlite_database, "CT1", worklist=shown)
+    (told, *more) = asked(sqlite_database, put(sqlite_database, *stations, **step)).hidden or [None]
+    assert more == []
+    if by is None:
+        assert told is None
+    else:
+        assert (told.by, told.is_set) == (by, True)
+        assert says in told.text
+        assert told.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("beyond", ["refuse", "cut"])
+def test_what_is_beyond_the_most_answers_is_told(sqlite_database, beyond):
+    register(sqlite_database, "CT1", worklist={"max_answers": 2, "beyond": beyond})
+    starts = ["20300102090000", "20300102100000", "20300102110000"]
+    first, second = (put(sqlite_database, number=n, start_local=starts[n]) for n in (0, 1))
+    assert hides(sqlite_database, first) == hides(sqlite_database, second) == []
+    third = put(sqlite_database, number=2, start_local=starts[2])
+    (hidden,) = asked(sqlite_database, third).hidden
+    assert hidden.by is Hides.MAX_ANSWERS
+    assert ("its query fails" in hidden.text) == (beyond == "refuse")
+    assert hides(sqlite_database, first) == ([] if beyond == "cut" else [Hides.MAX_ANSWERS])
+
+
+def test_its_day_is_that_of_its_own_clock(sqlite_database):
+    register(sqlite_database, "CT1", zone="Asia/Tokyo")
+    late = NOW.replace(hour=15, minute=30)  # after midnight in Tokyo
+    evening = put(sqlite_database, start_local="20300102163000")
+    told = asked(sqlite_database, evening, now=late)
+    assert (told.day, told.is_seen) == ("20300103", True)
+    assert hides(sqlite_database, put(sqlite_database, number=2), now=late) == [Hides.DAY]
 
 
 @pytest.mark.parametrize("admit", ["auto", "any", "known"])

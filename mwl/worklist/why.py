@@ -58,6 +58,11 @@ class Hidden:
     text: str
     remedy: str
 
+    @property
+    def is_set(self) -> bool:
+        """Whether something that is set of the device hides it."""
+        return self.by in _SETTINGS
+
 
 @dataclass(frozen=True, slots=True)
 class Why:
@@ -187,7 +192,12 @@ def _texts(row: Any, keys: set[str], asked: _Asked) -> list[Hidden]:
         told.append(Hidden(Hides.MODALITY, text, remedy))
     if "station_ae_titles" in keys:
         told.append(_station(row, asked.caller))
-    return told + [_SETTINGS[name](row, asked) for name in _SETTINGS if name in keys]
+    return told + [say(row, asked) for by, say in _SETTINGS.items() if _key(by) in keys]
+
+
+def _key(by: Hides) -> str:
+    """Name the setting as `find` does."""
+    return by.name.lower()
 
 
 def _modalities(asked: _Asked) -> str:
@@ -240,14 +250,14 @@ def _crowded_out(row: Any, asked: _Asked) -> Hidden:  # noqa: ARG001 - the signa
 
 
 # By the settings of a device that hide an entry from it.
-_SETTINGS: Final[Mapping[str, Callable[[Any, _Asked], Hidden]]] = {
-    "own_station": _of_its_own,
-    "modalities": _of_modalities,
-    "locations": _of_locations,
-    "hours_back": _too_early,
-    "hours_ahead": _too_late,
-    "hide": _hidden_state,
-    "max_answers": _crowded_out,
+_SETTINGS: Final[Mapping[Hides, Callable[[Any, _Asked], Hidden]]] = {
+    Hides.OWN_STATION: _of_its_own,
+    Hides.MODALITIES: _of_modalities,
+    Hides.LOCATIONS: _of_locations,
+    Hides.HOURS_BACK: _too_early,
+    Hides.HOURS_AHEAD: _too_late,
+    Hides.HIDE: _hidden_state,
+    Hides.MAX_ANSWERS: _crowded_out,
 }
 
 
