@@ -49,6 +49,33 @@ def test_an_order_is_told_from_its_first_message_to_its_end(sqlite_database, tmp
     assert page.count("/frames/1.png?size=thumb") == 2
 
 
+def test_a_scanner_with_an_old_copy_is_named_on_the_order_and_in_the_list(scene, tmp_path):
+    scene.hear(orm(PID_5="Doe^<b>Jane"))
+    scene.show("CT1")
+    pages = (f"/orders/{scene.order}", "/worklist?day=2030-01-02")
+    for path in pages:
+        assert "was shown" not in opened(scene, tmp_path).get(path).text.split("What happened")[0]
+    scene.hear(orm(ORC_1="XO", PID_5="Doe^Jane"))
+    for path in pages:
+        page = opened(scene, tmp_path).get(path).text.split("What happened")[0]
+        assert "CT1 was shown name Doe^&lt;b&gt;Jane at 2030-01-02 09:02; since then the" in page
+
+
+def test_a_patient_is_led_on_in_the_order_that_things_happen(scene, tmp_path):
+    scene.hear(orm())
+    person = opened(scene, tmp_path, Role.TECHNOLOGIST)
+    path = f"/orders/{scene.order}"
+    for verb, other in (("arrive", "ready"), ("ready", "depart")):
+        page = person.get(path).text
+        assert f"/worklist/{scene.step}/{verb}" in page
+        assert f"/worklist/{scene.step}/{other}" not in page
+        assert person.post(f"/worklist/{scene.step}/{verb}").status_code == 302
+    scene.begin()
+    assert f"/worklist/{scene.step}/depart" in person.get(path).text
+    person.post(f"/worklist/{scene.step}/depart")
+    assert "DEPARTED" in person.get(path).text
+
+
 def test_who_looked_at_an_order_or_a_patient_is_recorded(scene, tmp_path):
     scene.hear(orm())
     person = opened(scene, tmp_path)

@@ -51,6 +51,31 @@ def test_a_person_reads_what_happened_to_an_order(
         site.shoot(page, "order-mpps")
 
 
+@VIEWS
+def test_a_person_is_warned_of_a_scanner_with_an_old_copy(
+    chromium: Browser,
+    sqlite_database: Database,
+    tmp_path: Path,
+    width: int,
+    dark: bool,
+    script: bool,
+) -> None:
+    scene = Scene(sqlite_database, tmp_path)
+    scene.hear(orm())
+    scene.show("CT1")
+    scene.hear(orm(ORC_1="XO", PID_5="Doe^Janet^Q"))
+    app = WebApp(sqlite_database, tmp_path)
+    app.now = scene.now
+    with live(app) as site:
+        for path, name in ((f"/orders/{scene.order}", "order"), ("/worklist", "worklist")):
+            page = site.open(
+                chromium, Role.TECHNOLOGIST, path, width=width, dark=dark, script=script
+            )
+            assert page.get_by_text("CT1 was shown name Doe^Jane^Q").is_visible()
+            site.look(page)
+            site.shoot(page, f"{name}-old-copy")
+
+
 def test_a_technologist_closes_an_order_whose_images_are_missing(
     chromium: Browser, sqlite_database: Database, tmp_path: Path
 ) -> None:
