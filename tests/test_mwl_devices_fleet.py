@@ -1,7 +1,9 @@
 """A fleet of devices in one file: read, written, brought into the database."""
 
+import re
 import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from mwl.devices import Becomes, Visit
 from mwl.errors import Reason, Rejected
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 WHO = Actor("admin", "cli")
 FILE = """
 [[device]]
@@ -73,6 +76,13 @@ def test_a_file_is_read_as_the_settings_read_it() -> None:
     assert read == Settings.model_validate(tomllib.loads(FILE)).device
     assert [each.titles for each in read] == [("CT1", "CT1_OLD", "CT 1"), ("MR1",)]
     assert fleet.read(b"", "-") == ()
+
+
+def test_the_fleet_of_the_readme_can_be_brought_in() -> None:
+    (text,) = re.findall(r"```toml\n(\[\[device\]\].*?)```", README, re.DOTALL)
+    (device,) = fleet.read(text.encode(), "README.md")
+    assert device.titles == ("CR1", "CR1_OLD")
+    assert device.worklist.synonyms == {"CR": ("CR", "DX")}
 
 
 def test_what_is_written_says_no_more_than_what_is_set() -> None:
