@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from mwl.cli.checks import Finding
+from mwl.cli.checks import _keywords as keywords
 from mwl.cli.checks import findings as looked_at
 from mwl.cli.receivers import receivers
 from mwl.config import Archive, Settings, load
 from mwl.db.migrate import REVISION
+from mwl.db.tables import Device
 from tests import s3
 from tests.pps_manager import Scripted
 from tests.serving import Serving
@@ -122,6 +124,17 @@ def test_pps_managers_are_asked_whether_they_take_mpps(tmp_path: Path) -> None:
 def test_nobody_may_associate_is_told(tmp_path: Path, sqlite_url: str) -> None:
     done = mwl(tmp_path, "check", **FREE, MWL_DATABASE__URL=sqlite_url, MWL_DICOM__ADMIT="known")
     assert findings(done.stdout)["devices"][0] == "WARN"
+
+
+def test_keywords_that_no_attribute_has_are_told() -> None:
+    well = Device(
+        ae_title="CT1", worklist={"defaults": {"PatientSex": "O"}, "ignore": ["Modality"]}
+    )
+    ill = Device(
+        ae_title="MR1", worklist={"defaults": {"Sex": "O"}, "ignore": ["Ward", "Modality"]}
+    )
+    (found,) = keywords([well, ill])
+    assert (found.level, found.text) == ("warn", "MR1: no attribute is called Sex, Ward")
 
 
 def test_password_of_the_database_is_not_shown(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Identifiers as peers send them, and as nobody should."""
 
+import struct
 from contextlib import suppress
 
 import pytest
@@ -145,3 +146,45 @@ def test_bounds_are_the_callers_to_widen():
 def test_the_zeros_of_a_number_are_no_padding():
     (number,) = read(b"\x28\0\x10\0US\x02\0\x01\0", explicit=True, vr_of=vr_of).values()
     assert number.value == b"\x01\0"
+
+
+def nested_twice():
+    """Write a sequence with a sequence in it, both with their items of undefined length."""
+    inner = opened(0x00400008, element(0x00080100, b"CT"), element(0x00080102, b"L "))
+    return opened(0x00400100, element(0x00080060, b"MR"), inner, element(0x00400009, b"S1"))
+
+
+def opened(tag, *inside):
+    group, number = tag >> 16, tag & 0xFFFF
+    begin = struct.pack("<HHIHHI", group, number, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
+    return begin + b"".join(inside) + _ITEM_END + _SEQUENCE_END
+
+
+_ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+_SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+@pytest.mark.parametrize("left_out", [_ITEM_END, _SEQUENCE_END, _ITEM_END + _SEQUENCE_END])
+@pytest.mark.parametrize("where", ["inner", "outer"])
+def test_what_has_no_end_may_end_with_what_it_is_in(left_out, where):
+    data = nested_twice()
+    at = data.find(left_out) if where == "inner" else data.rfind(left_out)
+    begun = data[:at] + data[at + len(left_out) :]
+    if where == "outer" or left_out != _ITEM_END + _SEQUENCE_END:
+        meant = read(data, explicit=False, vr_of=vr_of)
+        assert read(begun, explicit=False, vr_of=vr_of, unended=True) == meant
+    with pytest.raises(Rejected):
+        read(begun, explicit=False, vr_of=vr_of)
+
+
+def test_a_data_set_that_ends_is_read_alike_where_it_need_not():
+    plain = read(nested_twice(), explicit=False, vr_of=vr_of)
+    assert read(nested_twice(), explicit=False, vr_of=vr_of, unended=True) == plain
+
+
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_what_need_not_end_is_read_or_rejected(noise, at):
+    data = nested_twice()
+    data = data[:at] + noise + data[at:]
+    with suppress(Rejected):
+        read(data, explicit=False, vr_of=vr_of, unended=True)

@@ -135,7 +135,7 @@ def test_a_list_that_is_too_long_for_it_is_refused_or_cut(scanner, beyond):
     if beyond == "refuse":
         assert code == status.REFUSED_OUT_OF_RESOURCES
         comment = commands[-1].text(0x00000902)
-        assert comment == "more than 3 match, as many as it may get"
+        assert comment == "more than 3 match, and it may get no more"
     else:
         assert code == status.SUCCESS
         assert {

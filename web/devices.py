@@ -148,7 +148,7 @@ def _list(tested: Mapping[str, Answer] | None = None) -> str:
         "devices.html",
         devices=known,
         knocks=knocked,
-        rows={devices.fold(each.ae_title): each.id for each in known},
+        rows={title: each.id for each in known for title in devices.titles(each)},
         fold=devices.fold,
         open_now=open_now,
         ours=wiring.settings.dicom.ae_title,

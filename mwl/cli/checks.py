@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
@@ -18,6 +18,7 @@ from mwl.cli.receivers import receivers
 from mwl.config import Archive, Settings, Tls, is_loopback
 from mwl.db import Database, reusable_bytes
 from mwl.db.migrate import REVISION, revision_matches
+from mwl.db.tables import Device
 from mwl.errors import ConfigError, MwlError, Outage
 from mwl.listeners import Listeners, Place, doubled, needed, places
 from mwl.roles.secured import hl7_keys_of, keys_of
@@ -185,6 +186,19 @@ def _database(settings: Settings) -> Iterator[Finding]:
             'and none is asked for: set dicom.tls.port, and dicom.tls.client = "optional"'
         )
         yield Finding("warn", "devices", text)
+    yield from _keywords(known)
+
+
+def _keywords(known: Sequence[Device]) -> Iterator[Finding]:
+    """Find what is set of devices by keywords that no attribute has: it would do nothing."""
+    from mwl.scp.attributes import tag_of
+
+    for each in known:
+        named = {*each.worklist.get("defaults", ()), *each.worklist.get("ignore", ())}
+        unknown = sorted(name for name in named if tag_of(name) is None)
+        if unknown:
+            text = f"{each.ae_title}: no attribute is called {', '.join(unknown[:_MOST_NAMES])}"
+            yield Finding("warn", "devices", text)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -175,7 +175,7 @@ class _Search(Search):
             calling = self.association.calling_title
             log.warning("worklist.cut", calling=calling, answers=self.answers)
             return Final(status.SUCCESS)
-        text = f"more than {self.answers} match, as many as it may get"
+        text = f"more than {self.answers} match, and it may get no more"
         return Final(status.REFUSED_OUT_OF_RESOURCES, text)
 
     def answered(self, plan: Plan, rows: Sequence[Row]) -> None:
