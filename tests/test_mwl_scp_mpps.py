@@ -28,7 +28,7 @@ from mwl.outbox import Destination, Destinations
 from mwl.procedures import Effects
 from mwl.scp.guarded import Guarded
 from mwl.scp.mpps import MppsRetrieveService, MppsService
-from tests import dicom_server
+from tests import dicom_server, iod, worklist_model
 from tests.identifiers import encoded
 from tests.modality import BEGUN
 from tests.worklist_rows import NOW, insert_items, item
@@ -536,6 +536,7 @@ def test_all_that_was_received_is_merged(site, scanner, syntax):
         "9.2",
     ]
     assert (held.SOPInstanceUID, held.SOPClassUID) == (UID, MPPS)
+    assert iod.faults(held, worklist_model.MPPS) == []
     assert "SpecificCharacterSet" not in held
 
 
