@@ -79,6 +79,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     """Give what is new in a device, by key; of one that was there, what differs."""
     if not before:
         return _stated(after)
+    if before == after:
+        return {}
     was = _by_key(_whole(before))
     return {name: value for name, value in _by_key(_whole(after)).items() if value != was[name]}
 
