@@ -332,7 +332,7 @@ def test_an_identifier_is_never_in_other_letters(hospital: Hospital) -> None:
     assert told(strange) == (b"ISO_IR 192", "Müller^Änne".encode())
     assert strange[PATIENT_ID].value == "Ж-1".encode()
     assert told(usual) == (b"ISO_IR 100", b"Zofie")
-    assert "answer.identifier_in_utf_8" in [each["event"] for each in logs]
+    assert "worklist.identifiers_in_utf_8" in [each["event"] for each in logs]
     # What the scanner says of it later, in its own belief, is read here as it was.
     read = charsets.specific_character_set(strange[PATIENT_ID].value, ["ISO_IR 100"])
     assert read.text == "Ж-1"

@@ -94,14 +94,15 @@ class Plan:
     `columns` are those that rows must begin with, in order, each once, all of them texts;
     `unsupported` the tags asked for that the model doesn't have; `is_known` whether any key
     belongs to it. `transliterated` counts the answers of which something is in other letters
-    than it came in.
+    than it came in, `identifiers_in_utf_8` those that are in UTF-8 because no set of the
+    asker's can say an identifier.
     """
 
     def __init__(self, keys: DataSet, asker: Asker, compiled: "Compile | None" = None) -> None:
         self._keys, self._asker = keys, asker
         self._compiled = compiled or WorklistItem
         self._choosing = _choosing(asker)
-        self.transliterated = 0
+        self.transliterated = self.identifiers_in_utf_8 = 0
         self._is_beyond = False
         self._by_script: dict[Script, Compiled] = {}
         self._ascii = self._compiled(keys, asker, charsets.ASCII)
@@ -130,7 +131,7 @@ class Plan:
             try:
                 return self._transliterated(row, texts)
             except UnicodeEncodeError:
-                log.warning("answer.identifier_in_utf_8", calling=self._asker.ae_title)
+                self.identifiers_in_utf_8 += 1
         return self._in(self._choosing.utf_8).join(row)
 
     def _transliterated(self, row: Sequence[Any], texts: Sequence[str]) -> bytes:

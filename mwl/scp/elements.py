@@ -75,6 +75,7 @@ class Writer:
 
     def __init__(self, explicit: bool, script: charsets.Script = charsets.ASCII) -> None:
         self._explicit, self._script = explicit, script
+        self._rewritten: set[int] = set()  # tags of which it was logged
 
     def element(self, tag: int, vr: str, value: bytes) -> bytes:
         if len(value) & 1:
@@ -122,7 +123,9 @@ class Writer:
             if attribute.exact or not isinstance(script, charsets.Rewriting):
                 raise
         readable = script.readable(fitted, attribute.vr)
-        log.info("answer.transliterated", keyword=keyword_of(tag), term=script.term)
+        if tag not in self._rewritten:
+            self._rewritten.add(tag)
+            log.info("answer.transliterated", keyword=keyword_of(tag), term=script.term)
         return script.encode(_fitted(tag, attribute, readable))
 
     def sequence(self, tag: int, items: Sequence[Item], wanted: DataSet) -> bytes:
@@ -193,7 +196,7 @@ def _fitted(tag: int, attribute: Attribute, text: str) -> str:
     if vr not in DEPENDENT and not text.isascii():
         log.warning("answer.value_beyond_ascii", keyword=keyword_of(tag))
         text = "\\".join(value for value in text.split("\\") if value.isascii())
-    elif vr == "PN" and text.count("=") == 1 and not text.isascii():
+    elif vr == "PN" and text.count("=") == 1 and not (text.isascii() or text.endswith("=")):
         text += "="  # PS3.5 annexes H to K: a name in ideographs is written with all groups
     longest = _LONGEST.get(vr)
     if longest is None or len(text) <= longest:

@@ -129,9 +129,10 @@ class Search(ABC):
         question = self.question(self.read(data))
         pending = status.PENDING if question.is_whole else status.PENDING_UNSUPPORTED_KEYS
         went = self.association.send_responses(self.message, self._stream(question), pending)
-        if question.plan.transliterated:
-            calling, answers = self.association.calling_title, question.plan.transliterated
-            log.warning(f"{self.name}.transliterated", calling=calling, answers=answers)
+        for kind in ("transliterated", "identifiers_in_utf_8"):
+            if count := getattr(question.plan, kind):
+                calling = self.association.calling_title
+                log.warning(f"{self.name}.{kind}", calling=calling, answers=count)
         if not went:
             return Final(status.CANCEL)
         if self._is_full:
