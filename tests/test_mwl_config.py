@@ -225,7 +225,7 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
         ),
         (
             "[[device]]\nae_title = 'A'\n[device.characters]\nsets = ['ISO_IR 100', 'latin']",
-            "mwl.toml: device[1].characters.sets[2]: no such Specific Character Set (0008,0005)",
+            "mwl.toml: device[1].characters.sets[2]: no Specific Character Set of PS3.3 C.12.1.1.2",
         ),
         (
             "[[device]]\nae_title = 'A'\n[device.characters]\nassumed = 'klingon'",

@@ -14,7 +14,7 @@ Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]
 Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Z][0-9A-Za-z]{0,63}$")]  # PS3.6
 Short = Annotated[str, StringConstraints(min_length=1, max_length=16)]  # SH
 CharacterSet = Annotated[
-    str, StringConstraints(min_length=1, max_length=128), AfterValidator(values.character_set)
+    str, StringConstraints(min_length=1, max_length=128), AfterValidator(values.dicom_charset)
 ]
 Waiting = Literal["SCHEDULED", "ARRIVED", "READY", "STARTED", "DEPARTED"]
 Tolerated = Literal[

@@ -116,15 +116,6 @@ def hl7_charset(value: str) -> str:
     return value
 
 
-def character_set(value: str) -> str:
-    """See that a Specific Character Set, values parted by backslashes, is one that we write."""
-    if charsets.script(value) is None:
-        raise ValueError(
-            r"no such Specific Character Set (0008,0005), as ISO_IR 100 or \ISO 2022 IR 87 is"
-        )
-    return value
-
-
 def readable_characters(value: str) -> str:
     """See that a character set is one that we read: of (0008,0005), MSH-18, or Windows."""
     if not charsets.is_readable(value):
