@@ -63,7 +63,7 @@ def test_what_a_device_is_shown_is_set_key_by_key(
         *("--close-images", "elsewhere", "--set", "worklist.modalities=CT, PT"),
         *("--set", "worklist.own_station=true", "--set", "worklist.hours_back=12"),
         *("--set", "worklist.synonyms.CR=CR,DX", "--set", "worklist.defaults.PatientSex=O"),
-        *("--set", "characters.sets=ISO_IR 100", "--set", "characters.assumed=1252"),
+        *("--set", "characters.sets=ISO_IR 100", "--set", "characters.assumed=windows-1252"),
     ]
     assert mwl(tmp_path, "device", "add", "CT1", *options, **where).returncode == 0
     change = ["--set", "worklist.hours_back=", "--set", 'worklist.hide=["DEPARTED"]']
@@ -80,7 +80,10 @@ def test_what_a_device_is_shown_is_set_key_by_key(
         "defaults": {"PatientSex": "O"},
     }
     assert (found.zone, found.close_images) == ("Europe/Lisbon", "elsewhere")
-    assert (found.characters.sets, found.characters.assumed) == (("ISO_IR 100",), "1252")
+    assert (found.characters.sets, found.characters.assumed) == (
+        ("ISO_IR 100",),
+        "windows-1252",
+    )
 
     table = mwl(tmp_path, "device", "show", "CT1", **where).stdout
     lines = dict(line.split(maxsplit=1) for line in table.splitlines() if " " in line.strip())
