@@ -34,6 +34,6 @@ def encoded(dataset, *, explicit):
     return file.parent.getvalue()
 
 
-def element(tag, value, length=None):
+def element(tag: int, value: bytes, length: int | None = None) -> bytes:
     size = len(value) if length is None else length
     return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, size) + value

@@ -142,7 +142,7 @@ def made(seed, count=80):
             "ScheduledProcedureStepStartDate": start[:8],
             "ScheduledProcedureStepStartTime": start[8:],
             "StudyInstanceUID": f"1.2.826.0.1.{number}",
-            "ScheduledProcedureStepID": f"{chance.choice(TEXTS)}{number}",
+            "ScheduledProcedureStepID": f"{chance.choice(TEXTS)}.{number}",
             "PatientID": f"{chance.choice(TEXTS)}{number % 20}.{number}",
         }
 

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from tests import worklist_rows
 from tests.identifiers import element
@@ -138,7 +139,7 @@ def identifier(keys: Told, *, wanted: tuple[str, ...] = ("ScheduledProcedureStep
 
 
 def _encoded(keys: Told) -> bytes:
-    values = {tag_for_keyword(name): _value(name, value) for name, value in keys.items()}
+    values = {int(Tag(name)): _value(name, value) for name, value in keys.items()}
     return b"".join(element(tag, value) for tag, value in sorted(values.items()))
 
 
