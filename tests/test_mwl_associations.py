@@ -9,9 +9,10 @@ import pytest
 from sqlmodel import select
 from structlog.testing import capture_logs
 
-from mwl import associations
+from mwl import associations, devices
 from mwl.associations import Publisher, Served, Wanted
 from mwl.audit import Actor
+from mwl.config import DeviceTable
 from mwl.db import Database
 from mwl.db.tables import AuditEvent, DicomServer, LiveAssociation
 from mwl.errors import Outage, Rejected
@@ -348,3 +349,15 @@ def test_a_number_of_a_row_never_comes_again(database: Database, process: Proces
     process.look()
     numbers.append(first(database).id)
     assert len(set(numbers)) == 4
+
+
+def test_a_device_is_open_by_any_of_its_titles(database: Database, process: Process) -> None:
+    aliased = DeviceTable(ae_title="CT1", aliases=("CT1_STORE",))
+    database.write(lambda session: devices.add(session, aliased, now=NOW))
+    process.served = [CT1, replace(CT1, number=9, calling="ct1_store"), CT2]
+    process.look(0)
+    with database.read() as session:
+        assert associations.counts(session, now=NOW) == {"CT1": 2, "CT2": 1}
+    for title in ("CT1", "ct1_store"):
+        assert sorted(listed(database, calling=title)) == ["CT1", "ct1_store"]
+    assert listed(database, calling="CT2") == ["CT2"]

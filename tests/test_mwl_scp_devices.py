@@ -7,11 +7,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from structlog.testing import capture_logs
 
-from mwl.config import DeviceTable, DeviceWorklist
+from mwl.config import DeviceTable, DeviceWorklist, Settings
+from mwl.db import Database
+from mwl.devices import Doorkeeper
 from mwl.net import status
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from mwl.roles.dicom import _services
 from mwl.scp.worklist import WorklistService
 from mwl.shortened import shorten
+from mwl.sightings import Lookout
 from tests.dicom_client import status as status_of
 from tests.dicom_server import dial_fixture, serve_fixture  # noqa: F401 - fixtures
 from tests.identifiers import asking, element
@@ -288,6 +292,27 @@ def test_what_it_was_shown_is_noted_by_its_own_title(scanner):
     )
     server.find(asking(step=ID))
     assert [(title, address) for title, address, *_ in noted] == [("CT1", "127.0.0.1")]
+
+
+def test_what_is_set_of_it_costs_no_read(sqlite_database, scanner, monkeypatch):
+    shown = {"own_station": True, "synonyms": {"CT": ("PT",)}, "hours_back": 12.0}
+    server = scanner(device(aliases=("CT1_OLD",), **shown), *(item(n) for n in range(3)))
+    reads, read = [], Database.read
+    monkeypatch.setattr(Database, "read", lambda self: reads.append(1) or read(self))
+    asked = asking(step=ID, step_ScheduledStationAETitle="CT1", step_Modality="CT")
+    assert len(server.steps(asked)) == 3
+    assert len(reads) == 1
+
+
+def test_the_role_asks_the_doorkeeper_what_is_set(sqlite_database, tmp_path):
+    given = Settings(data_dir=tmp_path)
+    door = Doorkeeper(sqlite_database, ae_title="MWL", mode="any", host="127.0.0.1")
+    lookout = Lookout(sqlite_database)
+    services = _services(
+        given, sqlite_database, door, lookout, lambda service, _what: service, None
+    )
+    (worklist,) = (each for each in services if isinstance(each, WorklistService))
+    assert worklist.device == door.settings
 
 
 # --- its wall clock
