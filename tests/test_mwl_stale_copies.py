@@ -11,6 +11,7 @@ from sqlmodel import SQLModel, select
 from mwl import sightings, story
 from mwl.cli import app
 from mwl.procedures.matching import FORMER_NAME, OTHER_ACCESSION
+from mwl.worklist.listing import listing
 from tests.builders import adt_a08, adt_a40, orm
 from tests.hl7_mapping import BERLIN
 from tests.scene import STUDY, Scene
@@ -163,3 +164,11 @@ def test_programs_and_terminals_are_warned_as_well(sqlite_database, tmp_path, sq
     assert "! CT1 was shown name Doe^Jane^Q at 2030-01-02 08:02" in heard
     (warning,) = json.loads(runner.invoke(app, ["story", "ACC1", "--json"]).stdout)["warnings"]
     assert "the name changed at 08:03" in warning
+
+
+def test_the_list_marks_what_a_scanner_has_an_old_copy_of(either):
+    (entry,) = listing(either.database, zone=BERLIN)
+    assert entry["warnings"] == []
+    either.hear(adt_a08(PID_5="Doe^Janet^Q"))
+    (entry,) = listing(either.database, zone=BERLIN)
+    assert entry["warnings"][0].startswith("CT1 was shown name Doe^Jane^Q at 2030-01-02 09:02")

@@ -37,6 +37,7 @@ def test_an_entry_tells_both_states_and_the_start_in_the_sites_zone(database):
         "status": "HELD",
         "order_status": "SCHEDULED",
         "flags": [],
+        "warnings": [],
     }
 
 

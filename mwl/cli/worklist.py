@@ -81,7 +81,8 @@ def list_(
 ) -> None:
     """List the entries, whatever their state, by start time.
 
-    An order with a flag for a person is marked with "!".
+    An order with a flag for a person is marked with "!", and so is one of which a scanner holds
+    an old copy.
     """
     from mwl.worklist.listing import listing
 
@@ -101,7 +102,9 @@ def list_(
         else:
             # The marks tell where to look, and --flagged what for: the texts are long.
             mark = "; ".join if flagged else lambda flags: "!" * bool(flags)
-            rows = ({**each, "flags": mark(each["flags"])} for each in entries)
+            rows = (
+                {**each, "flags": mark([*each["flags"], *each["warnings"]])} for each in entries
+            )
             frame.print_table(_COLUMNS, rows)
 
 

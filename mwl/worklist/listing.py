@@ -1,16 +1,18 @@
 """List the worklist for people and programs: every step, whatever its state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Text, bindparam, cast, literal_column, or_, select
 
+from mwl import sightings
 from mwl.db import Database, Prepared
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
-from mwl.orders import OrderState, StepState
+from mwl.orders import FINAL, OrderState, StepState
 from mwl.shortened import known_as
+from mwl.sightings import Seen
 from mwl.worklist.ways import IS_CURRENT
 
 _PAGE_ROWS = 500
@@ -32,6 +34,8 @@ def listing(  # noqa: PLR0913 - the ways to narrow it, by name
 ) -> Iterator[dict[str, Any]]:
     """List entries by start time, one dictionary a step, read page by page.
 
+    `warnings` tell of scanners that hold an old copy of it.
+
     `status` is a step's or, of those that only orders have, its order's: what has expired is
     EXPIRED, whatever its step's state. `flags` is what a person should see of the order;
     `flagged` keeps the entries that have some. `start` is ISO 8601 with the offset of `zone`;
@@ -51,15 +55,17 @@ def listing(  # noqa: PLR0913 - the ways to narrow it, by name
         rows = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
         with database.read() as session:
             page = statement.all(session.connection(), {**values, "limit": rows})
+            open_ = [row.id for row in page if row.state not in FINAL]
+            stale = sightings.outdated(session, open_) if open_ else {}
         for row in page:
-            yield _entry(row, zone)
+            yield _entry(row, stale.get(row.id, ()), zone)
         if len(page) < rows:
             return
         left = None if left is None else left - rows
         values |= {"after_start": page[-1].start_local, "after_id": page[-1].id}
 
 
-def _entry(row: Any, zone: ZoneInfo) -> dict[str, Any]:
+def _entry(row: Any, stale: Iterable[Seen], zone: ZoneInfo) -> dict[str, Any]:
     return {
         "accession_number": row.accession_number,
         "patient_id": row.patient_id,
@@ -72,6 +78,7 @@ def _entry(row: Any, zone: ZoneInfo) -> dict[str, Any]:
         "status": row.state,
         "order_status": row.status,
         "flags": row.flags,
+        "warnings": [seen.warning(zone) for seen in stale],
     }
 
 

@@ -1,6 +1,6 @@
 """/api/v1/worklist: scheduled procedure steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -9,10 +9,11 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_va
 from spectree import Tag
 from sqlmodel import Session
 
-from mwl import audit, procedures
+from mwl import audit, procedures, sightings
 from mwl.accounts import Role
 from mwl.audit import Action, Event
 from mwl.orders import OrderState, StepState
+from mwl.sightings import Seen
 from mwl.worklist import browse, manual
 from mwl.worklist.browse import Item, Sort
 from mwl.worklist.manual import Done, Which
@@ -40,6 +41,9 @@ def _instant(value: Any) -> datetime:
 Start = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+
+
+Stale = Mapping[int, Sequence[Seen]]
 
 
 class Person(BaseModel):
@@ -74,6 +78,7 @@ class Entry(BaseModel):
     )
     order_state: str = Field(description="What has become of the order as a whole.")
     flags: list[str] = Field(description="What a person should see of the order.")
+    warnings: list[str] = Field(description="Scanners that hold an old copy of it.")
     source: str = Field(description="Who ordered it: MSH-3^MSH-4, manual, or import.")
     updated_at: datetime = Field(description="When the order changed last.")
 
@@ -157,19 +162,24 @@ def listing(query: WorklistSearch) -> Found[Entry]:
     at, now = place(query.after), wired().clock()
     with wired().database.read() as session:
         rows = browse.page(session, wanted, now=now, at=at, limit=query.limit + 1)
+        stale = sightings.outdated(session, [row.id for row in rows])
     asked = query.model_dump(mode="json", exclude_defaults=True)
     viewed("worklist", **asked)
     after = found(rows, query.limit, lambda row: row.place(query.sort))
-    return Found[Entry](items=[_entry(row) for row in rows[: query.limit]], after=after)
+    return Found[Entry](items=[_entry(row, stale) for row in rows[: query.limit]], after=after)
 
 
 @blueprint.get("/<int:step>")
 @endpoint(Role.VIEWER, TAG, Entry, problems=(404,), numbers=_NUMBER)
 def get(step: int) -> Entry:
     """Read an entry."""
-    item = _read(step)
+    with wired().database.read() as session:
+        item = browse.one(session, step)
+        stale = sightings.outdated(session, [step])
+    if item is None:
+        raise absent("entry")
     viewed(f"order:{item.imaging_order}", step=item.sps_id)
-    return _entry(item)
+    return _entry(item, stale)
 
 
 @blueprint.post("")
@@ -276,7 +286,7 @@ def _done(
     """
     who = actor()
 
-    def act(session: Session) -> tuple[Item, Done]:
+    def act(session: Session) -> tuple[Item, Done, Stale]:
         done = work(session)
         which = Which(sps_id=done.sps_ids[0]) if step is None else Which(row=step)
         order, row = manual.hold(session, which)
@@ -284,21 +294,14 @@ def _done(
         audit.record(session, who, Event(action, f"order:{order['id']}", told), now=now)
         item = browse.one(session, row["id"])
         assert item is not None
-        return item, done
+        return item, done, sightings.outdated(session, [item.id])
 
-    item, done = wired().database.write(act)
-    return Kept(entry=_entry(item), notes=done.flags)
-
-
-def _read(step: int) -> Item:
-    with wired().database.read() as session:
-        item = browse.one(session, step)
-    if item is None:
-        raise absent("entry")
-    return item
+    item, done, stale = wired().database.write(act)
+    return Kept(entry=_entry(item, stale), notes=done.flags)
 
 
-def _entry(item: Item) -> Entry:
+def _entry(item: Item, stale: Stale) -> Entry:
+    zone = wired().settings.site.zone_info
     person = Person(
         patient_id=item.patient_id,
         issuer=item.issuer,
@@ -316,10 +319,11 @@ def _entry(item: Item) -> Entry:
         description=item.description,
         modality=item.modality,
         stations=item.stations,
-        start=item.start_at.astimezone(wired().settings.site.zone_info),
+        start=item.start_at.astimezone(zone),
         state=item.shown_state,
         order_state=item.status,
         flags=item.flags,
+        warnings=[seen.warning(zone) for seen in stale.get(item.id, ())],
         source=item.source,
         updated_at=item.updated_at,
     )
