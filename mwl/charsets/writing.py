@@ -12,7 +12,7 @@ needs reads the same, and each reader starts again where it takes a delimiter fo
 import codecs
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -80,7 +80,7 @@ class _Coded:
     """A set that a text may switch to, its characters beyond ASCII, and where it goes."""
 
     escape: bytes
-    characters: Mapping[str, bytes]
+    characters: dict[str, bytes]
     in_g0: bool = False
     opens_lines: bool = False
 
@@ -92,14 +92,11 @@ class _Extended(Script):
         super().__init__(term)
         self._first = _coded(first) if first else None
         self._g0 = _JIS_X_0201 if first == "shift_jis" else _ASCII
-        self._sets: dict[str, _Coded] = {}
-        for each in (*([first] if first else []), *others):
-            coded = _coded(each)
-            self._sets = {**dict.fromkeys(coded.characters, coded), **self._sets}
-        self._characters = frozenset(self._sets) | _WITHOUT_ESCAPE
+        self._sets = tuple(map(_coded, (*([first] if first else []), *others)))
 
     def says(self, text: str) -> bool:
-        return self._characters.issuperset(text)
+        tables = (coded.characters for coded in self._sets)
+        return not set(text).difference(_WITHOUT_ESCAPE, *tables)
 
     def encode(self, text: str) -> bytes:
         # Between delimiters a text is back where it began.
@@ -112,8 +109,8 @@ class _Extended(Script):
         g0: _Coded | None = None  # of two bytes
         g1 = self._first
         for at, character in enumerate(text):
-            coded = self._sets.get(character)
-            if coded is None and (character >= "\x80" or character == "\x1b"):
+            coded = self._set_of(character)
+            if coded is None and character not in _WITHOUT_ESCAPE:
                 raise UnicodeEncodeError(self.term, text, at, at + 1, "it is in none of the sets")
             into_g0 = coded if coded is not None and coded.in_g0 else None
             if into_g0 is not g0:
@@ -133,11 +130,17 @@ class _Extended(Script):
             out += self._first.escape
         return bytes(out)
 
+    def _set_of(self, character: str) -> _Coded | None:
+        for coded in self._sets:
+            if character in coded.characters:
+                return coded
+        return None
+
 
 ASCII: Final[Script] = _Alone("", "ascii")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
 def script(term: str) -> Script | None:
     """Give how a Specific Character Set is written, its values parted by backslashes.
 
