@@ -6,13 +6,14 @@ import pytest
 from sqlmodel import SQLModel, select
 
 from hl7.inbound import Inbound
-from mwl import closing, devices, procedures
-from mwl.config import DeviceTable, Settings
+from mwl import closing, devices, procedures, story
+from mwl.config import Close, DeviceTable, Settings
 from mwl.errors import ConfigError
 from mwl.performed import Created, Listed, Modified, PerformedState, Request
 from mwl.roles.following import close_rules, effects
 from mwl.roles.profiles import mapping_profiles
-from tests.builders import orm
+from tests.builders import omi, orm
+from tests.hl7_mapping import BERLIN
 from tests.worklist_rows import NOW
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -189,3 +190,39 @@ def test_a_profile_that_says_it_wrongly_is_refused_with_file_and_line(tmp_path):
         (folder / "own.toml").write_text(f'extends = "default"\n{text}\n')
         with pytest.raises(ConfigError, match=where):
             effects(settings)
+
+
+def test_a_story_tells_whose_images_are_waited_for_and_whose_are_not(sqlite_database, tmp_path):
+    site = Site(sqlite_database, tmp_path)
+    site.device(ae_title="CT1", close_images="elsewhere")
+    steps = [f"IPC|ACC1|RP1|{STUDY}|SPS{n}|CT|P{n}^Part^99RIS" for n in (1, 2)]
+    site.hear(omi(IPC=steps))
+    site.scan(PerformedState.COMPLETED, listed=LISTED, request=("SPS1", STUDY))
+    site.scan(PerformedState.COMPLETED, "", "1.2.10", LISTED, "CT2", ("SPS2", STUDY))
+
+    def told(close):
+        with site.database.read() as session:
+            return story.tell(session, 1, close, now=NOW, zone=BERLIN)
+
+    found = told(close_rules(site.settings)).outlook
+    assert found.text == "Completed; it closes when its images are here."
+    assert found.points == [
+        (
+            "step SPS1: completed, and its images go to another archive: "
+            "its scanner is one whose images do (close_images)"
+        ),
+        ("step SPS2: 0 of 1 listed image are here; 1 image of series (unnamed) not received"),
+        (
+            "waited for since 2030-01-02 09:05; "
+            "if not all is here by 2030-01-03 09:05, a person is asked"
+        ),
+    ]
+    elsewhere = Close(images="elsewhere")
+    assert told(elsewhere).outlook.text == (
+        "Closes within seconds: it was completed, and its images go to another archive."
+    )
+    closing.follow(site.database, elsewhere, NOW + timedelta(hours=1), site.effects.told)
+    found = told(elsewhere)
+    assert found.outlook.text.endswith("it was completed, and its images go to another archive.")
+    closed = "closed: it was completed, and its images go to another archive"
+    assert closed in [entry.text for entry in found.entries]
