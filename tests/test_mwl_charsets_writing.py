@@ -167,6 +167,7 @@ def test_what_a_set_cannot_say_raises_and_never_becomes_a_question_mark() -> Non
         (r"\ISO 2022 IR 87", "髙"),
         (r"\ISO 2022 IR 149", "똠"),
         (r"\ISO 2022 IR 87", "\x1b"),
+        ("ISO_IR 100", "\x1b(B"),
         ("ISO_IR 192", "\ud800"),
     ):
         assert not writing(term).says(text)

@@ -153,7 +153,7 @@ def _by_terms(raw: bytes, names: Sequence[str]) -> Decoded:
     if not any(names):
         # Beyond ASCII without a declaration: against PS3.5 6.1.2.1, and common.
         return _guess(raw)
-    # Only who is assumed to may be told of by a name of HL7's, or Windows'.
+    # What is assumed a person may name as HL7 or Windows do; and so do some devices.
     codec = hl7_codec(names[0]) if names[0] else "ascii"
     if b"\x1b" in raw and codec is not None and codec not in _WITHOUT_EXTENSIONS:
         first = "ascii" if codec in TWO_BYTES else codec

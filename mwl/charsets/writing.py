@@ -23,7 +23,7 @@ _DELIMITED: Final = re.compile(r"([\x00-\x1f^=\\])")
 _WITHOUT_ESCAPE = frozenset(map(chr, range(0x80))) - {"\x1b"}
 _ASCII = b"\x1b(B"
 _JIS_X_0201 = b"\x1b(J"
-# One by one: neither has escapes, and UTF-8 and ASCII have nothing to choose.
+# Written by Python's codecs: what these write they read.
 _ALONE = frozenset({"ascii", "utf-8", "gb18030", "gbk"})
 _OPENS_LINES = "euc_kr"
 # JIS X 0201 has two in G0 and G1; (0008,0005) names both by the latter.
@@ -63,7 +63,7 @@ class _Alone(Script):
 class _SingleBytes(Script):
     def __init__(self, term: str, codec: str) -> None:
         super().__init__(term)
-        self._bytes = {byte: byte for byte in range(0x80)}
+        self._bytes = {ord(character): ord(character) for character in _WITHOUT_ESCAPE}
         for character, byte in _coded(codec).characters.items():
             self._bytes[ord(character)] = byte[0]
         self._characters = frozenset(map(chr, self._bytes))
