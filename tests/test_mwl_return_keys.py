@@ -31,6 +31,7 @@ from tests.worklist_rows import insert_items, item
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 STEP = "ScheduledProcedureStepSequence"
+QUALIFIERS = "IssuerOfPatientIDQualifiersSequence"
 # Whose value is there whatever the order leaves out (K.6.1.2.2), but for conditions that a
 # description meets.
 ALWAYS = {
@@ -393,3 +394,71 @@ def test_values_are_as_long_as_they_may_be_and_no_longer(sqlite_database):
     assert len(found.OrderEntererLocation) == 16
     assert [len(str(name)) for name in found.NamesOfIntendedRecipientsOfResults] == [64, 64]
     assert len(found.ReasonForVisit) == 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (kept.written([kept.code("I10", "99X", "Pressure")] * 2), "Pressure (I10, 99X)"),
+        (kept.written([kept.person("7", "L", "Chen^Li", "North")]), "Chen^Li (7, L)"),
+        (kept.written([{"TextValue": "x"}]), '[{"TextValue":"x"}]'),
+        ('[{"a": 1}, 2]', '[{"a": 1}, 2]'),
+        ('[{"a', '[{"a'),
+        ("plain", "plain"),
+    ],
+)
+def test_people_are_told_what_codes_mean(text, told):
+    assert kept.told(text) == told
+
+
+# What a file says by VR, where not any value will do.
+_BY_VR = {
+    "AE": "CT1",
+    "AS": "040Y",
+    "DA": "20300102",
+    "DS": "1.5",
+    "PN": "Doe^Jane",
+    "TM": "093000",
+    "UI": "1.2.3.4",
+    "US": 3,
+}
+_GIVEN = {
+    "PatientSex": "F",
+    "VisitStatusID": "ADMITTED",
+    "RequestedProcedurePriority": "STAT",
+    "ScheduledProcedureStepStatus": "SCHEDULED",
+    "UniversalEntityIDType": "ISO",
+    "TypeOfPatientID": "TEXT",
+    "SmokingStatus": "NO",
+    "PatientSexNeutered": "ALTERED",
+    "ValueType": "TEXT",
+}
+
+
+def filled(rows: list[Row]) -> Dataset:
+    """Make an item that has a value of its own in every attribute."""
+    file = asked(rows)
+    for number, row in enumerate(rows):
+        level = file
+        for sequence in row.path[:-1]:
+            level = level[sequence].value[0]
+        vr = dictionary_VR(row.tag)
+        if vr != "SQ":
+            made = _BY_VR.get(vr) or f"{'V' if vr == 'CS' else 'v'}{number}"
+            setattr(level, row.keyword, _GIVEN.get(row.keyword, made))
+    return file
+
+
+def test_all_that_a_worklist_file_says_is_answered(sqlite_database):
+    file = filled(WORKLIST)
+    asks = change(parse(encoded(file, explicit=True), explicit=True), ZoneInfo("Europe/Berlin"))
+    sqlite_database.write(lambda s: worklist.apply(s, asks, now=NOW, zone=BERLIN))
+    said, found = values(file), values(answer(sqlite_database))
+    # A language is kept by its code alone; the namespace of an issuer is told before (10.15.1).
+    apart = {
+        ("PatientPrimaryLanguageCodeSequence", name)
+        for name in ("CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
+    } | {path for path in said if path[-2:] == (QUALIFIERS, "LocalNamespaceEntityID")}
+    assert {path: found.get(path) for path in said.keys() - apart} == {
+        path: value for path, value in said.items() if path not in apart
+    }

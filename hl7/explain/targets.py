@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hl7.explain.attributes import Attribute, attribute
 from mwl.patients import Identifier
 from mwl.worklist.demographics import issuer_text
+from mwl.worklist.kept import told
 
 LONGEST = 512  # characters of a value
 _MOST = 5_000  # values
@@ -106,5 +107,5 @@ def text_of(value: Any) -> str:
     elif isinstance(value, tuple | list):
         text = ", ".join(text_of(each[0] if isinstance(each, tuple) else each) for each in value)
     else:
-        text = str(value)
+        text = told(str(value))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -11,6 +11,8 @@ out, as are instants that another column tells.
 from collections.abc import Mapping
 from typing import Any
 
+from mwl.worklist.kept import told
+
 CREATED = "created"
 
 Changes = dict[str, Any]
@@ -61,5 +63,5 @@ def kept(value: Any) -> Any:
         value = ", ".join(
             str(each[0] if isinstance(each, list) and each else each) for each in value
         )
-    text = str(value)
+    text = told(str(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

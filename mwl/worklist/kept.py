@@ -17,6 +17,8 @@ from typing import Final
 
 STEP: Final = "ScheduledProcedureStepSequence."
 
+_CODE: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+
 Item = Mapping[str, "str | Sequence[Item]"]
 """An item of a sequence: by keyword a text, or the items of a sequence inside."""
 
@@ -37,9 +39,28 @@ def written(items: Sequence[Item]) -> str:
     return json.dumps(items, ensure_ascii=False, separators=(",", ":")) if items else ""
 
 
+def told(text: str) -> str:
+    """Tell of a text for people: of items what their codes are and mean."""
+    if not text.startswith('[{"'):
+        return text
+    try:
+        found = [_told(item) for item in json.loads(text)]
+    except (ValueError, AttributeError, TypeError):  # somebody's comment, that begins so
+        return text
+    return ", ".join(dict.fromkeys(filter(None, found))) or text
+
+
+def _told(item: Item) -> str:
+    people = item.get("PersonIdentificationCodeSequence")
+    if isinstance(people, list) and people:
+        return _told(people[0])
+    value, scheme, meaning = (item.get(name, "") for name in _CODE)
+    return f"{meaning} ({value}, {scheme})" if value else ""
+
+
 def code(value: str, scheme: str, meaning: str, version: str = "") -> Item:
     """Make an item of a code sequence (PS3.3 table 8.8-1a)."""
-    item = {"CodeValue": value, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning}
+    item = dict(zip(_CODE, (value, scheme, meaning), strict=True))
     return {**item, "CodingSchemeVersion": version} if version else item
 
 
