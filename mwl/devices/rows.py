@@ -33,12 +33,12 @@ _MOST_KNOCKS = 1_000  # rows; a port scan must not fill a disk
 
 def lookup(session: Session, ae_title: str) -> Device | None:
     """Find a device by its AE title, or by one of its aliases."""
-    title = fold(ae_title)
-    found = select(Device).where(func.upper(_DEVICE.c.ae_title) == title)
-    device = session.execute(found).scalars().first()
-    return device or session.execute(_BY_ALIAS, {"title": title}).scalars().first()
+    title = {"title": fold(ae_title)}
+    device = session.execute(_BY_TITLE, title).scalars().first()
+    return device or session.execute(_BY_ALIAS, title).scalars().first()
 
 
+_BY_TITLE = select(Device).where(func.upper(_DEVICE.c.ae_title) == bindparam("title"))
 _BY_ALIAS = (
     select(Device)
     .join(DeviceTitle, _TITLE.c.device == _DEVICE.c.id)
