@@ -47,7 +47,8 @@ def given(tmp_path, port):
 def test_sweeps_bring_in_and_keep_folders(sqlite_database, peer, tmp_path):
     settings = given(tmp_path, peer.port)
     peer.items = [entry(1)]
-    sweeps = {each.name: each for each in worklists.sweeps(settings, sqlite_database, None)}
+    fetchers = worklists.fetchers(settings, sqlite_database, None)
+    sweeps = {each.name: each for each in worklists.sweeps(settings, sqlite_database, fetchers)}
     assert {name: each.every_s for name, each in sweeps.items()} == {
         "fetch ris": 5,
         "export lists": 30,

@@ -302,6 +302,23 @@ def test_one_turn_is_one_node_s(database, peer):
     assert peer.asked == 2
 
 
+def test_who_stops_waits_for_no_answer(sqlite_database, serve, monkeypatch):
+    monkeypatch.setattr("mwl.net.association._MEANWHILE_S", 0.01)
+    fetcher, gone = None, threading.Event()
+
+    def hang(_association, _message):
+        fetcher.stop()
+        gone.wait(10)
+
+    port = serve(Finder(hang)).address[1]
+    fetcher = Fetcher(sqlite_database, source(port), "MWL", ZONE)
+    fetched = fetcher.fetch(NOW)
+    gone.set()
+    assert fetched.error == f"RIS@127.0.0.1:{port}: we are stopping"
+    assert row(sqlite_database).failures == 0
+    assert sources.is_due(sqlite_database, "ris", NOW)
+
+
 def test_a_defect_of_ours_is_noted_too(sqlite_database, peer, monkeypatch):
     def broken(*_args, **_more):
         raise ZeroDivisionError

@@ -290,17 +290,18 @@ class Association:
         context_id: int,
         elements: Elements,
         data_set: DataSet | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[Message]:
         """Invoke an operation that has several responses, as C-FIND; the final one comes last.
 
         It is sent when the first is asked for. Each must come within `response_timeout_s` of
         the one before. An iterator that isn't read to its end leaves the association good for
-        `release` and `abort` only. Raises what `request` does.
+        `release` and `abort` only. `meanwhile` is as in `request`, and so is what it raises.
         """
         self._invoke(context_id, elements, data_set)
         is_final = False
         while not is_final:
-            answer = self._awaited()
+            answer = self._awaited(meanwhile)
             is_final = not self._is_awaiting
             yield answer
 

@@ -27,7 +27,8 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         database, close_rules(settings), effects(settings), bounds, settings.journal
     )
     sweeps.append(jobs.clearing(database, settings.worklist))
-    sweeps += worklists.sweeps(settings, database, keys)
+    fetchers = worklists.fetchers(settings, database, keys)
+    sweeps += worklists.sweeps(settings, database, fetchers)
     scheduler = jobs.scheduler(database, sweeps)
     statuses = OrderStatus(
         settings.hl7.destination,
@@ -56,6 +57,8 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
     commitments.start()
     child.ready()
     child.wait(partial(renew, keys, hl7_keys))
+    for fetcher in fetchers:
+        fetcher.stop()
     commitments.stop(DRAIN_S)
     courier.stop(DRAIN_S)
     statuses.close()

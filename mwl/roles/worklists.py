@@ -1,5 +1,6 @@
 """Other worklists that are brought in, and folders that are kept of ours, by the settings."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 
@@ -19,15 +20,16 @@ log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 5.0  # whether it is a worklist's turn, which others may have had
 
 
-def sweeps(settings: Settings, database: Database, keys: Keys) -> list[Sweep]:
+def fetchers(settings: Settings, database: Database, keys: Keys) -> list[Fetcher]:
+    """Make what asks each worklist of the settings. Raises ConfigError."""
+    return [fetcher(settings, database, each, keys) for each in settings.worklist.source]
+
+
+def sweeps(settings: Settings, database: Database, fetchers: Iterable[Fetcher]) -> list[Sweep]:
     """List what is done by the clock; each is alone with a peer or a disk that hangs."""
     fetching = [
-        Sweep(
-            f"fetch {each.name}",
-            min(each.every_s, _LOOK_EVERY_S),
-            fetcher(settings, database, each, keys).sweep,
-        )
-        for each in settings.worklist.source
+        Sweep(f"fetch {each.source.name}", min(each.source.every_s, _LOOK_EVERY_S), each.sweep)
+        for each in fetchers
     ]
     exporting = [
         Sweep(f"export {each.folder}", each.every_s, partial(_export, settings, database, each))

@@ -51,21 +51,23 @@ class Answered:
     explicit: bool
 
 
-def ask(
+def ask(  # noqa: PLR0913 - whom, what, how far, and as whom
     peer: Peer,
     calling: str,
     identifier: Callable[[bool], bytes],
     bounds: Bounds,
     keys: Keys | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[Answered]:
     """Ask for a worklist; `identifier` encodes the query, in explicit VRs or not.
 
-    It ends when the peer has answered that this is all (0000). Raises Unfinished.
+    It ends when the peer has answered that this is all (0000). Raises Unfinished. While an
+    answer is awaited, `meanwhile` is called every second; what it raises comes out.
     """
     end = time.monotonic() + bounds.whole_s
     try:
         with _associated(peer, calling, bounds, keys) as association:
-            yield from _answers(association, identifier, bounds, end)
+            yield from _answers(association, identifier, bounds, end, meanwhile)
     except (Outage, ProtocolError) as error:
         raise Unfinished(f"{peer}: {error}") from None
     except Unfinished as error:
@@ -90,7 +92,11 @@ def _associated(peer: Peer, calling: str, bounds: Bounds, keys: Keys | None) -> 
 
 
 def _answers(
-    association: Association, identifier: Callable[[bool], bytes], bounds: Bounds, end: float
+    association: Association,
+    identifier: Callable[[bool], bytes],
+    bounds: Bounds,
+    end: float,
+    meanwhile: Callable[[], None] | None,
 ) -> Iterator[Answered]:
     context = association.contexts.get(_CONTEXT.id)
     if context is None:
@@ -102,7 +108,8 @@ def _answers(
         Element.PRIORITY: _MEDIUM,
     }
     count = size = 0
-    for message in association.responses(_CONTEXT.id, about, identifier(explicit)):
+    query = identifier(explicit)
+    for message in association.responses(_CONTEXT.id, about, query, meanwhile):
         status = message.command.number(Element.STATUS)
         if status not in _PENDING:
             _see_success(status, message.command.text(Element.ERROR_COMMENT))

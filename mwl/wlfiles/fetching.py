@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from threading import Event
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -23,7 +24,7 @@ import structlog
 from sqlmodel import Session
 
 from mwl import audit, procedures
-from mwl.audit import Action, Actor, Event
+from mwl.audit import Action, Actor
 from mwl.config import WorklistSource
 from mwl.dataset import Element
 from mwl.db import Database
@@ -85,7 +86,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Asks one worklist; `calling` is our AE title, `keys` are ours for TLS, `zone` the site's."""
+    """Asks one worklist; `calling` is our AE title, `keys` are ours for TLS, `zone` the site's.
+
+    Once it is `stopping`, it waits for no answer any more.
+    """
 
     database: Database
     source: WorklistSource
@@ -93,6 +97,11 @@ class Fetcher:
     zone: ZoneInfo
     effects: Effects = _NO_EFFECTS
     keys: Keys | None = None
+    stopping: Event = field(default_factory=Event)
+
+    def stop(self) -> None:
+        """Let go of the peer, within a second."""
+        self.stopping.set()
 
     def sweep(self, now: datetime) -> None:
         """Ask, if it is time, and nobody else does. Raises Outage."""
@@ -118,7 +127,9 @@ class Fetcher:
             run.fetched.error = f"an error of ours ({type(error).__name__})"
             log.exception("worklist.fetch_defect", source=name)
         fetched = run.fetched
-        if fetched.error:
+        if self.stopping.is_set() and fetched.error:
+            note = partial(sources.put_off, name=name, until=now)  # another may ask at once
+        elif fetched.error:
             note = partial(sources.failed, name=name, error=fetched.error, now=now, every=every)
             log.warning("worklist.not_fetched", source=name, error=fetched.error, **fetched.counts)
         else:
@@ -170,11 +181,16 @@ class _Run:
         calling = source.calling or self._fetcher.calling
         query = partial(_identifier, source=source, span=self._span)
         try:
-            for answer in ask(peer, calling, query, bounds, self._fetcher.keys):
+            keys = self._fetcher.keys
+            for answer in ask(peer, calling, query, bounds, keys, self._see_whether_to_go_on):
                 self.fetched.answers += 1
                 yield from self._change(answer)
         except Unfinished as error:  # what came before counts
             self.fetched.error = str(error)
+
+    def _see_whether_to_go_on(self) -> None:
+        if self._fetcher.stopping.is_set():
+            raise Unfinished("we are stopping")
 
     def _change(self, answer: Answered) -> Iterator[tuple[tuple[str, str], OrderChange | Rejected]]:
         item = self._item(answer)
@@ -271,7 +287,7 @@ class _Run:
         def work(session: Session) -> None:
             order = manual.order_of(session, which)
             done = act(session, which)
-            event = Event(action, f"order:{order}", {"step": ", ".join(done.sps_ids)})
+            event = audit.Event(action, f"order:{order}", {"step": ", ".join(done.sps_ids)})
             audit.record(session, self._actor, event, now=self._now)
 
         try:

@@ -97,6 +97,11 @@ def claim(session: Session, name: str, now: datetime, until: datetime, *, at_onc
     return True
 
 
+def put_off(session: Session, name: str, until: datetime) -> None:
+    """Give the turn back: somebody may ask from then on."""
+    _set(session, name, next_at=until)
+
+
 def succeeded(
     session: Session, name: str, counts: Mapping[str, int], now: datetime, every: timedelta
 ) -> None:
