@@ -156,6 +156,8 @@ def test_who_would_not_be_let_ask_is_told_so(sqlite_database: Database) -> None:
     put(sqlite_database, *ITEMS)
     register(sqlite_database, may=["store"])
     assert tried(sqlite_database).refused.startswith("the device may not ask for worklists. Allow")
+    register(sqlite_database, "XA1", certificate="xa1.example")
+    assert tried(sqlite_database, "XA1").refused == ""  # it is taken to show its certificate
     assert tried(sqlite_database, "MR1").refused == ""  # on this machine alone anybody may
     closed = SETTINGS.model_copy(update={"dicom": Dicom(admit="known")})
     told = see(sqlite_database, closed, "MR1", Asked(), NOW)

@@ -4,7 +4,7 @@ All but `Doorkeeper`, whom an association server asks, work in the caller's tran
 What people do goes by `register`, `amend`, `forget`, `bring` and `note_test`, which are audited.
 """
 
-from mwl.devices.admission import Doorkeeper, Verdict, admits
+from mwl.devices.admission import Doorkeeper, Verdict, admits, strangers_may
 from mwl.devices.answer import Answer
 from mwl.devices.catalog import Known
 from mwl.devices.fleet import Becomes, Difference, bring, differences
@@ -60,6 +60,7 @@ __all__ = [
     "register",
     "remove",
     "seen",
+    "strangers_may",
     "subject_of",
     "sync",
     "table_of",

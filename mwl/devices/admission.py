@@ -56,7 +56,8 @@ def admits(mode: Literal["auto", "any", "known"], host: str, *, known: bool) -> 
     return is_loopback(host) if mode == "auto" else mode == "any"
 
 
-def _strangers_may(host: str) -> frozenset[str]:
+def strangers_may(host: str) -> frozenset[str]:
+    """Tell what strangers may do, where they are let in, on a server that listens on `host`."""
     return frozenset(get_args(May)) if is_loopback(host) else _SCANNERS_DO
 
 
@@ -75,7 +76,7 @@ class Doorkeeper:
         self._ours = fold(ae_title)
         self._open_door = admits(mode, host, known=False)
         # Who was known when it came and isn't any more is a stranger too.
-        self._strangers = _strangers_may(host) if self._open_door else frozenset()
+        self._strangers = strangers_may(host) if self._open_door else frozenset()
         self._lock = Lock()  # guards the six below
         self._known: Catalog | None = None
         self._stale_at = self._doubted_at = 0.0

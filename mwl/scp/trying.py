@@ -65,7 +65,7 @@ def see(
     title, zone = titled(ae_title), settings.site.zone_info
     with database.read() as session:
         device = asking.known(session, title)
-    door = at_the_door(database, settings.dicom, title, known=device is not None)
+    door = at_the_door(settings.dicom, title, device)
     asked = trying.usual(asked, device, title, now, zone)
     service = WorklistService(database, zone, clock=lambda: now)
     sets = device.characters.sets if device else ()

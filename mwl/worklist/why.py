@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import bindparam, select
 from sqlmodel import Session
 
+from mwl import devices
 from mwl.config import DeviceTable, DeviceWorklist, Dicom
 from mwl.db import Database, Prepared
 from mwl.db.tables import ScheduledStep
-from mwl.devices import Doorkeeper, Verdict
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import StepState
 from mwl.worklist import asking
@@ -103,7 +103,7 @@ def why(  # noqa: PLR0913 - an entry, who asks whom, when and where
         device = asking.known(session, title)
         asked = _Asked.by(device, device.ae_title if device else title, now, zone)
         row, keys = asked.about(session, step)
-    door = at_the_door(database, dicom, asked.title, known=device is not None)
+    door = at_the_door(dicom, asked.title, device)
     hidden = (*door, *_texts(row, keys, asked))
     modality = (asked.caller.modality or "") if "modality" in asked.query.keys else ""
     return Why(asked.title, device is not None, modality, asked.day, hidden)
@@ -161,16 +161,13 @@ def titled(ae_title: str) -> str:
     return title
 
 
-def at_the_door(database: Database, dicom: Dicom, title: str, *, known: bool) -> tuple[Hidden, ...]:
+def at_the_door(dicom: Dicom, title: str, device: DeviceTable | None) -> tuple[Hidden, ...]:
     """Tell what keeps who calls itself so from asking for worklists at all."""
-    doorkeeper = Doorkeeper(
-        database, ae_title=dicom.ae_title, mode=dicom.admit, host=dicom.host
-    )  # never started: it writes nothing
-    if doorkeeper.admit(dicom.ae_title, title, "") is not Verdict.ADMITTED:
+    if device is None and not devices.admits(dicom.admit, dicom.host, known=False):
         text = f"no device {title} is registered, and strangers are not let in"
         return (Hidden(Hides.UNKNOWN, text, "Register the device."),)
-    if not doorkeeper.allows(title, "worklist"):
-        whose = "the device" if known else "a stranger"
+    if "worklist" not in (device.may if device else devices.strangers_may(dicom.host)):
+        whose = "the device" if device else "a stranger"
         text = f"{whose} may not ask for worklists"
         return (Hidden(Hides.NOT_ALLOWED, text, "Allow “worklist” in the device's settings."),)
     return ()
