@@ -146,7 +146,7 @@ def _layout(command: str, count: str) -> str:
 
 # 2.7.2: what \Cxxyy\ and \Mxxyyzz\ put into G0: Python's codec knows these by their escapes.
 _G0 = frozenset({"2442", "242844"})
-# … and into G1, by codec; single bytes and KS X 1001.
+# … and into G1, by codec; single bytes, KS X 1001 and GB 2312.
 _G1 = {
     "2D41": "latin-1",
     "2D42": "iso8859_2",
@@ -157,8 +157,11 @@ _G1 = {
     "2D46": "iso8859_7",
     "2D48": "iso8859_8",
     "2D4D": "iso8859_9",
+    "2D54": "iso8859_11",
+    "2D62": "iso8859_15",
     "2949": "shift_jis",
     "242943": "euc_kr",
+    "242941": "gb2312",
 }
 
 

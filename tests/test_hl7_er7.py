@@ -246,6 +246,8 @@ def test_escapes_of_single_byte_sets_speak_of_the_messages_bytes() -> None:
     assert unescape(f"\\C2D46\\{greek}", encoding="latin-1") == "Διονυσιος"
     assert unescape("\\XC4\\", encoding="iso8859_7") == "Δ"
     assert unescape("\\C2949\\\xd4\xcf", encoding="latin-1") == "ﾔﾏ"
+    assert unescape("\\C2D62\\\xa6", encoding="latin-1") == "Š"
+    assert unescape("\\M242941\\\xd5\xc5", encoding="latin-1") == "张"
 
 
 LEGAL = sorted(set(string.punctuation) - {'"'})

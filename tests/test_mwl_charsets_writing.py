@@ -127,7 +127,7 @@ def test_a_text_is_written_as_the_standard_prints_it(term: str, text: str, raw: 
 )
 def test_pydicom_reads_what_is_written(term: str, text: str, raw: bytes) -> None:
     codecs = pydicom.charset.convert_encodings(term.split("\\"))
-    delimiters = pydicom.charset.TEXT_VR_DELIMS | {ord(each) for each in "^="}
+    delimiters = set(b"\r\n\t\f^=")
     assert pydicom.charset.decode_bytes(raw, codecs, delimiters) == text
 
 

@@ -45,6 +45,10 @@ def hl7(text: str, term: str) -> bytes:
 
 # MSH-18, what its bytes are in DICOM's words, PID-5, and what reaches which scanner.
 YAMADA = ways("Yamada^Tarou", "山田^太郎", "やまだ^たろう")
+# HL7 v2.5.1 2.7.2: sets switched by HL7's own escapes, where no byte looks like a delimiter.
+YAMADA_BY_ESCAPES = ways(
+    "Yamada^Tarou", "\\M2442\\;3ED\\C2842\\^\\M2442\\B@O:\\C2842\\", "やまだ^たろう"
+)
 HALF_WIDTH = ways("ﾔﾏﾀﾞ^ﾀﾛｳ", "山田^太郎", "やまだ^たろう")
 HONG = ways("Hong^Gildong", "洪^吉洞", "홍^길동")
 WANG, WANG_IN_CHINA = ways("Wang^XiaoDong", "王^小東"), ways("Wang^XiaoDong", "王^小东")
@@ -54,6 +58,7 @@ FEEDS = [
     ("~ISO IR87", JIS, YAMADA, "H.3.1"),
     ("ISO IR87", JIS, YAMADA, "H.3.1"),
     ("ASCII~ISO IR87~ISO IR159", JIS, YAMADA, "H.3.1"),
+    ("~ISO IR87", JIS, YAMADA_BY_ESCAPES, "H.3.1"),
     ("UNICODE UTF-8", UTF_8, YAMADA, "H.3.1"),
     ("ISO IR14~ISO IR87", KANA, HALF_WIDTH, "H.3.2"),
     ("UNICODE UTF-8", UTF_8, HALF_WIDTH, "H.3.2"),
