@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
+from mwl.db.tables import Device
 from mwl.scp.worklist import WorklistService
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.identifiers import asking
@@ -128,6 +129,28 @@ def test_findscu_cancels(port, sqlite_database):
 def test_findscu_is_told_of_an_unsupported_key(port):
     output = findscu(port, keys=["PatientID=P1", "SeriesDescription"])
     assert "Pending: WarningUnsupportedOptionalKeys" in output
+
+
+@pytest.mark.parametrize("syntax", ["-xe", "-xi"])
+def test_findscu_reads_what_is_told_to_devices_that_read_little(port, sqlite_database, syntax):
+    shown = {"tolerates": ["ff01", "empty-sequences", "undefined-lengths"]}
+    at = {"created_at": NOW, "updated_at": NOW}
+    row = Device(ae_title="CT1", modality="CT", may=["worklist"], worklist=shown, **at)
+    sqlite_database.write(lambda session: session.add(row))
+    output = findscu(port, syntax, keys=[*KEYS, "PatientID=P7", "SeriesDescription"])
+    (answer,) = re.split(r"Find Response: \d+ ", output)[1:]
+    assert answer.startswith("(Pending)")
+    assert "Received Final Find Response (Success)" in output
+    assert not re.search(r"^[WE]:", output, re.MULTILINE)
+    sequences = re.findall(
+        r"SQ \(Sequence with (\w+) length #=(\d)\) .*? (\w+)$", answer, re.MULTILINE
+    )
+    assert sorted(sequences) == [
+        ("explicit", "1", "RequestedProcedureCodeSequence"),
+        ("explicit", "1", "ScheduledProcedureStepSequence"),
+        ("explicit", "1", "ScheduledProtocolCodeSequence"),
+    ]
+    assert answer.count("Item with explicit length") == 3
 
 
 def test_findscu_may_ask_for_a_deflated_syntax_but_is_not_given_it(port, tmp_path):
