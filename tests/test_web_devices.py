@@ -11,6 +11,7 @@ from sqlmodel import select
 from hl7.server import MllpServer, listen
 from mwl import devices
 from mwl.accounts import Role
+from mwl.audit import Actor
 from mwl.config import (
     Archive,
     Destination,
@@ -102,6 +103,37 @@ def test_the_list_shows_devices_and_who_knocked(app: WebApp) -> None:
     for text in ("CT1", "10.0.0.2:104", "Room 1", "5 min ago", "MR9", "refused", "10.0.0.9:6661"):
         assert text in page
     assert "/register" not in page  # a viewer may not
+
+
+def test_a_fleet_is_shown_page_by_page_and_searched(app: WebApp) -> None:
+    fleet = [DeviceTable(ae_title=f"CT~{n:03}", location=f"Züri {n}") for n in range(101)]
+    fleet.append(DeviceTable(ae_title="MR1", aliases=["OLD_MR"], host="mr1.example"))
+    app.database.write(lambda s: devices.bring(s, Actor("admin"), fleet, now=app.now))
+    knock(app, "OLD_MR")
+    client = app.signed_in()
+
+    def titles(page: str) -> list[str]:
+        return re.findall(r"<strong>((?:CT|MR)[^<]*)</strong></a>", page)
+
+    first = client.get("/devices").text
+    assert titles(first) == [f"CT~{n:03}" for n in range(50)]
+    assert ">registered</a>" in first  # whatever page it is on
+    second = client.get("/devices" + next_of(first)).text
+    assert titles(second) == [f"CT~{n:03}" for n in range(50, 100)]
+    assert titles(client.get("/devices" + next_of(second)).text) == ["CT~100", "MR1"]
+    back = re.search(r'rel="prev" href="([^"]*)"', second)
+    assert back is not None
+    assert titles(client.get("/devices" + back[1]).text) == titles(first)
+    for text, found in (("old_m", ["MR1"]), ("MR1.ex", ["MR1"]), ("züri 7", 11), ("%", [])):
+        shown = titles(client.get("/devices", query_string={"text": text}).text)
+        assert shown == found or len(shown) == found
+    assert "None is called so" in client.get("/devices?text=nobody").text
+
+
+def next_of(page: str) -> str:
+    found = re.search(r'rel="next" href="([^"]*)"', page)
+    assert found is not None
+    return found[1].replace("&amp;", "&")
 
 
 def test_a_device_s_page_says_what_is_overlooked(app: WebApp) -> None:

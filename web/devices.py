@@ -15,7 +15,7 @@ from mwl.config import Destination, Forward, MppsForward
 from mwl.db.tables import Device, Knock
 from mwl.devices import Answer
 from mwl.errors import Rejected
-from web import device_form
+from web import device_form, lists
 from web.device_form import Form
 from web.device_words import words
 from web.guard import actor, allowed
@@ -140,15 +140,24 @@ def _device(row: int) -> Device:
 
 
 def _list(tested: Mapping[str, Answer] | None = None) -> str:
-    wiring = wired()
+    wiring, given = wired(), lists.filters("text")
     with wiring.database.read() as session:
-        known, knocked = devices.listing(session), devices.knocks(session)
+
+        def fetch(at: lists.Place, count: int) -> Sequence[Device]:
+            key = lists.BETWEEN.join(at.keys)  # an AE title may hold what parts keys
+            where = {"before" if at.backwards else "after": key}
+            return devices.page(session, given["text"], limit=count, **where)
+
+        page = lists.page(fetch, lambda each: [each.ae_title], given)
+        knocked = devices.knocks(session)
+        titles = {devices.fold(each.calling_ae_title) for each in knocked}
+        rows = {each: found.id for each in titles if (found := devices.lookup(session, each))}
         open_now = associations.counts(session, now=wiring.clock())
     return render_template(
         "devices.html",
-        devices=known,
+        page=page,
         knocks=knocked,
-        rows={title: each.id for each in known for title in devices.titles(each)},
+        rows=rows,
         fold=devices.fold,
         open_now=open_now,
         ours=wiring.settings.dicom.ae_title,

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 PAGE_ROWS = 50
 _LONGEST = 200  # characters of a filter's value
-_BETWEEN = "~"  # between the keys of a row
+BETWEEN = "~"  # between the keys of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def place() -> Place:
     """Read where the page of this request begins."""
     for name, backwards in (("after", False), ("before", True)):
         if text := request.args.get(name, "").replace("\0", ""):
-            return Place(tuple(text[: 4 * _LONGEST].split(_BETWEEN)), backwards)
+            return Place(tuple(text[: 4 * _LONGEST].split(BETWEEN)), backwards)
     return Place()
 
 
@@ -83,4 +83,4 @@ def page(
 
 def _url(given: Mapping[str, str], name: str, keys: Sequence[Any]) -> str:
     told = {each: value for each, value in given.items() if value}
-    return "?" + urlencode({**told, name: _BETWEEN.join(map(str, keys))})
+    return "?" + urlencode({**told, name: BETWEEN.join(map(str, keys))})

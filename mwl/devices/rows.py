@@ -6,12 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     bindparam,
     case,
     delete,
+    exists,
     func,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -60,6 +63,32 @@ def called(device: Device, ae_title: str) -> str:
 def listing(session: Session) -> list[Device]:
     """List the devices, by AE title."""
     return list(session.execute(select(Device).order_by(_DEVICE.c.ae_title)).scalars())
+
+
+def page(
+    session: Session, text: str, *, after: str = "", before: str = "", limit: int
+) -> list[Device]:
+    """List devices by AE title: those after one, or those right before one.
+
+    `text` is part of what they are called by or of where they stand; "" is in all.
+    """
+    title, backwards = _DEVICE.c.ae_title, bool(before)
+    statement = select(Device).order_by(title.desc() if backwards else title).limit(limit)
+    if before or after:
+        statement = statement.where(title < before if backwards else title > after)
+    if text:
+        statement = statement.where(_about(text))
+    found = list(session.execute(statement).scalars())
+    return found[::-1] if backwards else found
+
+
+def _about(text: str) -> ColumnElement[bool]:
+    columns = (_DEVICE.c[name] for name in ("ae_title", "modality", "station_name", "location"))
+    further = _TITLE.c.ae_title.icontains(text, autoescape=True)
+    return or_(
+        *(each.icontains(text, autoescape=True) for each in (*columns, _DEVICE.c.host)),
+        exists().where(_TITLE.c.device == _DEVICE.c.id, further),
+    )
 
 
 def add(session: Session, device: DeviceTable, *, now: datetime, replace: bool = False) -> None:
