@@ -8,6 +8,7 @@ that, nothing else.
 
 from collections import Counter
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from threading import Event, Lock, Thread
@@ -87,7 +88,12 @@ class Doorkeeper:
         self._writer = Thread(target=self._write_all, name="knocks", daemon=True)
 
     def start(self) -> None:
-        """Begin to write down who came, in a thread."""
+        """Begin to write down who came, in a thread.
+
+        The devices are read before: of thousands that takes a second, which no scanner shall wait.
+        """
+        with self._lock, suppress(Outage):
+            self._refresh()
         self._writer.start()
 
     def stop(self) -> None:
