@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from mwl import audit
+from mwl.audit import Wanted
 from mwl.config import WorklistSource
 from mwl.net.status import PENDING, SUCCESS
 from mwl.orders import Action, OrderChange
@@ -162,6 +164,41 @@ def test_what_the_ris_has_sent_itself_is_the_ris_s(sqlite_database, peer, tmp_pa
     peer.items = []
     assert fetch(sqlite_database, peer.port).vanished == 1
     assert states(sqlite_database) == {"SPS1": "SCHEDULED", "SPS2": "CANCELED"}
+
+
+def test_the_ris_s_first_message_takes_an_order_over(database, peer):
+    numbered = {"FillerOrderNumberImagingServiceRequest": "F1"}
+    peer.items = [entry(1, **numbered)]
+    fetch(database, peer.port)
+    message = OrderChange(
+        "RIS^A",
+        Action.UPDATE,
+        Identifier("F1", "RIS"),
+        PatientChange(Identifier("P1")),
+        filler=Identifier("F1", "RIS"),
+    )
+    database.write(lambda session: apply(session, message, now=NOW, zone=ZONE))
+    peer.items = []
+    assert told(fetch(database, peer.port)) == {}
+    assert states(database) == {"SPS1": "SCHEDULED"}
+
+
+def test_two_worklists_are_told_apart(sqlite_database, peer):
+    peer.items = [entry(1, AccessionNumber="A")]
+    fetch(sqlite_database, peer.port)
+    peer.items = [entry(2, AccessionNumber="A")]
+    assert told(fetch(sqlite_database, peer.port, name="other")) == {"answers": 1, "new": 1}
+    assert states(sqlite_database) == {"SPS1": "SCHEDULED", "SPS2": "SCHEDULED"}
+
+
+def test_the_order_s_story_names_the_worklist(sqlite_database, peer):
+    peer.items = [entry(1)]
+    fetch(sqlite_database, peer.port)
+    peer.items = []
+    fetch(sqlite_database, peer.port)
+    with sqlite_database.read() as session:
+        (event,) = audit.listing(session, Wanted(action="cancel"), limit=5)
+    assert (event.who, event.subject, event.detail) == ("import:ris", "order:1", {"step": "SPS1"})
 
 
 # --- lists that don't come whole
