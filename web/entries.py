@@ -110,7 +110,7 @@ def edit(step: int) -> ResponseReturnValue:
 
 def _page(form: Form, item: Item | None = None) -> str:
     with wired().database.read() as session:
-        titles = [each.ae_title for each in devices.listing(session)]
+        titles = devices.own_titles(session)
         modalities = browse.modalities(session)
     stations = dict.fromkeys([*titles, *form.values.get("stations", ())])
     return render_template(

@@ -52,7 +52,7 @@ def listing() -> str:
 
         page = lists.page(fetch, lambda each: each.place(wanted.sort), given)
         counts = browse.counts(session, wanted, now=now) if wanted.day else {}
-        known = devices.listing(session)
+        titles = devices.own_titles(session)
         modalities = browse.modalities(session)
         stale = sightings.outdated(session, [each.id for each in page.rows])
     watched("worklist", **{name: value for name, value in given.items() if value})
@@ -65,7 +65,7 @@ def listing() -> str:
         wanted=wanted,
         counts=counts,
         days=_days(wanted.day),
-        devices=[each.ae_title for each in known],
+        devices=titles,
         modalities=modalities,
         states=browse.STATES,
         back=request.full_path.rstrip("?"),

@@ -65,6 +65,11 @@ def listing(session: Session) -> list[Device]:
     return list(session.execute(select(Device).order_by(_DEVICE.c.ae_title)).scalars())
 
 
+def own_titles(session: Session) -> list[str]:
+    """List the AE titles of the devices, of each its own."""
+    return list(session.execute(select(_DEVICE.c.ae_title).order_by(_DEVICE.c.ae_title)).scalars())
+
+
 def page(
     session: Session, text: str, *, after: str = "", before: str = "", limit: int
 ) -> list[Device]:
