@@ -18,6 +18,7 @@ from mwl import archive
 from mwl.db import Database, migrate, tables
 from mwl.errors import ConfigError, Outage
 from mwl.names import words_key
+from mwl.patients import folded, name_key
 from tests.archive_rows import received
 from tests.worklist_rows import insert_items, item
 
@@ -150,6 +151,34 @@ def test_names_that_are_there_get_their_words(database):
     with database.read() as session:
         rows = session.execute(text("SELECT patient_name, name_words FROM patient")).all()
     assert dict(map(tuple, rows)) == {name: words_key(name) for name in names}
+
+
+def test_names_that_are_there_are_matched_without_accents_from_then_on(database):
+    names = ["", "Doe^Jane", "Müller^Änne", "Ørsted=山田", *(f"É^{n}" for n in range(1_100))]
+    former = {"Doe^Jane": ["müller^jane"], "Müller^Änne": ["doe", "änne"]}
+    items = [
+        item(n, patient={"patient_name": name, "former_names": former.get(name, [])})
+        for n, name in enumerate(names)
+    ]
+    for each in items:
+        each["patient"]["name_key"] = folded(each["patient"]["patient_name"])
+    database.write(lambda session: insert_items(session, items))
+    script = ScriptDirectory(str(migrate._SCRIPTS)).get_revision("0006").module
+
+    def fold_again(session):
+        with Operations.context(MigrationContext.configure(session.connection())):
+            script._refold_names()
+
+    database.write(fold_again)
+    patient = tables.Patient.__table__.c
+    with database.read() as session:
+        columns = (patient.patient_name, patient.name_key, patient.former_names)
+        rows = session.connection().execute(select(*columns)).all()
+    assert {name: key for name, key, _ in rows} == {name: name_key(name) for name in names}
+    assert {name: known for name, _, known in rows if known} == {
+        "Doe^Jane": ["muller^jane"],
+        "Müller^Änne": ["doe", "anne"],
+    }
 
 
 def test_a_study_that_is_linked_is_its_orders_patients_from_then_on(database):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mwl.patients import Identifier, is_someone_else, name_key
+from mwl.patients import Identifier, folded, is_someone_else, name_key
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,31 @@ def test_names_that_differ_in_case_or_empty_ends_are_one(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("Doe^Jane", "Doe^John"), ("Doe^^Jane", "Doe^Jane"), ("Yamada=山田", "Yamada=山本")],
+    [
+        ("Müller^Änne", "MULLER^ANNE"),
+        ("Ørsted^Łucja", "orsted^lucja"),
+        ("Đặng^Ánh", "dang^anh"),
+        ("Işık", "isik"),
+        ("Παπαδόπουλος", "ΠΑΠΑΔΟΠΟΥΛΟΣ"),
+        ("Фёдоров", "ФЕДОРОВ"),
+    ],
+)
+def test_names_are_matched_without_accents_and_told_with_them(one, other):
+    assert name_key(one) == name_key(other)
+    assert folded(one) != folded(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Doe^Jane", "Doe^John"),
+        ("Doe^^Jane", "Doe^Jane"),
+        ("Yamada=山田", "Yamada=山本"),
+        # What looks like an accent makes another letter.
+        ("=カキ", "=ガキ"),
+        ("ไม่", "ไม"),
+        ("किम", "कम"),
+    ],
 )
 def test_names_that_differ_elsewhere_are_two(one, other):
     assert name_key(one) != name_key(other)

@@ -120,10 +120,7 @@ def _finding() -> None:
     if op.get_bind().dialect.name == "postgresql":
         # A range of what begins alike: the order of a language would tear it apart.
         op.execute('ALTER TABLE patient ALTER COLUMN name_key TYPE varchar COLLATE "C"')
-    for table, key in _KEYS:
-        _refold(table, sa.column(key, sa.String()), "", name_key)
-    former = sa.column("former_names", Json)
-    _refold("patient", former, [], lambda names: list(map(name_key, names)))
+    _refold_names()
 
 
 _KEYS = (
@@ -132,6 +129,13 @@ _KEYS = (
     ("study", "name_key"),
     ("study", "referring_physician_key"),
 )
+
+
+def _refold_names() -> None:
+    for table, key in _KEYS:
+        _refold(table, sa.column(key, sa.String()), "", name_key)
+    former = sa.column("former_names", Json)
+    _refold("patient", former, [], lambda names: list(map(name_key, names)))
 
 
 def _refold(
@@ -146,7 +150,7 @@ def _refold(
     put = put.values({column.name: sa.bindparam("folded", type_=column.type)})
     after = 0
     while found := conn.execute(page, {"after": after}).all():
-        folded = ((row, fold(old)) for row, old in found if fold(old) != old)
-        for row, new in folded:
-            conn.execute(put, {"row": row, "folded": new})
+        for row, old in found:
+            if (new := fold(old)) != old:
+                conn.execute(put, {"row": row, "folded": new})
         after = found[-1][0]
