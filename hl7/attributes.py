@@ -21,6 +21,7 @@ from mwl.worklist import kept
 # PS3.5 table 6.2-1: characters that a VR holds; those that are texts.
 LENGTHS: Final = {
     "AE": 16,
+    "AS": 4,
     "CS": 16,
     "DA": 8,
     "DS": 16,

@@ -5,6 +5,7 @@ because it follows from the attribute (PS3.6: LO 64 characters, SH 16, PN 64 a g
 LT 10,240) and not from the site.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -22,6 +23,7 @@ class Kind(Enum):
     PERSONS = auto()  # every repetition of the same → PN separated by "\"
     IDENTITIES = auto()  # every repetition of the same → items that identify persons
     DATE = auto()  # DTM → DA
+    TIME = auto()  # DTM or TM → TM
     CODED = auto()  # through a table of the profile
     WORD = auto()  # one line as it is, or, flagged, not at all
     MARK = auto()  # the same, for a field that says other things as well: no flags
@@ -44,7 +46,7 @@ class Column:
     is the profile's `[values.…]`. `common`: a department has few values of it, which come again
     and again; never a patient's. `aside`: messages without it are as good, be it that its field
     says something else, or that it can't be read. `mapped`: a short one stands for an identifier
-    that is too long.
+    that is too long. `form`: a pattern of what a word has to be.
     """
 
     name: str
@@ -55,20 +57,40 @@ class Column:
     common: bool = False
     aside: bool = False
     mapped: bool = False
+    form: str = ""
 
 
 def _by_name(*columns: Column) -> dict[str, Column]:
     return {column.name: column for column in columns}
 
 
-def kept(name: str, vr: str, length: int) -> Column:
-    """Make the column of an attribute that has none of its own, by its VR (PS3.5 6.2)."""
-    kinds = {"PN": Kind.PERSON, "DA": Kind.DATE, "TM": Kind.WORD, "UI": Kind.WORD, "AE": Kind.WORD}
-    kinds |= {"CS": Kind.WORD, "IS": Kind.WORD, "DS": Kind.WORD}
+# Segments whose names of persons are XPN, which has no identifier before them.
+_XPN = frozenset({"PID", "NK1", "GT1", "IN1", "MRG"})
+_BY_VR = {"PN": Kind.PERSON, "DA": Kind.DATE, "TM": Kind.TIME}
+# What is not just any text has a form (PS3.5 table 6.2-1).
+_FORMS = {
+    "AE": r"[ -\[\]-~]+",
+    "AS": "[0-9]{3}[DWMY]",
+    "CS": "[A-Z0-9 _]+",
+    "DS": r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([Ee][+-]?[0-9]+)?",
+    "IS": "[+-]?[0-9]+",
+    "UI": r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+",
+}
+
+
+def kept(name: str, vr: str, length: int, segments: Iterable[str] = ()) -> Column:
+    """Make the column of an attribute that has none of its own, by its VR (PS3.5 6.2).
+
+    `segments` are those that it is read from.
+    """
     if vr == "SQ":
         is_code = name.endswith("CodeSequence")
         return Column(name, Kind.CODES if is_code else Kind.IDENTITIES, length)
-    return Column(name, kinds.get(vr, Kind.TEXT), length)
+    if vr == "PN" and _XPN.issuperset(segments):
+        return Column(name, Kind.NAME, length)
+    if vr in _FORMS:
+        return Column(name, Kind.WORD, length, form=_FORMS[vr])
+    return Column(name, _BY_VR.get(vr, Kind.TEXT), length)
 
 
 PATIENT = _by_name(

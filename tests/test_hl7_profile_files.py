@@ -54,7 +54,7 @@ def test_commented_examples_of_a_shipped_profile_can_be_used_as_they_stand(write
         assert used != text
         assert [*found.started] == ["CA"]
         assert (len(found.rules), len(found.events_by_condition)) == (1, 1)
-        assert len(found.attributes.targets()) == 6
+        assert len(found.attributes.targets()) == 8
 
 
 def test_an_event_or_a_code_that_is_inherited_is_taken_away(write, tmp_path):

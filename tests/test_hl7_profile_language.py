@@ -385,7 +385,7 @@ def test_what_an_attribute_cannot_hold_is_shortened_or_left_out_and_flagged():
     assert attributes == {"SpecialNeeds": "x" * 61 + "..."}
     assert found.flags == [
         "ZXX-3: shortened to 64 characters",
-        "ZXX-4: more than its attribute can hold: not taken",
+        "ZXX-4: not what its attribute can hold: not taken",
     ]
 
 

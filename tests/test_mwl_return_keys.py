@@ -278,6 +278,47 @@ def test_a_profile_fills_sequences_and_private_attributes_wherever_they_are_aske
     assert step.ScheduledSpecimenSequence[0].ContainerIdentifier == "BOX7"
 
 
+VETERINARY = {
+    "PatientSpeciesCodeSequence": ["PID-35"],
+    "PatientBreedCodeSequence": ["PID-36"],
+    "ResponsiblePerson": ["NK1-2"],
+    "ResponsiblePersonRole": ["NK1-3"],
+    "OtherPatientNames": ["PID-9"],
+    "AdmittingTime": ["PV1-44"],
+    "PatientAge": ["ZXX-3"],
+    "PatientBodyMassIndex": ["ZXX-4"],
+}
+
+
+def test_further_attributes_are_of_their_representation_or_not_taken(sqlite_database):
+    by = profile.parse(document(attributes=VETERINARY), "test.toml")
+    feed = Feed(sqlite_database, now=NOW, by=by)
+    message = orm(
+        PID_9="Rex^Old",
+        PID_35="L-80A90^Dog^SRT",
+        PID_36="L-80CF1^Beagle^SRT",
+        PV1_44="202912312030",
+    )
+    kin = "NK1|1|Doe^John^^^Dr|OWNER^Owner\rPV1|"
+    row = feed.send(message.replace("PV1|", kin, 1) + "ZXX|||12 years|24.5\r")
+    found = values(answer(sqlite_database))
+    assert (
+        found.items()
+        >= {
+            ("PatientSpeciesCodeSequence", "CodeMeaning"): "Dog",
+            ("PatientBreedCodeSequence", "CodeValue"): "L-80CF1",
+            ("ResponsiblePerson",): "Doe^John^^Dr",
+            ("ResponsiblePersonRole",): "OWNER",
+            ("OtherPatientNames",): "Rex^Old",
+            ("AdmittingTime",): "2030",
+            ("PatientBodyMassIndex",): "24.5",
+        }.items()
+    )
+    assert ("PatientAge",) not in found
+    (taken,) = [each for each in feed.rows(MESSAGE) if each.id == row]
+    assert "ZXX-3: not what its attribute can hold: not taken" in taken.flags
+
+
 @pytest.mark.parametrize(
     ("key", "fault"),
     [

@@ -199,6 +199,9 @@ Patient Demographic
 (0010,1021) 3 PatientSizeCodeSequence
 +Code
 (0010,1010) 3 PatientAge
+(0010,1022) 3 PatientBodyMassIndex
+(0010,1023) 3 MeasuredAPDimension
+(0010,1024) 3 MeasuredLateralDimension
 (0010,0032) 3 PatientBirthTime
 (0010,0033) 3 PatientBirthDateInAlternativeCalendar
 (0010,0035) 3 PatientAlternativeCalendar
@@ -224,6 +227,7 @@ Patient Demographic
 (0010,2292) 3 PatientBreedDescription
 (0010,2293) 3 PatientBreedCodeSequence
 +Code
+(0010,2294) 3 BreedRegistrationSequence
 (0010,2297) 3 ResponsiblePerson
 (0010,2298) 3 ResponsiblePersonRole
 (0010,2299) 3 ResponsibleOrganization

@@ -4,6 +4,7 @@ An `At` gives the fields that a cell states: texts, or None for what `""` delete
 instead of them: the place says nothing, and the next of its chain is asked.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -22,6 +23,11 @@ from mwl.worklist import kept
 from mwl.worklist.demographics import issuer_text
 
 _CODE = 16  # (0008,0100) is an SH
+# The time of DTM, or TM alone: with hours, minutes and seconds that there are (PS3.5 6.2).
+_TIME = re.compile(
+    r"(?:[0-9]{8})?((?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,6})?)?)?)"
+    r"(?:[+-][0-9]{4})?"
+)
 _TRIPLETS = 5  # separators in CE: a code, and an alternate one
 # From a code to the version of its scheme: CWE.1 to CWE.7, CWE.4 to CWE.8.
 _VERSIONS = {1: 6, 4: 4}
@@ -59,6 +65,7 @@ def _text(column: Column, place: Place, _: Table) -> At:
 
 def _word(column: Column, place: Place, _: Table) -> At:
     name, length, where = column.name, column.length, place.where
+    is_right = re.compile(column.form or ".+").fullmatch
 
     def read(cell: Cell, _: Row, report: Report) -> Fields | None:
         value = leaf_of(cell, place)
@@ -67,10 +74,27 @@ def _word(column: Column, place: Place, _: Table) -> At:
         word = value.strip()
         if not word:
             return None
-        if len(word) > length or not word.isprintable() or "\\" in word:
-            report.flag(f"{where}: more than its attribute can hold: not taken")
+        if len(word) > length or not word.isprintable() or "\\" in word or not is_right(word):
+            report.flag(f"{where}: not what its attribute can hold: not taken")
             return {}
         return {name: word}
+
+    return read
+
+
+def _time(column: Column, place: Place, _: Table) -> At:
+    name, where = column.name, place.where
+
+    def read(cell: Cell, _: Row, report: Report) -> Fields | None:
+        value = leaf_of(cell, place)
+        if not isinstance(value, str):
+            return None if value is None else {name: None}
+        if not (text := value.strip()):
+            return None
+        if found := _TIME.fullmatch(text):
+            return {name: found[1]}
+        report.flag(f"{where}: no time of day: not taken")
+        return {}
 
     return read
 
@@ -300,6 +324,7 @@ _MAKERS: dict[Kind, Callable[[Column, Place, Table], At]] = {
     Kind.PERSONS: _persons,
     Kind.IDENTITIES: _identities,
     Kind.DATE: _date,
+    Kind.TIME: _time,
     Kind.CODED: _coded,
     Kind.MARK: _mark,
     Kind.ENTITY: _entity,

@@ -55,12 +55,17 @@ class Chains:
         self.step = Readers(grid, profile, columns.STEP, _merged(columns.STEP, steps))
         self.kept: Readers | None = None
         if kept:
-            known = {each.key: columns.kept(each.key, each.vr, each.length) for each in kept}
             chains = {each.key: each.chain for each in kept}
+            known = {each.key: _column(each) for each in kept}
             self.kept = Readers(grid, profile, known, chains)
         self.rules = Rules(profile, grid) if profile.rules else None
         self.maps_procedures = profile.lengths.maps("requested_procedure_id")
         self.maps_steps = profile.lengths.maps("sps_id")
+
+
+def _column(kept: Target) -> columns.Column:
+    segments = [place.segment for link in kept.chain for place in link]
+    return columns.kept(kept.key, kept.vr, kept.length, segments)
 
 
 def _joined(chains: Iterable[Chain]) -> Chain:

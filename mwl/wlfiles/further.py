@@ -13,7 +13,7 @@ from mwl.worklist import kept
 # Of a file and its class, and how its texts and times are meant: not what is told of an item.
 _OF_THE_FILE: Final = frozenset({0x00080005, 0x00080016, 0x00080018, 0x00080201, 0x00400100})
 _KEPT: Final = "attributes"  # the column
-_MOST, _LONGEST = 64, 10_240  # attributes of an item, and characters of one
+_MOST, _LONGEST = 128, 10_240  # attributes of an item, and characters of one
 
 
 def items_of(item: Item, keyword: str) -> str:
