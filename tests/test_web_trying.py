@@ -6,11 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from mwl import devices
 from mwl.accounts import Role
-from mwl.config import DeviceTable
 from mwl.db import Database
-from mwl.db.tables import Device
 from tests.browser import VIEWS, live
 from tests.test_web_api import Program
 from tests.test_web_devices import SHOWN_TABLE, register, table, trail
@@ -170,20 +167,11 @@ def test_the_form_is_sent_as_it_is_shown(
         site.look(page)
 
 
-def test_groups_of_the_form_open_where_something_is_set(chromium: Browser, app: WebApp) -> None:
-    row = register(app, "CT7", modality="CT")
-    with live(app) as site:
-        page = site.open(chromium, Role.ADMIN, f"/devices/{row}")
-        assert not page.get_by_label("Hours back").is_visible()
-        page.get_by_text("What it is shown").click()
-        page.get_by_label("Hours back").fill("12")
-        page.get_by_role("button", name="Save").click()
-        assert page.get_by_label("Hours back").is_visible()
-        assert not page.get_by_label("Character sets that it reads").is_visible()
-    with app.database.read() as session:
-        found = session.get(Device, row)
-        assert found is not None
-        assert (
-            devices.table_of(found).worklist
-            == DeviceTable(ae_title="X", worklist={"hours_back": 12}).worklist
-        )
+def test_groups_of_the_form_open_where_something_is_set(app: WebApp) -> None:
+    row, admin = register(app, "CT7", modality="CT"), app.signed_in(Role.ADMIN)
+    opened = '<details class="group" open>'
+    assert admin.get(f"/devices/{row}").text.count(opened) == 0
+    set_ = {"ae_title": "CT7", "worklist.hours_back": "12", "characters.beyond": "transliterate"}
+    assert admin.post(f"/devices/{row}", data=set_).status_code == 303
+    assert admin.get(f"/devices/{row}").text.count(opened) == 1
+    assert table(app, row)["worklist"] == {"hours_back": 12}
