@@ -73,6 +73,40 @@ def test_a_folder_follows_the_worklist(filled, tmp_path):
     assert len(files(place)) == 3
 
 
+def test_nothing_is_made_in_vain(filled, tmp_path, monkeypatch):
+    made = []
+    write = exporting.FileWriter.write
+    monkeypatch.setattr(
+        exporting.FileWriter, "write", lambda self, row: made.append(row) or write(self, row)
+    )
+    exporter = exporting.Exporter(filled, Target(tmp_path, "MWL", "orthanc"), ZONE)
+    assert exporter.run(NOW) == Exported(written=4)
+    assert exporter.run(NOW) == Exported(unchanged=4)
+    assert len(made) == 4
+    next(tmp_path.glob("*.wl")).unlink()
+    assert exporter.run(NOW) == Exported(written=1, unchanged=3)
+    assert len(made) == 5
+    which, named = manual.Which("ACC2"), manual.Entry(description="Knee")
+    filled.write(lambda session: manual.change(session, which, named, now=NOW, zone=ZONE))
+    assert exporter.run(NOW) == Exported(written=1, unchanged=3)
+
+
+def test_after_a_failure_nothing_is_taken_for_known(filled, tmp_path, monkeypatch):
+    exporter = exporting.Exporter(filled, Target(tmp_path, "MWL", "orthanc"), ZONE)
+    exporter.run(NOW)
+    before = files(tmp_path)
+    which, named = manual.Which("ACC2"), manual.Entry(sex="M")
+    filled.write(lambda session: manual.change(session, which, named, now=NOW, zone=ZONE))
+    with monkeypatch.context() as patched:
+        patched.setattr(exporting, "_sync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O")))
+        with pytest.raises(Outage):
+            exporter.run(NOW)
+    back = manual.Entry(sex="F")
+    filled.write(lambda session: manual.change(session, which, back, now=NOW, zone=ZONE))
+    exporter.run(NOW)
+    assert files(tmp_path) == before
+
+
 def test_names_of_files_say_nothing_of_patients(filled, tmp_path):
     export(filled, tmp_path, format="orthanc")
     export(filled, tmp_path / "again", format="orthanc")

@@ -11,7 +11,7 @@ from mwl.db import Database
 from mwl.jobs import Sweep
 from mwl.roles.following import effects
 from mwl.tls import Keys
-from mwl.wlfiles.exporting import Target, export_folder
+from mwl.wlfiles.exporting import Exporter, Target
 from mwl.wlfiles.fetching import Fetcher
 from mwl.worklist import sources
 
@@ -32,7 +32,13 @@ def sweeps(settings: Settings, database: Database, fetchers: Iterable[Fetcher]) 
         for each in fetchers
     ]
     exporting = [
-        Sweep(f"export {each.folder}", each.every_s, partial(_export, settings, database, each))
+        Sweep(
+            f"export {each.folder}",
+            each.every_s,
+            partial(
+                _export, each, Exporter(database, target(settings, each), settings.site.zone_info)
+            ),
+        )
         for each in settings.worklist.export
     ]
     return fetching + exporting
@@ -61,9 +67,8 @@ def target(settings: Settings, export: WorklistExport) -> Target:
     return Target(folder, title, export.format, export.device, export.charset)
 
 
-def _export(settings: Settings, database: Database, export: WorklistExport, now: datetime) -> None:
-    zone = settings.site.zone_info
-    done = export_folder(database, target(settings, export), now=now, zone=zone)
+def _export(export: WorklistExport, exporter: Exporter, now: datetime) -> None:
+    done = exporter.run(now)
     if done.written or done.removed:
         told = {"written": done.written, "removed": done.removed}
         log.info("worklist.exported", folder=export.folder, **told)

@@ -9,10 +9,11 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -34,6 +35,7 @@ _LOCKFILE = "lockfile"
 # A server that answers a query holds it that long; a reader that hangs shall not stop us.
 _LOCK_WAIT_S: Final = 5.0
 _LOCK_LOOK_S: Final = 0.02
+_AT_ONCE: Final = 64  # files
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +63,67 @@ class Exported:
     removed: int = 0
 
 
+class Exporter:
+    """Keeps a folder; it remembers what it has written, so that nothing is made in vain."""
+
+    def __init__(self, database: Database, target: Target, zone: ZoneInfo) -> None:
+        """Keep `target`; `zone` is the site's."""
+        self._database, self._target, self._zone = database, target, zone
+        self._asker: Asker | None = None
+        self._known: dict[str, int] = {}  # by name, a hash of what the item says
+
+    def run(self, now: datetime) -> Exported:
+        """Bring the folder up to date with the worklist as scanners would be shown it.
+
+        Rejected: the device is unknown, the title no name of a folder. Outage: the database,
+        or the folder, can't be read or written; nothing is removed then.
+        """
+        folder, done = _place(self._target), Exported()
+        held = _locked if self._target.format == "wlmscpfs" else nullcontext
+        with _outages(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with held(folder):
+                _clear(folder)
+            # Until it has come to its end, nobody knows what there is.
+            known, self._known = self._known, {}
+            listed = self._write(folder, known, done, now)
+            with held(folder):
+                for name in _ours(folder) - listed.keys():
+                    (folder / name).unlink(missing_ok=True)
+                    done.removed += 1
+            if done.written or done.removed:
+                _sync(folder)
+            self._known = listed
+        return done
+
+    def _write(
+        self, folder: Path, known: dict[str, int], done: Exported, now: datetime
+    ) -> dict[str, int]:
+        """Write what is new; give all that is listed."""
+        target = self._target
+        device = _device(self._database, target.device) if target.device else None
+        asker = _asker(target, device, self._zone)
+        if asker != self._asker:
+            known, self._asker = {}, asker
+        writer, there = FileWriter(asker), _ours(folder)
+        listed: dict[str, int] = {}
+        caller = asking.caller(device, target.device, now=now, zone=self._zone)
+        for rows in pages(self._database, Query(writer.columns, {}, caller), now=now):
+            news = []
+            for row in rows:
+                name, said = writer.name(row), hash(tuple(row))
+                listed[name] = said
+                if name not in there or known.get(name) != said:
+                    news.append(writer.write(row))
+            written = _put(folder, news)
+            done.written += written
+            done.unchanged += len(rows) - written
+        return listed
+
+
 def export_folder(database: Database, target: Target, *, now: datetime, zone: ZoneInfo) -> Exported:
-    """Bring a folder up to date with the worklist as scanners would be shown it.
-
-    `zone` is the site's. Rejected: the device is unknown, the title no name of a folder.
-    Outage: the database, or the folder, can't be read or written; nothing is removed then.
-    """
-    folder, done = _place(target), Exported()
-    held = _locked if target.format == "wlmscpfs" else nullcontext
-    with _outages(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with held(folder):
-            _clear(folder)
-        listed: set[str] = set()
-        for file in _files(database, target, now, zone):
-            listed.add(file.name)
-            if _put(folder, file):
-                done.written += 1
-            else:
-                done.unchanged += 1
-        with held(folder):
-            for name in _ours(folder) - listed:
-                (folder / name).unlink(missing_ok=True)
-                done.removed += 1
-        if done.written or done.removed:
-            _sync(folder)
-    return done
-
-
-def _files(database: Database, target: Target, now: datetime, zone: ZoneInfo) -> Iterator[File]:
-    device = _device(database, target.device) if target.device else None
-    writer = FileWriter(_asker(target, device, zone))
-    caller = asking.caller(device, target.device, now=now, zone=zone)
-    for rows in pages(database, Query(writer.columns, {}, caller), now=now):
-        yield from map(writer.write, rows)
+    """Bring a folder up to date once, as `Exporter.run` does."""
+    return Exporter(database, target, zone).run(now)
 
 
 def _device(database: Database, ae_title: str) -> DeviceTable:
@@ -137,19 +166,33 @@ def _place(target: Target) -> Path:
     return target.folder / target.title
 
 
-def _put(folder: Path, file: File) -> bool:
-    """Put a file in its place, durably; False: it is there as it is."""
-    place = folder / file.name
+def _put(folder: Path, files: Iterable[File]) -> int:
+    """Put files in their places, durably; tell how many were not there as they are."""
+    changed = iter([file for file in files if not _is_there(folder / file.name, file.data)])
+    count = 0
+    # A disk syncs many that are written by then in little more time than one.
+    while group := list(islice(changed, _AT_ONCE)):
+        with ExitStack() as stack:
+            opened = [stack.enter_context(_beside(folder, file).open("wb")) for file in group]
+            for stream, file in zip(opened, group, strict=True):
+                stream.write(file.data)
+                stream.flush()
+            for stream in opened:
+                os.fsync(stream.fileno())
+        for file in group:
+            _beside(folder, file).replace(folder / file.name)
+        count += len(group)
+    return count
+
+
+def _is_there(place: Path, data: bytes) -> bool:
     with suppress(FileNotFoundError):
-        if place.stat().st_size == len(file.data) and place.read_bytes() == file.data:
-            return False
-    beside = folder / f".{file.name}.{os.getpid()}"
-    with beside.open("wb") as opened:
-        opened.write(file.data)
-        opened.flush()
-        os.fsync(opened.fileno())
-    beside.replace(place)
-    return True
+        return place.stat().st_size == len(data) and place.read_bytes() == data
+    return False
+
+
+def _beside(folder: Path, file: File) -> Path:
+    return folder / f".{file.name}.{os.getpid()}"
 
 
 def _ours(folder: Path) -> set[str]:

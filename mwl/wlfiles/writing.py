@@ -59,17 +59,23 @@ class FileWriter:
         named = ("study_instance_uid", "sps_id", "attributes")
         self._uid, self._step, self._attributes = map(self.columns.index, named)
 
+    def name(self, row: Row) -> str:
+        """Name the file of an item."""
+        return f"mwl-{self._digest(row).hex()}.wl"
+
     def write(self, row: Row) -> File:
         """Make the file of an item."""
-        digest = sha256(f"{row[self._uid]}\0{row[self._step]}".encode()).digest()
         plan = self._plan(row[self._attributes])
         # One that names more attributes has the same columns, in another order perhaps.
         of_plan = dict(zip(self.columns, row, strict=False))
         answer = plan.encode([of_plan[name] for name in plan.columns])
         item = _stated(read(answer, explicit=True, vr_of=vr_of, bounds=_ANY))
         data = encoded(item, Writer(explicit=True))
-        uid = f"2.25.{int.from_bytes(digest[:16], 'big')}"  # PS3.5 B.2
-        return File(f"mwl-{digest[:16].hex()}.wl", _meta(uid) + data)
+        uid = f"2.25.{int.from_bytes(self._digest(row), 'big')}"  # PS3.5 B.2
+        return File(self.name(row), _meta(uid) + data)
+
+    def _digest(self, row: Row) -> bytes:
+        return sha256(f"{row[self._uid]}\0{row[self._step]}".encode()).digest()[:16]
 
     def _plan(self, attributes: str) -> Plan:
         names = frozenset(() if attributes == "{}" else json.loads(attributes)) - _modelled()
