@@ -48,14 +48,15 @@ class _Table(NamedTuple):
         self, values: Iterator[str | None], own: Iterator[str | None], row: Row, report: Report
     ) -> Fields:
         """Take the table's share of what comes next, and read what is left."""
-        fields = dict(zip(self.common, values))  # noqa: B905 - there are as many
-        fields.update(zip(self.own, own))  # noqa: B905
-        for name in self.aside:
+        names, own_names, aside, parts, is_all = self
+        fields = dict(zip(names, values))  # noqa: B905 - there are as many
+        fields.update(zip(own_names, own))  # noqa: B905
+        for name in aside:
             if fields[name] is None:
                 del fields[name]
-        if not self.is_all:
-            read_each(self.parts.others, row, report, fields)
-            for gather in self.parts.gatherers:
+        if not is_all:
+            read_each(parts.others, row, report, fields)
+            for gather in parts.gatherers:
                 gather(row, report, fields)
         return fields
 
