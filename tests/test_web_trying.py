@@ -128,16 +128,16 @@ def test_the_page_looks_well(
         page = site.open(chromium, Role.VIEWER, "/devices", width=width, dark=dark, script=script)
         page.get_by_role("link", name="CT1").click()
         page.get_by_role("link", name="What it would see now").click()
-        assert page.get_by_role("heading", name="3 entries").is_visible()
+        page.get_by_role("heading", name="3 entries").wait_for()
         page.get_by_text("all of it").first.click()
         assert page.get_by_text("StudyInstanceUID").first.is_visible()
         site.look(page)
         site.shoot(page, "try")
         page.fill("#patient_id", "P3")
         page.get_by_role("button", name="Ask").click()
-        assert page.get_by_role("heading", name="No entries").is_visible()
+        page.get_by_role("heading", name="No entries").wait_for()
         page.get_by_role("link", name="Why? does CT1 not see SPS3").click()
-        assert page.get_by_role("heading", name="CT1 is not shown this entry").is_visible()
+        page.get_by_role("heading", name="CT1 is not shown this entry").wait_for()
         assert site.troubles == []
 
 
@@ -158,11 +158,11 @@ def test_the_form_is_sent_as_it_is_shown(
         page.get_by_label("Only these modalities").fill("pt")
         page.get_by_label("The patient has left").uncheck()
         page.get_by_role("button", name="Save").click()
-        assert page.get_by_text("only PT", exact=True).is_visible()
+        page.get_by_text("only PT", exact=True).wait_for()
         assert trail(app)[1][3] == {"worklist.modalities": ["PT"], "worklist.hide": ["STARTED"]}
         page.get_by_label("Hours back").fill("-3")
         page.get_by_role("button", name="Save").click()
-        assert page.get_by_text("greater than or equal to 0").is_visible()
+        page.get_by_text("greater than or equal to 0").wait_for()
         site.troubles.clear()  # it is answered 400
         site.look(page)
 
