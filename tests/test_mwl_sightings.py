@@ -69,7 +69,7 @@ def test_a_scanner_is_seen_to_have_been_shown_what_it_was_answered(database, loo
 def test_only_what_was_asked_for_was_shown(database, lookout, serve, dial):
     (step,) = put(database, item(1, "CT1"))
     service = WorklistService(database, ZONE, lookout.note, clock=lambda: NOW)
-    Scanner(serve(service), dial).find(asking("PatientSex"))
+    Scanner(serve(service), dial).find(asking("PatientSex", step=("ScheduledProcedureStepID",)))
     lookout.write()
     (seen,) = of_step(database, step)
     assert seen.shown == {}
