@@ -62,7 +62,6 @@ IS_CURRENT: Final = text("NOT scheduled_step.expired")
 _FEW_DAYS, _FEW_MODALITIES = timedelta(days=7), 4
 _BEHIND_ALL: Final = "\U0010ffff"
 _END_OF_TIME: Final = "9" * 14
-_NO_ROW: Final = 2**31 - 1
 
 
 class Place(NamedTuple):
@@ -203,31 +202,34 @@ def _full(steps: Select[Any], rows: int) -> Window:
 
 def _walked(way: Way, rows: int) -> Select[Any]:
     """Walk by each value apart: so its index has the order."""
-    each: list[tuple[Any, ...]]
-    if way.by == _STATUS:
-        each = [(_s.state == literal_column(f"'{state}'"), IS_CURRENT) for state in way.detail]
-    else:
-        _, *choices = way.detail
-        names = [f"{_MODALITY}__{i}" for i in range(len(choices))] or [_MODALITY]
-        each = [(_s.modality == literal_column("''"),)]  # nobody named it: it may be any
-        each += [(_s.modality == bindparam(name),) for name in names]
-    start: ColumnElement[str] = bindparam("after_start")
-    row: ColumnElement[int] = bindparam("after_id", type_=_s.id.type)
-    # Many may start together, at midnight above all: they are told apart by their rows.
-    behind = ((_s.start_local == start, _s.id > row), (_s.start_local > start,))
-    # As a pair, with a row that there is not: of two bounds PostgreSQL expects too few rows,
-    # and would sort them instead of reading them in their order.
-    until = tuple_(_s.start_local, _s.id) <= tuple_(bindparam("last_start"), _number(_NO_ROW))
-    arms = [
-        _STEPS.where(*of, *place, until)
-        .order_by(_s.start_local, _s.id)
-        .limit(_number(rows))
-        .subquery()
-        for of in each
-        for place in behind
-    ]
+    by: ColumnElement[str] = _s.state if way.by == _STATUS else _s.modality
+    arms = []
+    for value in _walked_values(way):
+        start: ColumnElement[str] = bindparam("after_start")
+        row: ColumnElement[int] = bindparam("after_id", type_=_s.id.type)
+        # As pairs: for PostgreSQL no other index has their order, and none leads there quicker.
+        place = tuple_(by, _s.start_local)
+        later = (place > tuple_(value, start), place <= tuple_(value, bindparam("last_start")))
+        # Many may start together, at midnight above all: they are told apart by their rows.
+        together = (by == value, _s.start_local == start, _s.id > row)
+        arms += [
+            _STEPS.where(*behind, *([IS_CURRENT] if way.by == _STATUS else []))
+            .order_by(by, _s.start_local, _s.id)
+            .limit(_number(rows))
+            .subquery()
+            for behind in (together, later)
+        ]
     merged = union_all(*map(select, arms)).subquery("merged")
     return select(merged.c.start, merged.c.id).order_by(merged.c.start, merged.c.id)
+
+
+def _walked_values(way: Way) -> list[ColumnElement[str]]:
+    if way.by == _STATUS:
+        return [literal_column(f"'{state}'") for state in way.detail]
+    _, *choices = way.detail
+    names = [f"{_MODALITY}__{i}" for i in range(len(choices))] or [_MODALITY]
+    # What nobody named may be any.
+    return [literal_column("''"), *map(bindparam, names)]
 
 
 def _named(choices: int, rows: int, dialect: str) -> Window:
