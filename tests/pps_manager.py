@@ -29,8 +29,9 @@ from mwl.net.association import Association
 from mwl.net.dimse import CommandField, Message
 from mwl.net.messages import Elements
 from mwl.net.pdu import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from mwl.net.server import AssociationServer, listen
+from mwl.net.server import AssociationServer, TlsListener, listen
 from mwl.scp.echo import EchoService
+from mwl.tls import Keys
 from tests.modality import _FOLDER
 from tests.peers import missing, require
 from tests.serving import PATIENCE_S
@@ -70,16 +71,18 @@ class Scripted:
     operations: frozenset[CommandField] = frozenset({CommandField.N_CREATE, CommandField.N_SET})
     says: Admission = Admission.ACCEPTED
     port: int = 0
+    keys: Keys | None = None  # its own: then `port` speaks TLS
     received: list[Received] = field(default_factory=list)
     callers: list[str] = field(default_factory=list)  # of every association
     _script: list[Answer] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self._server = AssociationServer(
-            listen("127.0.0.1", self.port), [EchoService(), self], admit=self._admit
-        )
-        self.port = self._server.address[1]
+        listener = listen("127.0.0.1", self.port)
+        tls = None if self.keys is None else TlsListener(listener, self.keys)
+        plain = listener if tls is None else listen("127.0.0.1", 0)
+        self._server = AssociationServer(plain, [EchoService(), self], admit=self._admit, tls=tls)
+        self.port = listener.getsockname()[1]
         self._server.start()
         return self
 

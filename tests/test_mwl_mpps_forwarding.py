@@ -21,7 +21,9 @@ from mwl.procedures import Effects
 from mwl.scp.mpps import MppsService, passed_on, reading
 from mwl.scp.mpps.requirements import ASKED_OF_CREATE
 from mwl.scu import MppsForwarder
+from mwl.tls import Files, Keys
 from tests.builders import orm
+from tests.certificates import Authority
 from tests.committing import register
 from tests.department import _create, _set
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
@@ -110,8 +112,8 @@ class Site:
 
 
 @contextmanager
-def forwarding(site, *tables, **options):
-    forwarder = MppsForwarder(tables, site.database, passed_on, calling="BRIDGE")
+def forwarding(site, *tables, keys=None, **options):
+    forwarder = MppsForwarder(tables, site.database, passed_on, calling="BRIDGE", keys=keys)
     options = {"look_s": 0.02, "lease_s": 1, **options}
     courier = outbox.Courier(site.database, {Kind.MPPS: forwarder.deliver}, **options)
     courier.start()
@@ -288,6 +290,25 @@ def _performed(database):
     with database.read() as session:
         row = session.connection().execute(select(*(table.c[name] for name in names))).one()
     return row._asdict()
+
+
+def test_it_goes_over_tls_to_the_manager_of_the_certificate_alone(sqlite_database, tmp_path):
+    authority = Authority(tmp_path, "ca")
+    pairs = {name: authority.issue(f"{name}.example") for name in ("dose", "bridge")}
+    theirs, ours = (
+        Keys(Files(name, pair.certificate, pair.key, ca=authority.certificate), mode)
+        for (name, pair), mode in zip(pairs.items(), ("required", "none"), strict=True)
+    )
+    site = Site(sqlite_database, to())
+    site.begin()
+    with Scripted(keys=theirs) as manager:
+        over_tls = {"port": manager.port, "tls": True}
+        with forwarding(site, to(certificate="other.example", **over_tls), keys=ours):
+            until(lambda: "not other.example" in site.rows()[0].error)
+        assert manager.received == []
+        with forwarding(site, to(certificate="dose.example", **over_tls), keys=ours):
+            settle(site, "done")
+    assert manager.told == [("N-CREATE", UID)]
 
 
 # ---- what is answered
