@@ -48,7 +48,7 @@ from mwl.worklist.scope import (
 from mwl.worklist.ways import Place, Way, parameters_of, span_of, walk, ways, window
 
 PAGE_ROWS = 500  # steps that are looked at
-_STATEMENTS_KEPT = 64  # of 0.1 MB at most
+_STATEMENTS_KEPT = 128  # of 0.2 MB at most; a fleet asks in many ways
 
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
