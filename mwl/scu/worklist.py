@@ -34,12 +34,13 @@ class Unfinished(MwlError):
 class Bounds:
     """How many answers a peer may give, of how many bytes, and in which time.
 
-    `wait_s` is for each step: to connect, to associate, to give the next answer.
+    `call_s` is for each step of the call, to connect and to associate; `wait_s` for an answer.
     """
 
     answers: int = 10_000
     whole_bytes: int = 64 * 1024 * 1024
     whole_s: float = 300.0
+    call_s: float = 5.0
     wait_s: float = 30.0
 
 
@@ -75,17 +76,18 @@ def ask(  # noqa: PLR0913 - whom, what, how far, and as whom
 
 
 def _associated(peer: Peer, calling: str, bounds: Bounds, keys: Keys | None) -> Association:
+    call_s = min(bounds.call_s, bounds.wait_s)
     limits = replace(
         DEFAULTS,
-        associate_timeout_s=bounds.wait_s,
+        associate_timeout_s=call_s,
         pdu_timeout_s=bounds.wait_s,
         response_timeout_s=bounds.wait_s,
         write_timeout_s=bounds.wait_s,
-        release_timeout_s=min(bounds.wait_s, 5.0),
-        close_timeout_s=min(bounds.wait_s, 1.0),
+        release_timeout_s=call_s,
+        close_timeout_s=min(call_s, 1.0),
         max_data_set_bytes=MAX_BYTES,
     )
-    connection = peer.connect(bounds.wait_s, keys)
+    connection = peer.connect(call_s, keys)
     return associate(
         connection, called=peer.ae_title, calling=calling, contexts=(_CONTEXT,), limits=limits
     )
