@@ -143,7 +143,9 @@ def _bare_names(vr: str, value: bytes) -> bytes:
     # In an escaped character set an "=" may be half of a character.
     groups = [value] if b"\x1b" in value else value.split(b"=")
     return b"=".join(
-        group if not group.strip(b"^ ") or b"*" in group or b"?" in group else group.rstrip() + b"*"
+        group
+        if not group.strip(b"^ ") or b"*" in group or b"?" in group
+        else group.rstrip(b" ") + b"*"
         for group in groups
     )
 
