@@ -63,6 +63,7 @@ class RuleTable(Table):
             found["protocol_value"] = code
             found["protocol_meaning"] = meaning or code
             found["protocol_scheme"] = scheme or "L"
+            found["protocol_items"] = ""  # no other codes
         return found
 
     @model_validator(mode="after")

@@ -225,6 +225,34 @@ def test_a_time_that_is_none_costs_itself_alone(feed, field):
     assert not answer(feed.database).AdmittingDate
 
 
+def test_another_name_or_code_has_nothing_of_the_former_one(sqlite_database):
+    rule = {"code": "CTHEAD", "protocol": "P9^Special^99X", "override": True}
+    given = {**document(), "rule": [rule]}
+    feed = Feed(sqlite_database, now=NOW, by=profile.parse(given, "test.toml"))
+    feed.send(ORDER)
+    (code,) = answer(sqlite_database)[STEP].value[0].ScheduledProtocolCodeSequence
+    assert (code.CodeValue, code.CodingSchemeDesignator) == ("P9", "99X")
+    plain = Feed(sqlite_database, now=NOW)
+    plain.send(orm(ORC_1="XO", OBR_16="^Nobody^Ned", OBR_4="CTHEAD^CT head^99RIS"))
+    found = answer(sqlite_database)
+    assert found.RequestingPhysician == "Nobody^Ned"
+    assert not found.RequestingPhysicianIdentificationSequence
+    (code,) = found.RequestedProcedureCodeSequence
+    assert not code.CodingSchemeVersion
+
+
+def test_a_name_that_is_stated_alone_takes_the_identifier_away():
+    stated = kept.with_beside({"referring_physician": "Roe^Ann", "code_value": "C1"})
+    assert stated == {
+        "referring_physician": "Roe^Ann",
+        "referring_physician_id": "",
+        "code_value": "C1",
+        "code_items": "",
+    }
+    both = {"protocol_value": "P1", "protocol_items": "[]"}
+    assert kept.with_beside({**both}) == both
+
+
 def test_what_adt_says_of_the_visit_reaches_the_order(feed):
     feed.send(orm(PV1_19="V1^^^ADT1"))
     adt = orm(MSH_9="ADT^A01^ADT_A01", PV1_19="V1^^^ADT1", PV1_44="20300101").split("\rORC")[0]

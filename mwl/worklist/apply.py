@@ -18,7 +18,7 @@ from mwl.db import Insertion, Prepared, Reply, rewriting
 from mwl.db.tables import ImagingOrder
 from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import Action, OrderChange, OrderState, derive
-from mwl.worklist import demographics, numbers, standing, visits
+from mwl.worklist import demographics, kept, numbers, standing, visits
 from mwl.worklist.changed import note, note_new
 from mwl.worklist.demographics import Resolved
 from mwl.worklist.locks import order_key, patient_key, take
@@ -255,7 +255,7 @@ def _issued(change: OrderChange, zone: ZoneInfo) -> dict[str, Any]:
 
 def _stated(change: OrderChange) -> dict[str, Any]:
     stated: dict[str, Any] = {name: value or "" for name, value in change.fields.items()}
-    return stated | numbers.stated(change)
+    return kept.with_beside(stated) | numbers.stated(change)
 
 
 def _is_older(at: datetime | None, applied_at: datetime | None) -> bool:

@@ -13,7 +13,7 @@ them. Where somebody states one attribute of a sequence's only item, that is nam
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 STEP: Final = "ScheduledProcedureStepSequence."
 
@@ -26,6 +26,24 @@ Item = Mapping[str, "str | Sequence[Item]"]
 def private(group: int, element: int, creator: str) -> str:
     """Name a private attribute; `element` is its number in the creator's block, 0 to 255."""
     return f"{group:04X},xx{element & 0xFF:02X} {creator}"
+
+
+# What says more of a column, and nothing of another value of it.
+BESIDE: Final = {
+    "referring_physician": "referring_physician_id",
+    "requesting_physician": "requesting_physician_id",
+    "performing_physician": "performing_physician_id",
+    "code_value": "code_items",
+    "protocol_value": "protocol_items",
+}
+
+
+def with_beside(stated: dict[str, Any]) -> dict[str, Any]:
+    """Take away what says more of a former value, where only a new value is stated."""
+    for name, beside in BESIDE.items():
+        if name in stated and beside not in stated:
+            stated[beside] = ""
+    return stated
 
 
 def stated_over(kept: Mapping[str, str], stated: Mapping[str, str | None]) -> dict[str, str]:

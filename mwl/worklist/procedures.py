@@ -38,7 +38,7 @@ from mwl.orders import (
 from mwl.patients import name_key
 from mwl.worklist import stations
 from mwl.worklist.changed import Changes, note, note_new
-from mwl.worklist.kept import stated_over
+from mwl.worklist.kept import stated_over, with_beside
 from mwl.worklist.stations import Devices
 
 Row = dict[str, Any]
@@ -168,7 +168,8 @@ class Procedures:
     def _update_procedure(self, row: Row, stated: ProcedureChange) -> None:
         steps = [step for step in self.steps if step["procedure"] == row["id"]]
         begun = any(step["state"] not in WAITING for step in steps)
-        new = {**row, **{name: value or "" for name, value in stated.fields.items()}}
+        fields = {name: value or "" for name, value in stated.fields.items()}
+        new = {**row, **with_beside(fields)}
         if stated.requested_procedure_id:
             new["key"] = stated.key
             new["requested_procedure_id"] = stated.requested_procedure_id
@@ -268,7 +269,7 @@ class Procedures:
             self.flags.append(f"the appointment was moved from {_clock_text(old)}")
 
     def _stated(self, change: StepChange) -> Row:
-        stated: Row = {name: value or "" for name, value in change.fields.items()}
+        stated: Row = with_beside({name: value or "" for name, value in change.fields.items()})
         if "performing_physician" in stated:
             stated["performing_physician_key"] = name_key(stated["performing_physician"])
             stated["performing_physician_words"] = words_key(stated["performing_physician"])
