@@ -34,7 +34,8 @@ def as_is(text: str) -> str:
 class Attribute:
     """An attribute that a worklist item can be asked for.
 
-    column: what it is answered from; "": always empty. key: what it is matched by.
+    column: what it is answered from; "": always empty. key: what it is matched by, if that is
+    not what is told of it.
     text: makes the value of the column's text. items: makes a sequence's items of it.
     single: retrieved by single value matching alone. exact: an identifier, never shortened.
     multiple: its backslashes part values.
