@@ -84,7 +84,7 @@ def test_help_comes_at_once():
     ("typed", "offered"),
     [
         ("wor", {"worklist"}),
-        ("worklist re", {"reopen"}),
+        ("worklist re", {"ready", "reopen"}),
         ("demo --d", {"--day"}),
         ("de", {"demo", "device"}),
     ],
