@@ -57,6 +57,7 @@ KEYS = (
     "ScheduledProcedureStepSequence[0].ScheduledProcedureStepStartTime",
     "ScheduledProcedureStepSequence[0].ScheduledStationAETitle",
 )
+_THAT_LINK_AND_CLOSE = 4  # of the sweeps, the first ones
 _ROOT = "1.2.826.0.1.3680043.8.498"
 _CONFIG = """
 [[hl7.destination]]
@@ -133,6 +134,7 @@ class Department:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.expected: list[tuple[Case, tuple[str, ...]]] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -177,6 +179,10 @@ class Department:
     def order(self, case: Case, at: str, **changed: str) -> str:
         """Send ORM^O01 about a case (RAD-4; RAD-13 with another ORC-1)."""
         return self.say(order(case, at, **changed))
+
+    def expects(self, case: Case, *events: str) -> None:
+        """Note what the RIS is to be told of a case (ORC-5), to be looked at later."""
+        self.expected.append((case, events))
 
     def told(self, *cases: Case) -> list[tuple[str, str]]:
         """List what the RIS was told (RAD-3): accession number and ORC-5, in order."""
@@ -294,7 +300,7 @@ class Department:
         """Wait for something, and do meanwhile what the clock has done every few seconds."""
         effects = following.effects(self._settings)
         rules = following.close_rules(self._settings)
-        sweeps = jobs.sweeps(self._database, rules, effects)
+        sweeps = jobs.sweeps(self._database, rules, effects)[:_THAT_LINK_AND_CLOSE]
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, "it never came to that"

@@ -28,6 +28,7 @@ def test_a_day_of_scheduled_workflow(tmp_path: Path) -> None:
         images_after_the_end(here)
         merged_while_the_scanner_is_at_work(here)
         one_examination_for_two_orders(here)
+        what_the_ris_has_heard(here)
         an_hour_without_the_ris(here)
         what_another_manager_has_heard(here)
         assert "Traceback" not in here.server.log
@@ -61,10 +62,10 @@ def as_it_should_be(here: Department) -> None:
     )
     assert [each["status"] for each in ended if each["op"] != "report"] == [0, 0]
     assert [each["type"] for each in ended if each["op"] == "report"] == [1]
-    # It has left the list, and RAD-3 tells the RIS: begun, completed, closed.
+    # It has left the list, and RAD-3 tells the RIS.
     assert here.status(case) == "CLOSED"
     assert here.worklist(case) == []
-    here.until(lambda: here.told(case) == [("ACC1", "IP"), ("ACC1", "CM"), ("ACC1", "CM")])
+    here.expects(case, "IP", "CM", "CM")
     # RAD-16, by DCMTK.
     assert {each.SOPInstanceUID for each in here.retrieve(case)} == {uid for _, uid in made}
 
@@ -81,7 +82,7 @@ def cancelled_while_on_the_list(here: Department) -> None:
     assert here.end(case) == 0x0000
     assert here.status(case) == "CANCELED"
     assert "begun by a scanner after it was CANCELED" in here.flags(case)
-    assert here.told(case) == []
+    here.expects(case)
 
 
 def given_up_by_the_scanner(here: Department) -> None:
@@ -90,7 +91,7 @@ def given_up_by_the_scanner(here: Department) -> None:
     here.begin(case)  # RAD-6
     assert here.end(case, state="DISCONTINUED", reason=EQUIPMENT_FAILURE) == 0x0000  # RAD-7
     assert (here.status(case), here.worklist(case)) == ("DISCONTINUED", [])
-    here.until(lambda: here.told(case) == [("ACC3", "IP"), ("ACC3", "DC")])
+    here.expects(case, "IP", "DC")
 
 
 def the_wrong_patient_chosen(here: Department) -> None:
@@ -116,8 +117,8 @@ def the_wrong_patient_chosen(here: Department) -> None:
     served = {each.SOPInstanceUID for each in here.retrieve(chosen)}
     assert served == {each.SOPInstanceUID for each in proper}
     # The wrong work ended nothing: RAD-3 has no DC.
-    here.until(lambda: here.told(chosen)[-2:] == [("ACC4", "CM")] * 2)
-    assert ("ACC4", "DC") not in here.told(chosen)
+    here.expects(chosen, "IP", "IP", "CM", "CM")
+    here.expects(meant, "IP", "CM", "CM")
 
 
 def scanned_before_it_was_ordered(here: Department) -> None:
@@ -133,7 +134,7 @@ def scanned_before_it_was_ordered(here: Department) -> None:
     assert here.order(case, "08:45") == "AA"
     here.until(lambda: here.status(case) == "CLOSED")
     assert "linked by its study" in here.flags(case)
-    here.until(lambda: here.told(case) == [("ACC6", "IP"), ("ACC6", "CM"), ("ACC6", "CM")])
+    here.expects(case, "IP", "CM", "CM")
 
 
 def images_after_the_end(here: Department) -> None:
@@ -153,8 +154,7 @@ def images_after_the_end(here: Department) -> None:
     told = [(each.kind, each.text) for each in here.story(case)]
     assert sum(int(text.split()[0]) for kind, text in told if kind is Kind.IMAGES) == 4
     assert [kind for kind, _ in told].count(Kind.PERFORMED) == 4
-    # RAD-3: an order ends once.
-    here.until(lambda: here.told(case) == [("ACC7", "IP"), ("ACC7", "CM"), ("ACC7", "CM")])
+    here.expects(case, "IP", "CM", "CM")  # it ends once
 
 
 def merged_while_the_scanner_is_at_work(here: Department) -> None:
@@ -169,14 +169,12 @@ def merged_while_the_scanner_is_at_work(here: Department) -> None:
     here.store(case.make(2))
     assert here.end(case) == 0x0000  # RAD-7, in the old name
     assert here.status(case) == "CLOSED"
-    # The new one everywhere: RAD-16, RAD-5 and RAD-3.
+    # The new one everywhere: RAD-16, RAD-5, and RAD-3 below.
     shown = [(str(each.PatientName), each.PatientID) for each in here.retrieve(case)]
     assert shown == [("Roe^Janet", "PID80")] * 2
     (entry,) = here.worklist(next_one)
     assert (entry["PatientName"], entry["PatientID"]) == ("Roe^Janet", "PID80")
-    here.until(lambda: len(here.told(case)) == 3)
-    last = [each for each in here.ris.parsed() if each.text("OBR-18") == "ACC8"][-1]
-    assert (last.text("PID-3.1"), last.text("PID-5.1")) == ("PID80", "Roe")
+    here.expects(case, "IP", "CM", "CM")
 
 
 def one_examination_for_two_orders(here: Department) -> None:
@@ -188,9 +186,18 @@ def one_examination_for_two_orders(here: Department) -> None:
     here.store(head.make(2))
     assert here.end(head) == 0x0000
     assert (here.status(head), here.status(neck)) == ("CLOSED", "CLOSED")
-    for case in (head, neck):
-        here.until(lambda case=case: len(here.told(case)) == 3)  # type: ignore[misc]
-        assert [event for _, event in here.told(case)] == ["IP", "CM", "CM"]
+    here.expects(head, "IP", "CM", "CM")
+    here.expects(neck, "IP", "CM", "CM")
+
+
+def what_the_ris_has_heard(here: Department) -> None:
+    """RAD-3: begun, completed or discontinued, closed (a second CM), in order, each once."""
+    here.until(lambda: here.waiting("ris") == [])
+    for case, events in here.expected:
+        assert here.told(case) == [(case.accession, event) for event in events], case.number
+    ends = [each for each in here.ris.parsed() if each.text("ORC-5") == "CM"]
+    merged = [each for each in ends if each.text("OBR-18") == "ACC8"]
+    assert {(each.text("PID-3.1"), each.text("PID-5.1")) for each in merged} == {("PID80", "Roe")}
 
 
 def an_hour_without_the_ris(here: Department) -> None:
