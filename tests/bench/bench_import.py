@@ -7,6 +7,7 @@ more, as who changes over does.
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from tests.bench.measure import Result
 from tests.test_mwl_wlfiles import entry, save
 
 FILES = int(os.environ.get("MWL_BENCH_FILES", "100000"))
-_FLOOR = 1_000
+_FLOORS = {"imported": 1_000, "imported again": 500}  # an order that is known is read first
 _FIRST = 1_000_000  # so that all numbers are of one length
 _ZONE = ZoneInfo("Europe/Berlin")
 
@@ -40,7 +41,8 @@ def run() -> Iterator[Result]:
 
 def _fill(folder: Path) -> None:
     """Fill ten folders in it."""
-    like = entry(_FIRST, step_ScheduledProcedureStepStartTime="090000")
+    with warnings.catch_warnings(action="ignore"):  # of a time that is made of such a number
+        like = entry(_FIRST, step_ScheduledProcedureStepStartTime="090000")
     like.PatientName = f"Doe^Number{_FIRST}"
     folder.mkdir()
     save(like, folder / "like.wl")
@@ -65,4 +67,4 @@ def _measure(kind: str, url: str, data: Path, folder: Path) -> Iterator[Result]:
             taken = time.perf_counter() - began
             assert (report.imported, report.problems) == (count, [])
             note = f"{count:,} files"
-            yield Result(f"files {what}, {kind}", count / taken, "/s", _FLOOR, note=note)
+            yield Result(f"files {what}, {kind}", count / taken, "/s", _FLOORS[what], note=note)
