@@ -138,13 +138,19 @@ _SEVERAL = frozenset(
 
 def further(name: str, vr: str, other: str = "") -> Attribute:
     """Answer an attribute from those that a step keeps by name, or by another name."""
+    # Most that is asked for isn't there, which is found out without reading all of it.
+    written, otherwise = (json.dumps(each)[1:-1] for each in (name, other or name))
 
     def look_up(text: str) -> str:
+        if written not in text and otherwise not in text:
+            return ""
         found = _parsed(text)
         value = found.get(name) or found.get(other, "")
         return value if isinstance(value, str) else ""
 
     def look_up_items(text: str) -> list[Item]:
+        if written not in text and otherwise not in text:
+            return []
         found = _parsed(text)
         return _items(look_up(text)) or _stated(found, name) or _stated(found, other)
 
