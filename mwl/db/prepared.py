@@ -107,9 +107,13 @@ class Prepared:
     Not for IN with a list, nor for columns with defaults in Python: TypeError.
     """
 
-    def __init__(self, statement: _Statement) -> None:
-        """Keep `statement`; it is compiled at the first use on each kind of database."""
-        self._statement = statement
+    def __init__(self, statement: _Statement, *, once: bool = False) -> None:
+        """Keep `statement`; it is compiled at the first use on each kind of database.
+
+        `once`: there is one kind alone. Then it is let go, for its text takes a tenth of it.
+        """
+        self._statement: _Statement | None = statement
+        self._once = once
         self._plans: dict[str, _Plan] = {}
 
     def send(
@@ -127,7 +131,12 @@ class Prepared:
         plan = self._plans.get(dialect.name)
         if plan is None:
             kind = _SqlitePlan if dialect.name == "sqlite" else _PostgresqlPlan
-            plan = self._plans[dialect.name] = kind(self._statement, dialect)
+            statement = self._statement
+            # Another thread has made the plan, where the statement is gone meanwhile.
+            plan = kind(statement, dialect) if statement is not None else self._plans[dialect.name]
+            self._plans[dialect.name] = plan
+            if self._once:
+                self._statement = None
         reply = Reply(plan, duplicate)
         plan.send(connection, params, reply)
         return reply

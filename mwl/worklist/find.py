@@ -48,7 +48,7 @@ from mwl.worklist.scope import (
 from mwl.worklist.ways import Place, Way, parameters_of, span_of, walk, ways, window
 
 PAGE_ROWS = 500  # steps that are looked at
-_STATEMENTS_KEPT = 128  # of 0.2 MB at most; a fleet asks in many ways
+_STATEMENTS_KEPT = 128  # of 30 kB each; a fleet asks in many ways
 
 _PATIENT = Patient.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
@@ -224,7 +224,7 @@ def _statement(  # noqa: PLR0913 - all that decides it
     rows = one.outerjoin(end, true()).outerjoin(matched, true())
     wanted = [*told, end.c.start.label("reached_start"), end.c.id.label("reached_row")]
     wanted += [start.label("start"), row.label("row")]
-    return Prepared(select(*wanted).select_from(rows).order_by(start, row))
+    return Prepared(select(*wanted).select_from(rows).order_by(start, row), once=True)
 
 
 def _is_met(
@@ -293,7 +293,8 @@ def _verdict(dialect: str, shapes: tuple[tuple[str, Shape], ...], form: Form) ->
     conditions = _conditions(dialect, dict(shapes), form)
     wanted: list[ColumnElement[Any]] = [each.label(name) for name, each in conditions.items()]
     rows = _matched_tables(dict(shapes))
-    return Prepared(select(*wanted).select_from(rows).where(_s.id == bindparam("step")))
+    statement = select(*wanted).select_from(rows).where(_s.id == bindparam("step"))
+    return Prepared(statement, once=True)
 
 
 def _conditions(
