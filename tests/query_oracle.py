@@ -199,4 +199,6 @@ def _is_name(key: str, value: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    """Fold case and accents; no other mark than those is in what is asked."""
+    letters = unicodedata.normalize("NFD", text.casefold())
+    return "".join(each for each in letters if not "\u0300" <= each <= "\u036f")

@@ -43,7 +43,7 @@ def a_device(title, **also):
     )
     times = {"created_at": NOW, "updated_at": NOW, "seen_at": None}
     flat = {"port": 104, "may": ["find"], "mpps": True, "tls": False, "oddities": []}
-    flat |= {"aliases": [], "worklist": {}, "characters": {}}
+    flat |= {"aliases": [], "worklist": {}, "characters": {}, "revision": 0}
     return {"ae_title": title, **blank, **flat, **times, **also}
 
 

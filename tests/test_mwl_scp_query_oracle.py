@@ -207,6 +207,7 @@ def ways(name):
     keys += [f"{values[0][:1]}*", f"*{values[-1][-1:]}", f"?{values[0][1:]}", "\\".join(values[:2])]
     if of.endswith("Name") and of != "StationName":
         keys += [values[0].upper(), f"{values[0].split('^')[0]}^*", "山田*", "*たろう", "o%neil_*"]
+        keys += ["MULLER*", "muller^anne"]
     return keys
 
 
