@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -22,9 +23,10 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
+    null,
     schema,
     select,
-    true,
+    union_all,
 )
 from sqlalchemy.sql.visitors import iterate
 from sqlmodel import Session
@@ -57,6 +59,9 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _STATION = StepStation.__table__  # type: ignore[attr-defined]
 
 Row = Sequence[Any]
+# Every row ends with whether it is the place that was reached, its start and its step.
+_IS_PLACE = -3
+_IN_ORDER = itemgetter(slice(_IS_PLACE, None))
 
 _p, _o, _r, _s = _PATIENT.c, _ORDER.c, _PROCEDURE.c, _STEP.c
 
@@ -145,10 +150,10 @@ def find(
         if way.is_void:
             break
         statement = _statement(dialect, columns, _shapes(query), query.caller.form, way, PAGE_ROWS)
-        found = statement.all(conn, values)
-        reached = Place(*found[0][-4:-2])
-        if reached.row is None or way.is_walk:
-            return Page(_checked(query, columns, found), reached if reached.row else None)
+        found = sorted(statement.all(conn, values), key=_IN_ORDER)
+        reached = Place(*found.pop()[-2:]) if found and found[-1][_IS_PLACE] else None
+        if reached is None or way.is_walk:
+            return Page(_checked(query, columns, found), reached)
     return Page((), None)
 
 
@@ -181,8 +186,6 @@ def _columns(query: Query) -> tuple[str, ...]:
 
 
 def _checked(query: Query, columns: tuple[str, ...], found: Sequence[Row]) -> Sequence[Row]:
-    if found[0][-1] is None:  # there is always a row, and this one has no item
-        return ()
     for column, is_met in query.checks:
         at = columns.index(column)
         found = [row for row in found if is_met(row[at])]
@@ -198,16 +201,17 @@ def _statement(  # noqa: PLR0913 - all that decides it
     way: Way,
     limit: int,
 ) -> Prepared:
-    """Select a page, each row with the place that was reached, None at the end of the way.
+    """Select a page, in any order, and the place that was reached, if the way goes on there.
 
-    A row at least, for the sake of that place: without an item its last columns are None.
+    That place is a row like the others, and said to be one: none is sorted or copied for it.
     """
     steps, reached = window(way, limit, dialect)
     matched = (
         select(
             *(COLUMNS[name].label(f"c{i}") for i, name in enumerate(columns)),
-            steps.c.start,
-            steps.c.id,
+            literal_column("0").label("is_place"),
+            steps.c.start.label("start"),
+            steps.c.id.label("row"),
         )
         .select_from(
             steps.join(_STEP, _s.id == steps.c.id)
@@ -216,15 +220,10 @@ def _statement(  # noqa: PLR0913 - all that decides it
             .join(_PATIENT, _p.id == _o.patient)
         )
         .where(_is_met(steps, dialect, dict(shapes), form))
-        .subquery("matched")
     )
     end = reached.subquery("reached")
-    *told, start, row = matched.c
-    one = select(literal_column("1").label("one")).subquery("one")
-    rows = one.outerjoin(end, true()).outerjoin(matched, true())
-    wanted = [*told, end.c.start.label("reached_start"), end.c.id.label("reached_row")]
-    wanted += [start.label("start"), row.label("row")]
-    return Prepared(select(*wanted).select_from(rows).order_by(start, row), once=True)
+    place = select(*(null() for _ in columns), literal_column("1"), end.c.start, end.c.id)
+    return Prepared(union_all(matched, place))
 
 
 def _is_met(
