@@ -6,9 +6,9 @@ And where many messages share few values (a ward, a physician, a procedure's cod
 of a field is looked up in what the same field said before.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from operator import getitem, itemgetter
 from typing import NamedTuple
 
@@ -28,10 +28,10 @@ Rest = Callable[[Row, Report, Fields], None]
 Reading = tuple[int, At, Rest]
 """A column: the cell of the first place of its chain, how that is read, and the others."""
 
-Known = dict[Cell, str | None]
-"""By plain cell: the value of one column, where it raises no flag."""
+Known = dict[Cell, Sequence[str | None]]
+"""By plain cell: the values of the columns that it fills, where it raises no flag."""
 
-_look_up: Callable[[Known, Cell], str | None] = getitem
+_look_up: Callable[[Known, Cell], Sequence[str | None]] = getitem
 
 _MOST_SHAPES = 256
 _MOST_KNOWN = 1_024
@@ -63,7 +63,7 @@ class Readers:
         names, known, pick, common, others = self._plans.get(shape) or self._plan(shape)
         try:
             if names:  # nearly all that is common has been said before
-                fields.update(zip(names, map(_look_up, known, pick(cells))))  # noqa: B905
+                fields.update(zip(names, looked_up(known, pick(cells))))  # noqa: B905
         except KeyError:
             read_each(common, row, report, fields)
         read_each(others, row, report, fields)
@@ -76,9 +76,9 @@ class Readers:
         steps = [step for column in self._columns if (step := column.step(shape))]
         gathered = [each for each in self._gatherers if each.cells & shape]
         return Parts(
-            [(name, known, step.slot) for step in steps for name, known in step.known.items()],
+            [(step.names, step.known, step.slot) for step in steps if step.known is not None],
             [own for own in (*(s.own for s in steps), *(g.own for g in gathered)) if own],
-            [step[:3] for step in steps if not step.known and not step.own],
+            [step[:3] for step in steps if step.known is None and not step.own],
             [each.gather for each in gathered if not each.own],
         )
 
@@ -97,6 +97,11 @@ def read_each(columns: Sequence[Reading], row: Row, report: Report, fields: Fiel
             rest(row, report, fields)
         else:
             fields.update(found)
+
+
+def looked_up(known: Sequence[Known], cells: Sequence[Cell]) -> Iterator[str | None]:
+    """Give what is known of cells, one after another. KeyError: of one of them nothing is."""
+    return itertools.chain.from_iterable(map(_look_up, known, cells))
 
 
 def picker(slots: Sequence[int]) -> Callable[[Sequence[Cell]], Sequence[Cell]]:
@@ -123,11 +128,11 @@ class Own(NamedTuple):
 class Parts(NamedTuple):
     """What readers read in messages of one shape.
 
-    `lookups`: a column, what is known of its cell, the cell. What is in neither these nor
+    `lookups`: columns, what is known of their cell, the cell. What is in neither these nor
     `own` is read by itself, and gathered.
     """
 
-    lookups: Sequence[tuple[str, Known, int]]
+    lookups: Sequence[tuple[Sequence[str], Known, int]]
     own: Sequence[Own]
     others: Sequence[Reading]
     gatherers: Sequence[Gatherer]
@@ -163,21 +168,22 @@ def _bits(places: Sequence[Place]) -> int:
 class _Step(NamedTuple):
     """One column for the messages of a shape: its cell, how it is read, then its other places.
 
-    `known` has what its cell, and no other, was found to state, by each column that it fills.
+    `known` has what its cell, and no other, was found to state, of each column of `names`.
     """
 
     slot: int
     at: At
     rest: Rest
-    known: Mapping[str, Known]
+    names: Sequence[str] = ()
+    known: Known | None = None
     own: Own | None = None
 
 
 class _Plan(NamedTuple):
     """What is to be read in messages of one shape.
 
-    Columns with few values are looked up in what is `known`, one by one, of the cells that
-    `pick` gives; where one is not, `common` reads them all.
+    Columns with few values are looked up in what is `known` of the cells that `pick` gives;
+    where one is not, `common` reads them all.
     """
 
     names: Sequence[str]
@@ -188,14 +194,14 @@ class _Plan(NamedTuple):
 
 
 def _plan(steps: Sequence[_Step | None]) -> _Plan:
-    common = [step for step in steps if step and step.known]
-    lookups = [(name, known, step.slot) for step in common for name, known in step.known.items()]
+    found = [step for step in steps if step]
+    common = [(step, step.known) for step in found if step.known is not None]
     return _Plan(
-        [name for name, *_ in lookups],
-        [known for _, known, _ in lookups],
-        picker([slot for *_, slot in lookups]),
-        [step[:3] for step in common],
-        [step[:3] for step in steps if step and not step.known],
+        [name for step, _ in common for name in step.names],
+        [known for _, known in common],
+        picker([step.slot for step, _ in common]),
+        [step[:3] for step, _ in common],
+        [step[:3] for step in found if step.known is None],
     )
 
 
@@ -216,7 +222,7 @@ class _Column:
         self._chain: list[_Alternative] = []
         self._names = (column.name, *column.also)
         # What is known is shared by all shapes in which the same places are asked first.
-        self._known: dict[tuple[_Alternative, ...], dict[str, Known]] = {}
+        self._known: dict[tuple[_Alternative, ...], Known] = {}
         table = profile.values.get(column.table, {})
         for alternative in chain:
             places = grid.places((alternative,))
@@ -249,11 +255,12 @@ class _Column:
         if not present:
             return None
         slot = present[0].slot
-        alone = tuple(takewhile(lambda each: each.cells == 1 << slot, present))
+        alone = tuple(itertools.takewhile(lambda each: each.cells == 1 << slot, present))
         if not self._common or not alone:
-            return _Step(slot, present[0].read, _rest(present[1:]), {}, present[0].own)
-        known = self._known.setdefault(alone, {name: {} for name in self._names})
-        return _Step(slot, _learning(alone, known), _rest(present[len(alone) :]), known)
+            return _Step(slot, present[0].read, _rest(present[1:]), own=present[0].own)
+        names, known = self._names, self._known.setdefault(alone, {})
+        learning = _learning(alone, names, known)
+        return _Step(slot, learning, _rest(present[len(alone) :]), names, known)
 
 
 def _is_beside(grid: Grid, column: Column, chain: Chain) -> bool:
@@ -272,27 +279,23 @@ def _rest(chain: Sequence[_Alternative]) -> Rest:
     return rest
 
 
-def _learning(chain: Sequence[_Alternative], known: Mapping[str, Known]) -> At:
+def _learning(alone: Sequence[_Alternative], names: Sequence[str], known: Known) -> At:
     """Read a cell; what it stated without a flag becomes known."""
-    reads = [each.read for each in chain]
-    names, tables = list(known), list(known.values())
+    reads = [each.read for each in alone]
 
     def learning(cell: Cell, row: Row, report: Report) -> Fields | None:
         text = cell if isinstance(cell, str) else cell.text
-        if text in tables[0]:
-            return {name: table[text] for name, table in known.items()}
+        if text in known:
+            return dict(zip(names, known[text], strict=True))
         own = Report()
         for read in reads:
             found = read(cell, row, own)
             if found is not None:
                 break
         if found and own.is_empty and 0 < len(text) <= _LONGEST_KNOWN:
-            if len(tables[0]) >= _MOST_KNOWN:
-                for table in tables:
-                    table.clear()
-            # The first last: who finds it there finds the others.
-            for name, table in zip(reversed(names), reversed(tables), strict=True):
-                table[text] = found[name]
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[text] = tuple(found[name] for name in names)
         report.join(own)
         return found
 
