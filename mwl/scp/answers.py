@@ -112,16 +112,16 @@ class Plan:
 
     def encode(self, row: Sequence[Any]) -> bytes:
         """Encode one row as a data set."""
-        texts = row[: len(self.columns)]
         # Where one answer was beyond ASCII the next is, too: to look is cheaper than to fail.
-        if not self._is_beyond or "".join(texts).isascii():
+        if not self._is_beyond or "".join(row[: len(self.columns)]).isascii():
             try:
                 return self._ascii.join(row)
             except UnicodeEncodeError:
                 self._is_beyond = True
-        return self._beyond_ascii(row, texts)
+        return self._beyond_ascii(row)
 
-    def _beyond_ascii(self, row: Sequence[Any], texts: Sequence[str]) -> bytes:
+    def _beyond_ascii(self, row: Sequence[Any]) -> bytes:
+        texts = row[: len(self.columns)]
         for script in self._choosing.that_say(texts):
             try:
                 return self._in(script).join(row)
