@@ -35,6 +35,7 @@ _FOLLOW_EVERY_S = 2.0  # orders that may have ended
 _CLOSE_EVERY_S = 60.0  # quiet studies, and what expires
 _END_EVERY_S = 3600.0  # sessions that are good no more already
 _CLEAR_EVERY_S = 30.0  # messages that are old, or more than there is room for
+_REMOVE_EVERY_S = 2.5  # what is long over: two seconds of these, until there is no more
 _LONG_S = 30.0  # a run that takes longer is told of
 _REMIND_S = 600.0  # of a sweep that goes on failing
 _BOUNDS = Bounds()
@@ -92,7 +93,7 @@ def sweeps(
 
 def clearing(database: Database, keep: Worklist) -> Sweep:
     """Give the sweep that removes what is long over, as `keep` says."""
-    return Sweep("clear the worklist", _CLOSE_EVERY_S, retention.Keeper(database, keep).run)
+    return Sweep("clear the worklist", _REMOVE_EVERY_S, retention.Keeper(database, keep).run)
 
 
 def scheduler(database: Database, sweeps: Iterable[Sweep] = ()) -> BackgroundScheduler:

@@ -69,6 +69,7 @@ def test_each_fault_is_found_and_none_hides_another(tmp_path: Path) -> None:
             MWL_DICOM__HOST="0.0.0.0",
             MWL_DICOM__ADMIT="any",
             MWL_DICOM__USER_IDENTITY="required",
+            MWL_WORKLIST__KEEP_DAYS="30",
         )
     found = findings(done.stdout)
     assert done.returncode == 1
@@ -80,6 +81,7 @@ def test_each_fault_is_found_and_none_hides_another(tmp_path: Path) -> None:
     assert found["site.zone"][0] == "WARN"
     assert found["dicom.admit"][0] == "WARN"
     assert found["dicom.user_identity"][0] == "WARN"
+    assert found["worklist.keep_days"][0] == "WARN"  # less than journal.keep_days
     assert found["dicom.port"][0] == "ok"
 
 

@@ -396,6 +396,52 @@ def test_a_run_ends_in_time_and_the_next_goes_on_where_it_was(sqlite_shelves, mo
     assert keeper.run(LATER + timedelta(minutes=61)) == {"orders": 1}
 
 
+def test_it_takes_a_fifth_of_the_time_whatever_others_take(sqlite_shelves, monkeypatch):
+    shelves = sqlite_shelves
+    shelves.orders(*["CLOSED"] * 3)
+    remove = retention.keeper.orders.SHELF.remove
+    clock = [0.0]
+
+    def takes_long(*given):
+        clock[0] += 0.1  # itself, or waiting for others
+        return remove(*given)
+
+    slow = retention.keeper.orders.SHELF._replace(remove=takes_long)
+    monkeypatch.setattr(retention.keeper, "_SHELVES", (slow,))
+    monkeypatch.setattr(retention.keeper.time, "monotonic", lambda: clock[0])
+    rests = []
+    keeper = retention.Keeper(shelves.database, KEPT, pause=rests.append)
+    assert keeper.run(LATER) == {"orders": 3}
+    assert rests[:3] == pytest.approx([0.4] * 3)
+
+
+def test_all_that_scanners_were_shown_goes_in_one_walk(sqlite_shelves, monkeypatch):
+    shelves = sqlite_shelves
+    (step, *_) = shelves.orders("CLOSED")
+    shelves.write(lambda s: rows.store(s, "1.2.3.4", "1.2.826.0.1.3680043.8.498.1", at=NOW))
+    for number in range(5):
+        values = {"address": "", "count": 1, "shown": {}, **seen(NOW)}
+        shelves.put("sighting", step=step, ae_title=f"CT{number}", **values)
+    monkeypatch.setattr(retention.keeper.sights, "AT_ONCE", 2)
+    assert shelves.clear() == {"sightings": 5}
+
+
+def test_a_merge_is_taken_back_though_its_orders_have_gone(database):
+    from mwl.worklist import unmerging
+
+    shelves = Shelves(database)
+    shelves.orders("CLOSED", "CLOSED")
+    merge = {"source": "ADT", "stated_at": NOW, "applied_at": NOW, "renumbered": False}
+    moved = {"moved": {"orders": [2]}, "counts": {}, "visits": [[2, "V1", ""]], "former": {}}
+    shelves.put("patient_merge", loser=2, survivor=1, prior=2, **merge, **moved)
+    into = update(table("patient")).where(table("patient").c.id == 2).values(merged_into=1)
+    shelves.write(lambda s: s.connection().execute(into))
+    assert shelves.clear() == {"orders": 2}
+    done = shelves.write(lambda s: unmerging.unmerge(s, 1, by="ann", now=LATER))
+    assert done.orders == 0
+    assert shelves.all("patient", "merged_into") == [(None,)] * 3
+
+
 def test_a_message_about_an_order_that_went_makes_a_new_one(database, tmp_path):
     from tests.builders import orm
     from tests.scene import Scene

@@ -37,6 +37,7 @@ def findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding
     yield _packages()
     yield _profile(settings)
     yield _zone(settings)
+    yield from _kept(settings)
     yield from _clock()
     yield from _data_dir(settings.data_dir)
     yield _archive(settings)
@@ -51,6 +52,17 @@ def _settings(settings: Settings, environ: Mapping[str, str]) -> Finding:
     count = sum(name.startswith("MWL_") and name != "MWL_CONFIG" for name in environ)
     text = f"{settings.origin}" + (f", {count} overridden by the environment" if count else "")
     return Finding("ok", "settings", text)
+
+
+def _kept(settings: Settings) -> Iterator[Finding]:
+    """Find messages that outlive their orders: applied again, they would make new ones."""
+    orders, messages = settings.worklist.keep_days, settings.journal.keep_days
+    if orders and not 0 < messages <= orders:
+        text = (
+            f"{orders:g} is less than journal.keep_days ({messages:g}; 0: for ever): "
+            "a message that is applied again after its order has gone makes a new one"
+        )
+        yield Finding("warn", "worklist.keep_days", text)
 
 
 def _packages() -> Finding:

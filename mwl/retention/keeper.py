@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -19,8 +20,10 @@ log = structlog.get_logger(__name__)
 
 _SHELVES: Final = (orders.SHELF, performed.SHELF, commitments.SHELF)
 _AT_ONCE: Final = 5_000  # numbers that one look spans, however few are over
-_BUDGET_S: Final = 4.0  # who ends us waits for it
-_REST: Final = 4.0  # times as long as a transaction took: orders have the rest of the time
+_BUDGET_S: Final = 2.0  # who ends us waits for it
+# Times as long as a transaction took, or waited for others: a fifth of the time at most is ours,
+# and the less the more there is to do.
+_REST: Final = 4.0
 _LEAST_REST_S: Final = 0.005
 _REST_BETWEEN: Final = timedelta(hours=1)  # from the end of a walk until the next
 
@@ -50,6 +53,7 @@ class Keeper:
         self._budget_s, self._pause = budget_s, pause
         self._shelf, self._passed = 0, 0  # where the walk is, and the last number that it saw
         self._next_at: datetime | None = None
+        self._removed: Counter[str] = Counter()  # by this walk
 
     def run(self, now: datetime) -> Counter[str]:
         """Go on for so long; give how many of what were removed. Raises Outage."""
@@ -59,15 +63,21 @@ class Keeper:
         before = now - timedelta(days=self._keep.keep_days)
         end = time.monotonic() + self._budget_s
         while time.monotonic() < end:
-            if self._shelf == len(_SHELVES):
-                removed["sightings"] += self._database.write(lambda s: sights.remove(s, before))
-                self._shelf, self._passed, self._next_at = 0, 0, now + _REST_BETWEEN
+            if self._shelf < len(_SHELVES):
+                self._walk(_SHELVES[self._shelf], before, now, end, removed)
+            elif not self._forget_sights(before, removed):
+                self._ended(now, removed)
                 break
-            self._walk(_SHELVES[self._shelf], before, now, end, removed)
-        removed += Counter()  # leaves out what is none
-        if removed:
-            log.info("worklist.cleared", **removed)
-        return removed
+        else:
+            self._removed += removed
+        return +removed  # leaves out what is none
+
+    def _ended(self, now: datetime, removed: Counter[str]) -> None:
+        self._shelf, self._passed, self._next_at = 0, 0, now + _REST_BETWEEN
+        self._removed += removed
+        if self._removed:
+            log.info("worklist.cleared", **self._removed)
+        self._removed = Counter()
 
     def _walk(
         self, shelf: Shelf, before: datetime, now: datetime, end: float, removed: Counter[str]
@@ -79,13 +89,25 @@ class Keeper:
         for row in found:
             if time.monotonic() > end:
                 return
-            began = time.monotonic()
-            removed[shelf.name] += self._remove(shelf, row, before, now)
+            with self._resting():
+                removed[shelf.name] += self._remove(shelf, row, before, now)
             self._passed = row
-            self._pause(max(_LEAST_REST_S, _REST * (time.monotonic() - began)))
         self._passed = upto
         if upto >= last:
             self._shelf, self._passed = self._shelf + 1, 0
+
+    def _forget_sights(self, before: datetime, removed: Counter[str]) -> bool:
+        """Remove some of what scanners were shown; tell whether there may be more."""
+        with self._resting():
+            gone = self._database.write(lambda session: sights.remove(session, before))
+        removed["sightings"] += gone
+        return gone == sights.AT_ONCE
+
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._pause(max(_LEAST_REST_S, _REST * (time.monotonic() - began)))
 
     def _remove(self, shelf: Shelf, row: int, before: datetime, now: datetime) -> bool:
         def work(session: Session) -> bool:

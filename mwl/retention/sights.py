@@ -14,7 +14,7 @@ _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _ORDER = ImagingOrder.__table__  # type: ignore[attr-defined]
 
-_AT_ONCE: Final = 500
+AT_ONCE: Final = 500
 
 
 def remove(session: Session, before: datetime) -> int:
@@ -27,7 +27,7 @@ def remove(session: Session, before: datetime) -> int:
         .join(_ORDER, _ORDER.c.id == _PROCEDURE.c.imaging_order)
         .where(_SIGHTING.c.last_at < before, _ORDER.c.status.in_(OVER))
         .order_by(_SIGHTING.c.last_at)
-        .limit(_AT_ONCE)
+        .limit(AT_ONCE)
     )
     gone = session.connection().execute(delete(_SIGHTING).where(tuple_(*key).in_(old)))
     return gone.rowcount
