@@ -188,3 +188,19 @@ def test_a_worklist_is_fetched_at_once_and_its_state_listed(run, ris, sqlite_dat
     assert "A700" in listed
     with pytest.raises(Rejected, match="called his in the settings"):
         raise run("fetch", "his").exception
+
+
+def test_losses_are_kept_until_a_person_accepts_them(run, ris, sqlite_database, monkeypatch):
+    monkeypatch.setattr("mwl.cli.frame.now", lambda: NOW)
+    ris.items = [entry(1), entry(2)]
+    assert run("fetch", "ris").exit_code == 0
+    ris.items = []
+    done = run("fetch", "ris")
+    assert (done.exit_code, done.stdout) == (1, "2 losses\n")
+    assert "mwl worklist fetch ris --accept-losses" in done.stderr
+    assert "2 entries are missing from its list" in run("sources").stdout
+    assert {each["status"] for each in entries(sqlite_database)} == {"SCHEDULED"}
+    done = run("fetch", "ris", "--accept-losses")
+    assert (done.exit_code, done.stdout) == (0, "2 vanished\n")
+    assert "entries are missing" not in run("sources").stdout
+    assert {each["status"] for each in entries(sqlite_database)} == {"CANCELED"}

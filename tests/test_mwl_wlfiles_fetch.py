@@ -57,12 +57,18 @@ def peer(serve):
 
 def source(port, **values):
     given = {"name": "ris", "ae_title": "RIS", "host": "127.0.0.1", "port": port}
-    return WorklistSource(**{**given, "timeout_s": 5, **values})
+    return WorklistSource(**{**given, "timeout_s": 5, "missing_s": 0, **values})
 
 
 def fetch(database, port, *, now=NOW, **values):
     fetcher = Fetcher(database, source(port, **values), "MWL", ZONE)
     return fetcher.fetch(now, at_once=True)
+
+
+def fetch_twice(database, port, **values):
+    """Ask, and again: what is missing from one list may be there in the next."""
+    assert fetch(database, port, **values).vanished == 0
+    return fetch(database, port, **values)
 
 
 def states(database):
@@ -89,7 +95,9 @@ def test_what_vanished_is_cancelled_and_what_came_back_is_there_again(database, 
     peer.items = [entry(1), entry(2)]
     fetch(database, peer.port)
     peer.items = [entry(2)]
-    assert fetch(database, peer.port).vanished == 1
+    assert told(fetch(database, peer.port)) == {"answers": 1, "unchanged": 1, "missing": 1}
+    assert states(database) == {"SPS1": "SCHEDULED", "SPS2": "SCHEDULED"}
+    assert told(fetch(database, peer.port)) == {"answers": 1, "unchanged": 1, "vanished": 1}
     assert states(database) == {"SPS1": "CANCELED", "SPS2": "SCHEDULED"}
     assert told(fetch(database, peer.port)) == {"answers": 1, "unchanged": 1}
     peer.items = [entry(1), entry(2)]
@@ -107,7 +115,7 @@ def test_it_stays_where_that_is_wanted(sqlite_database, peer):
     peer.items = [entry(1)]
     fetch(sqlite_database, peer.port)
     peer.items = []
-    assert fetch(sqlite_database, peer.port, vanished="keep").vanished == 0
+    assert fetch_twice(sqlite_database, peer.port, vanished="keep").vanished == 0
     assert states(sqlite_database) == {"SPS1": "SCHEDULED"}
 
 
@@ -133,7 +141,7 @@ def test_what_was_begun_is_not_cancelled(sqlite_database, peer):
     )
     sqlite_database.write(lambda session: apply(session, begun, now=NOW, zone=ZONE))
     peer.items = []
-    assert fetch(sqlite_database, peer.port).vanished == 0
+    assert told(fetch_twice(sqlite_database, peer.port)) == {}
     assert states(sqlite_database) == {"SPS1": "STARTED"}
 
 
@@ -162,7 +170,7 @@ def test_what_the_ris_has_sent_itself_is_the_ris_s(sqlite_database, peer, tmp_pa
     peer.items = [entry(1), entry(2)]
     assert told(fetch(sqlite_database, peer.port)) == {"answers": 2, "new": 1, "elsewhere": 1}
     peer.items = []
-    assert fetch(sqlite_database, peer.port).vanished == 1
+    assert fetch_twice(sqlite_database, peer.port).vanished == 1
     assert states(sqlite_database) == {"SPS1": "SCHEDULED", "SPS2": "CANCELED"}
 
 
@@ -179,7 +187,7 @@ def test_the_ris_s_first_message_takes_an_order_over(database, peer):
     )
     database.write(lambda session: apply(session, message, now=NOW, zone=ZONE))
     peer.items = []
-    assert told(fetch(database, peer.port)) == {}
+    assert told(fetch_twice(database, peer.port)) == {}
     assert states(database) == {"SPS1": "SCHEDULED"}
 
 
@@ -195,10 +203,139 @@ def test_the_order_s_story_names_the_worklist(sqlite_database, peer):
     peer.items = [entry(1)]
     fetch(sqlite_database, peer.port)
     peer.items = []
-    fetch(sqlite_database, peer.port)
+    fetch_twice(sqlite_database, peer.port)
     with sqlite_database.read() as session:
         (event,) = audit.listing(session, Wanted(action="cancel"), limit=5)
     assert (event.who, event.subject, event.detail) == ("import:ris", "order:1", {"step": "SPS1"})
+
+
+def test_the_same_item_twice_is_taken_once(sqlite_database, peer):
+    peer.items = [entry(1), entry(1, PatientName="Müller^Other")]
+    assert told(fetch(sqlite_database, peer.port)) == {"answers": 2, "new": 1, "doubled": 1}
+    assert told(fetch(sqlite_database, peer.port)) == {"answers": 2, "unchanged": 1, "doubled": 1}
+    assert entries(sqlite_database)[0]["patient_name"] == "Müller^Number1"
+
+
+def test_what_nothing_identifies_never_vanishes(sqlite_database, peer):
+    peer.items = [entry(1, StudyInstanceUID=""), entry(2, step_ScheduledProcedureStepID="")]
+    assert fetch(sqlite_database, peer.port).new == 2
+    assert told(fetch(sqlite_database, peer.port)) == {"answers": 2, "unchanged": 2}
+    peer.items = []
+    assert told(fetch_twice(sqlite_database, peer.port)) == {}
+    assert set(states(sqlite_database).values()) == {"SCHEDULED"}
+
+
+# --- lists that have lost what should stay
+
+
+def at(minutes):
+    return NOW + timedelta(minutes=minutes)
+
+
+def test_what_is_missing_must_be_so_for_long_enough(sqlite_database, peer):
+    peer.items = [entry(1), entry(2)]
+    fetch(sqlite_database, peer.port, missing_s=120)
+    peer.items = [entry(2)]
+    for minutes, vanished in ((1, 0), (2, 0), (2.5, 0), (3, 1)):
+        fetched = fetch(sqlite_database, peer.port, now=at(minutes), missing_s=120)
+        assert fetched.vanished == vanished
+
+
+def test_what_is_seen_in_between_has_to_be_missing_anew(database, peer):
+    both = [entry(1), entry(2)]
+    for minutes, items in enumerate((both, both[1:], both, both[1:])):
+        peer.items = items
+        assert fetch(database, peer.port, now=at(minutes)).vanished == 0
+    assert states(database) == {"SPS1": "SCHEDULED", "SPS2": "SCHEDULED"}
+
+
+def test_a_list_that_broke_off_is_not_the_second(sqlite_database, peer):
+    peer.items = [entry(1), entry(2)]
+    fetch(sqlite_database, peer.port)
+    peer.items = [entry(2)]
+    fetch(sqlite_database, peer.port)
+    peer.status = 0xA700
+    assert fetch(sqlite_database, peer.port).vanished == 0
+    peer.status = SUCCESS
+    assert fetch(sqlite_database, peer.port).vanished == 1
+
+
+def test_an_empty_list_cancels_nothing_until_a_person_says_so(database, peer):
+    peer.items = [entry(number) for number in range(1, 4)]
+    fetch(database, peer.port)
+    peer.items = []
+    for minutes in range(5):
+        assert told(fetch(database, peer.port, now=at(minutes))) == {"losses": 3}
+    assert set(states(database).values()) == {"SCHEDULED"}
+    assert "--accept-losses" in sources.troubles(row(database))
+    fetcher = Fetcher(database, source(peer.port), "MWL", ZONE)
+    assert told(fetcher.fetch(at(6), at_once=True, accept_losses=True)) == {"vanished": 3}
+    assert set(states(database).values()) == {"CANCELED"}
+    assert told(fetch(database, peer.port, now=at(7))) == {}
+    assert sources.troubles(row(database)) == ""
+
+
+def test_a_list_that_fills_again_is_not_believed_too_early(sqlite_database, peer):
+    whole = [entry(number) for number in range(1, 7)]
+    bounds = {"lose_items": 2, "lose_part": 0.5}
+    peer.items = whole
+    fetch(sqlite_database, peer.port, **bounds)
+    for minutes, there in enumerate((0, 1, 2), start=1):
+        peer.items = whole[:there]
+        fetched = fetch(sqlite_database, peer.port, now=at(minutes), **bounds)
+        assert (fetched.losses, fetched.missing) == (6 - there, 0)
+    peer.items = whole[:4]
+    assert fetch(sqlite_database, peer.port, now=at(5), **bounds).missing == 2
+    peer.items = whole
+    assert told(fetch(sqlite_database, peer.port, now=at(6), **bounds)) == {
+        "answers": 6,
+        "unchanged": 6,
+    }
+    assert set(states(sqlite_database).values()) == {"SCHEDULED"}
+
+
+@pytest.mark.parametrize(
+    ("items", "part", "is_believed"), [(3, 0, True), (0, 0.75, True), (2, 0.74, False)]
+)
+def test_how_much_may_be_lost_is_set(sqlite_database, peer, items, part, is_believed):
+    bounds = {"lose_items": items, "lose_part": part}
+    peer.items = [entry(number) for number in range(1, 5)]
+    fetch(sqlite_database, peer.port)
+    peer.items = peer.items[:1]
+    assert fetch_twice(sqlite_database, peer.port, **bounds).vanished == 3 * is_believed
+
+
+def test_a_folder_that_is_gone_costs_no_department_its_day(sqlite_database, tmp_path):
+    place = tmp_path / "wlm" / "RIS"
+    place.mkdir(parents=True)
+    (place / "lockfile").touch()
+    for number in range(1, 5):
+        save(entry(number), place / f"{number}.wl")
+    with serving_wlmscpfs(place.parent, tmp_path) as port:
+        assert fetch(sqlite_database, port).new == 4
+        for file in place.glob("*.wl"):
+            file.unlink()
+        assert fetch_twice(sqlite_database, port).losses == 4
+    assert set(states(sqlite_database).values()) == {"SCHEDULED"}
+
+
+def test_who_dies_after_cancelling_still_brings_back(sqlite_database, peer, monkeypatch):
+    peer.items = [entry(1), entry(2)]
+    fetch(sqlite_database, peer.port)
+    peer.items = [entry(2)]
+    fetch(sqlite_database, peer.port)
+
+    def die(*_args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "remember", die)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(sqlite_database, peer.port)
+    assert states(sqlite_database)["SPS1"] == "CANCELED"
+    peer.items = [entry(1), entry(2)]
+    assert fetch(sqlite_database, peer.port).returned == 1
+    assert states(sqlite_database)["SPS1"] == "SCHEDULED"
 
 
 # --- lists that don't come whole
@@ -244,7 +381,7 @@ def test_a_list_that_breaks_off_cancels_nothing(sqlite_database, peer, behaves, 
     fetch(sqlite_database, peer.port)
     peer.items = [entry(2), entry(3)]
     behaves(peer)
-    fetched = fetch(sqlite_database, peer.port, max_answers=30)
+    fetched = fetch_twice(sqlite_database, peer.port, max_answers=30)
     assert says in fetched.error
     assert fetched.vanished == 0
     assert states(sqlite_database)["SPS1"] == "SCHEDULED"
@@ -339,6 +476,13 @@ def test_one_turn_is_one_node_s(database, peer):
     assert peer.asked == 2
 
 
+def test_a_clock_that_ran_ahead_stops_nothing_for_long(database, peer):
+    fetcher = Fetcher(database, source(peer.port), "MWL", ZONE)
+    assert fetcher.fetch(NOW + timedelta(days=365)) is not None
+    assert fetcher.fetch(NOW) is not None
+    assert fetcher.fetch(NOW) is None
+
+
 def test_who_stops_waits_for_no_answer(sqlite_database, serve, monkeypatch):
     monkeypatch.setattr("mwl.net.association._MEANWHILE_S", 0.01)
     fetcher, gone = None, threading.Event()
@@ -380,7 +524,7 @@ def test_our_own_server_is_a_source_like_others(
     assert entries(sqlite_database) == entries(postgresql_database)
     which = manual.Which("ACC1")
     postgresql_database.write(lambda session: manual.cancel(session, which, now=NOW))
-    assert told(fetch(sqlite_database, port)) == {"answers": 1, "unchanged": 1, "vanished": 1}
+    assert told(fetch_twice(sqlite_database, port)) == {"answers": 1, "unchanged": 1, "vanished": 1}
 
 
 def test_wlmscpfs_is_asked_like_others(sqlite_database, tmp_path):
@@ -397,7 +541,11 @@ def test_wlmscpfs_is_asked_like_others(sqlite_database, tmp_path):
             "Иванов^Иван",
         ]
         (place / "1.wl").unlink()
-        assert told(fetch(sqlite_database, port)) == {"answers": 1, "unchanged": 1, "vanished": 1}
+        assert told(fetch_twice(sqlite_database, port)) == {
+            "answers": 1,
+            "unchanged": 1,
+            "vanished": 1,
+        }
 
 
 def test_a_name_that_is_tls_is_called_over_tls(sqlite_database, peer):

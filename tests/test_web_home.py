@@ -145,6 +145,10 @@ def test_a_worklist_that_cant_be_brought_in_is_told(
     page = home(app)
     assert "The worklist ris could not be brought in, last 60 min ago: it says &lt;script" in page
     assert HOSTILE not in page
+    write(app, lambda s: sources.succeeded(s, "ris", {"losses": 30}, app.now, often))
+    assert "30 entries are missing from its list and were kept" in home(app)
+    write(app, lambda s: sources.succeeded(s, "ris", {"losses": 0}, app.now, often))
+    assert "All well." in home(app)
 
 
 def test_a_full_disk_is_told(sqlite_database: Database, tmp_path: Path) -> None:

@@ -182,6 +182,9 @@ def _unreached(sources: Iterable[Any], now: datetime) -> Iterator[Trouble]:
             last = f"last {ago(since)}" if since else "never yet"
             text = f"The worklist {each.name} could not be brought in, {last}: {each.error}."
             yield Trouble(text, grave=True)
+        if losses := worklist_sources.losses(each):
+            text = f"The worklist {each.name}: {worklist_sources.kept(each.name, losses)}."
+            yield Trouble(text, grave=True)
 
 
 def _waiting(waits: Waiting, now: datetime) -> Iterator[Trouble]:

@@ -190,7 +190,7 @@ def _write_sheet(given: "Settings", database: "Database", path: Path) -> int:
 
 def sources(context: typer.Context) -> None:
     """List the worklists that are brought in, and how it goes."""
-    from mwl.worklist.sources import states
+    from mwl.worklist.sources import states, troubles
 
     given = frame.settings(context)
     with frame.database(given) as database, database.read() as session:
@@ -207,7 +207,7 @@ def sources(context: typer.Context) -> None:
                 "succeeded_at": frame.instant(row.succeeded_at) if row else "",
                 "counts": _counted(row.counts) if row else "",
                 "failures": row.failures if row else "",
-                "error": row.error if row else "not asked yet",
+                "error": troubles(row) if row else "not asked yet",
             }
         )
     frame.print_table(_SOURCES, rows)
@@ -216,10 +216,15 @@ def sources(context: typer.Context) -> None:
 def fetch(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="That of a [[worklist.source]].")],
+    accept_losses: Annotated[
+        bool,
+        typer.Option("--accept-losses", help="Cancel all that is missing, however much it is."),
+    ] = False,
 ) -> None:
     """Ask another worklist now, and say what came of it.
 
-    The exit code is 1 if its list did not come whole, or not all of it could be taken.
+    The exit code is 1 if its list did not come whole, if not all of it could be taken, or if so
+    much is missing from it that nothing was cancelled.
     """
     from mwl.roles.secured import keys_of
     from mwl.roles.worklists import fetcher, named
@@ -228,18 +233,24 @@ def fetch(
     source = named(given, name)
     keys = keys_of(given) if source.tls else None
     with frame.database(given) as database:
-        fetched = fetcher(given, database, source, keys).fetch(frame.now(), at_once=True)
+        fetched = fetcher(given, database, source, keys).fetch(
+            frame.now(), at_once=True, accept_losses=accept_losses
+        )
     assert fetched is not None
-    _tell_fetched(fetched)
+    _tell_fetched(name, fetched)
 
 
-def _tell_fetched(fetched: "Fetched") -> None:
+def _tell_fetched(name: str, fetched: "Fetched") -> None:
+    from mwl.worklist.sources import kept
+
     for problem in fetched.problems:
         typer.echo(f"mwl: {problem}", err=True)
     typer.echo(_counted(fetched.counts) or "nothing is on the list")
     if fetched.error:
         typer.echo(f"mwl: {fetched.error}", err=True)
-    if fetched.error or fetched.refused:
+    if fetched.losses:
+        typer.echo(f"mwl: {kept(name, fetched.losses)}", err=True)
+    if fetched.error or fetched.refused or fetched.losses:
         raise typer.Exit(frame.FAILED)
 
 

@@ -6,8 +6,16 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from mwl.config import values
 from mwl.config.base import Table
-from mwl.config.devices import Modality
-from mwl.config.values import AeTitle, Certificate, Count, Host, Name, PeerPort, Time
+from mwl.config.values import (
+    AeTitle,
+    Certificate,
+    Count,
+    Host,
+    ModalityOrNone,
+    Name,
+    PeerPort,
+    Time,
+)
 
 _Charset = Annotated[str, StringConstraints(max_length=128), AfterValidator(values.dicom_charset)]
 
@@ -18,7 +26,8 @@ class WorklistSource(Table):
     `days_back` and `days_ahead` of today is what is asked for, of `modality` alone if that is
     given. `calling` is who we say we are, "" `dicom.ae_title`. `charset` is the set that we ask
     in, and that an answer which names none is in. `vanished` is what becomes of what is on its
-    list no more.
+    list no more, once that is `missing_s` old. A list that lost more than `lose_items` and that
+    `lose_part` of what was known, or all, is not believed.
     """
 
     name: Name
@@ -31,9 +40,12 @@ class WorklistSource(Table):
     every_s: Time = Field(default=60, ge=1, le=86_400)
     days_back: Annotated[Count, Field(ge=0, le=366)] = 1
     days_ahead: Annotated[Count, Field(ge=0, le=366)] = 7
-    modality: Modality | Literal[""] = ""
+    modality: ModalityOrNone = ""
     charset: _Charset = "ISO_IR 192"
     vanished: Literal["cancel", "keep"] = "cancel"
+    missing_s: Time = Field(default=120, ge=0, le=86_400)
+    lose_items: Count = Field(default=20, ge=0)
+    lose_part: Time = Field(default=0.5, ge=0, le=1)
     max_answers: Annotated[Count, Field(ge=1, le=100_000)] = 10_000
     timeout_s: Time = Field(default=300, gt=0, le=3600)
 

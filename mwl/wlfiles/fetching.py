@@ -3,15 +3,15 @@
 - An item becomes the change that a file of it would be, from a source of its own, "import:" and
   the worklist's name. What is known already, to the byte, changes nothing again; so what a
   person has changed here stays until there is news.
-- What is on the list no more is cancelled here: only steps that were never begun, of the days
-  that were asked for, and only once the whole list has come, to its final success. A list that
-  breaks off proves nothing.
+- What is on the list no more is cancelled here, as vanishing.py says: only steps that were never
+  begun, of the days that were asked for, and only once the whole list has come, to its final
+  success. A list that breaks off proves nothing.
 - What was cancelled for that and is on the list again is here again. What a person cancelled
   stays so.
 - An order that its RIS has sent meanwhile is the RIS's: nothing here touches it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,10 +21,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlmodel import Session
 
-from mwl import audit, procedures
-from mwl.audit import Action, Actor
 from mwl.config import WorklistSource
 from mwl.dataset import Element
 from mwl.db import Database
@@ -42,12 +39,11 @@ from mwl.scu.worklist import Answered, Bounds, Unfinished, ask
 from mwl.tls import Keys
 from mwl.wlfiles.items import Item, parse
 from mwl.wlfiles.mapping import change
+from mwl.wlfiles.vanishing import Vanishing, step_key
 from mwl.wlfiles.writing import all_keys, encoded
-from mwl.worklist import manual, sources
+from mwl.worklist import sources
 from mwl.worklist.groups import apply_each
 from mwl.worklist.sources import Listed
-
-_Act = Callable[[Session, manual.Which], manual.Done]
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +51,7 @@ _MODALITY: Final = 0x00080060
 _WAIT_S: Final = 30.0
 _MOST_PROBLEMS: Final = 100  # told one by one
 _NO_EFFECTS: Final = Effects()
+_UNKNOWN: Final = Listed("")
 _GRACE: Final = timedelta(minutes=2)  # for what is done when the list has come
 
 
@@ -63,8 +60,9 @@ class Fetched:
     """What came of asking a worklist; `error` says why its list did not come whole.
 
     new: applied, and not known as such before. unchanged: known. unasked: not what was asked
-    for, and left out. elsewhere: of an order that somebody else sent. refused: could not be
-    read or applied; `problems` says why, of the first ones.
+    for, and left out. doubled: the same again, and left out. elsewhere: of an order that somebody
+    else sent. refused: could not be read or applied; `problems` says why, of the first ones.
+    vanished, missing, losses: as `Vanished` has them.
     """
 
     answers: int = 0
@@ -72,7 +70,10 @@ class Fetched:
     unchanged: int = 0
     returned: int = 0
     vanished: int = 0
+    missing: int = 0
+    losses: int = 0
     unasked: int = 0
+    doubled: int = 0
     elsewhere: int = 0
     refused: int = 0
     problems: list[str] = field(default_factory=list)
@@ -108,10 +109,13 @@ class Fetcher:
         if sources.is_due(self.database, self.source.name, now):
             self.fetch(now)
 
-    def fetch(self, now: datetime, *, at_once: bool = False) -> Fetched | None:
+    def fetch(
+        self, now: datetime, *, at_once: bool = False, accept_losses: bool = False
+    ) -> Fetched | None:
         """Ask, and note how it went; None: it is not our turn. Raises Outage.
 
-        `at_once`: also before its time.
+        `at_once`: also before its time. `accept_losses`: a whole list is right, whatever it has
+        lost, and what is missing from it is cancelled now.
         """
         name, every = self.source.name, timedelta(seconds=self.source.every_s)
         until = now + timedelta(seconds=self.source.timeout_s) + _GRACE
@@ -120,7 +124,7 @@ class Fetcher:
             return None
         run = _Run(self, now)
         try:
-            run.perform()
+            run.perform(accept_losses=accept_losses)
         except Outage:
             raise
         except Exception as error:
@@ -137,6 +141,8 @@ class Fetcher:
                 sources.succeeded, name=name, counts=fetched.counts, now=now, every=every
             )
             log.info("worklist.fetched", source=name, **fetched.counts)
+            if fetched.losses:
+                log.warning("worklist.losses_kept", source=name, losses=fetched.losses)
         self.database.write(note)
         return fetched
 
@@ -152,26 +158,32 @@ class _Run:
         back, ahead = self._source.days_back, self._source.days_ahead
         first, last = today - timedelta(days=back), today + timedelta(days=ahead)
         self._span = f"{first:%Y%m%d}", f"{last:%Y%m%d}"
-        self._actor = Actor(sources.order_source(self._source.name), "job")
+        self._vanishing = Vanishing(self._database, self._source, fetcher.effects, self._span, now)
         self._known: dict[str, Listed] = {}
         self._cancelled: dict[str, int] = {}  # what vanished once, by item: its step
         self._seen: set[str] = set()
+        self._news: dict[str, Listed | None] = {}
 
-    def perform(self) -> None:
+    def perform(self, *, accept_losses: bool) -> None:
         """Ask, and apply what comes; when all has come, see what does no more."""
         with self._database.read() as session:
             self._known = sources.known_items(session, self._source.name)
-            self._cancelled = self._gone(session)
-        news: dict[str, Listed | None] = {}
+            self._cancelled = self._vanishing.gone(session, self._known)
         zone = self._fetcher.zone
         for (item, digest), outcome in apply_each(
             self._database, self._changes(), now=self._now, zone=zone
         ):
             if self._is_settled(outcome):
-                news[item] = Listed(digest)
+                self._news[item] = Listed(digest)
         if not self.fetched.error:
-            news |= self._vanish()
-        sources.remember(self._database, self._source.name, news)
+            self._see_what_vanished(accepted=accept_losses)
+        sources.remember(self._database, self._source.name, self._news)
+
+    def _see_what_vanished(self, *, accepted: bool) -> None:
+        found = self._vanishing.settle(self._known, self._seen, accepted=accepted)
+        self._news |= found.remembered
+        told = self.fetched
+        told.vanished, told.missing, told.losses = found.cancelled, found.missing, found.losses
 
     def _changes(self) -> Iterator[tuple[tuple[str, str], OrderChange | Rejected]]:
         """Ask, and give what is news: what identifies it, a digest, and the change."""
@@ -193,18 +205,23 @@ class _Run:
             raise Unfinished("we are stopping")
 
     def _change(self, answer: Answered) -> Iterator[tuple[tuple[str, str], OrderChange | Rejected]]:
-        item = self._item(answer)
-        key, digest = _key(item), sha256(answer.data).hexdigest()[:32]
+        item, digest = self._item(answer), sha256(answer.data).hexdigest()[:32]
+        key = _key(item) or digest
         if not self._is_asked_for(item):
             self.fetched.unasked += 1
             return
-        self._seen.add(key)
-        known = self._known.get(key)
-        if known == Listed(digest):
-            self.fetched.unchanged += 1
+        if key in self._seen:
+            self.fetched.doubled += 1
             return
-        if known is not None and known.vanished:
-            self._bring_back(key)
+        self._seen.add(key)
+        known = self._known.get(key, _UNKNOWN)
+        if known.digest == digest and not known.vanished:
+            self.fetched.unchanged += 1
+            if known.missing_since:
+                self._news[key] = Listed(digest)
+            return
+        if known.vanished and key in self._cancelled:
+            self.fetched.returned += self._vanishing.bring_back(key, self._cancelled[key])
         try:
             source = sources.order_source(self._source.name)
             yield (key, digest), change(item, self._fetcher.zone, source)
@@ -240,78 +257,16 @@ class _Run:
             self.fetched.problems.append(str(outcome))
         return False
 
-    # ---- what vanishes, and what comes back -------------------------------------------
-
-    def _gone(self, session: Session) -> dict[str, int]:
-        vanished = {key for key, listed in self._known.items() if listed.vanished}
-        if not vanished:
-            return {}
-        steps = sources.steps(session, self._source.name, self._span, "")
-        keys = {_step_key(step.study_instance_uid, step.sps_id): step.id for step in steps}
-        return {key: step for key, step in keys.items() if key in vanished}
-
-    def _bring_back(self, key: str) -> None:
-        """Put a step on the worklist again that was cancelled because it had vanished."""
-        step = self._cancelled.get(key)
-        if step is None:
-            return
-        reopen = partial(procedures.reopen, effects=self._fetcher.effects, now=self._now)
-        if self._acted(step, Action.REOPEN, reopen):
-            self.fetched.returned += 1
-
-    def _vanish(self) -> Mapping[str, Listed | None]:
-        """Cancel what is on the list no more; tell what is to be remembered of all that isn't."""
-        missing = self._known.keys() - self._seen
-        if not missing:
-            return {}
-        with self._database.read() as session:
-            listed = sources.steps(session, self._source.name, self._span, self._source.modality)
-            steps = {_step_key(each.study_instance_uid, each.sps_id): each for each in listed}
-        remembered: dict[str, Listed | None] = {}
-        cancel = partial(procedures.cancel, effects=self._fetcher.effects, now=self._now)
-        for key in sorted(missing):
-            known, step = self._known[key], steps.get(key)
-            if step is None:
-                remembered[key] = None  # its day is not asked for any more, or it is the RIS's
-            elif known.vanished or self._source.vanished == "keep" or not step.is_waiting:
-                continue
-            elif self._acted(step.id, Action.CANCEL, cancel):
-                self.fetched.vanished += 1
-                remembered[key] = Listed(known.digest, vanished=True)
-        return remembered
-
-    def _acted(self, step: int, action: Action, act: _Act) -> bool:
-        """Do something to a step, with its record; False: it is too late for that."""
-        which = manual.Which(row=step)
-
-        def work(session: Session) -> None:
-            order = manual.order_of(session, which)
-            done = act(session, which)
-            event = audit.Event(action, f"order:{order}", {"step": ", ".join(done.sps_ids)})
-            audit.record(session, self._actor, event, now=self._now)
-
-        try:
-            self._database.write(work)
-        except Rejected:
-            return False
-        return True
-
 
 def _wait_s(source: WorklistSource) -> float:
     return min(_WAIT_S, source.timeout_s)
 
 
 def _key(item: Item) -> str:
+    """Tell what identifies an item, "" if nothing does: both are of type 1 (PS3.4 K.6.1.2.2)."""
     step = item.first("ScheduledProcedureStepSequence")
     uid, sps_id = item.text("StudyInstanceUID"), step.text("ScheduledProcedureStepID")
-    if uid and sps_id:
-        return _step_key(uid, sps_id)
-    named = uid, sps_id, item.text("AccessionNumber"), item.text("PatientID")
-    return sha256("\0".join(named).encode()).hexdigest()[:32]
-
-
-def _step_key(study_uid: str, sps_id: str) -> str:
-    return sha256(f"{study_uid}\0{sps_id}".encode()).hexdigest()[:32]
+    return step_key(uid, sps_id) if uid and sps_id else ""
 
 
 def _identifier(explicit: bool, source: WorklistSource, span: tuple[str, str]) -> bytes:

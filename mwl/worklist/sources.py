@@ -32,22 +32,29 @@ _PROCEDURE = RequestedProcedure.__table__  # type: ignore[attr-defined]
 _STEP = ScheduledStep.__table__  # type: ignore[attr-defined]
 
 _LEAST_OFTEN: Final = timedelta(minutes=15)
+_CLOCKS_DIFFER: Final = timedelta(hours=1)  # of several nodes: more was a clock that was wrong
 _LONGEST_ERROR: Final = 500
 _GROUP: Final = 200  # rows of one transaction
 
-_DUE = Prepared(select(_SOURCE.c.next_at).where(_SOURCE.c.name == bindparam("source")))
+_DUE = Prepared(
+    select(_SOURCE.c.next_at, _SOURCE.c.asked_at).where(_SOURCE.c.name == bindparam("source"))
+)
 _KNOWN = Prepared(
-    select(_ITEM.c.item, _ITEM.c.digest, _ITEM.c.vanished).where(
+    select(_ITEM.c.item, _ITEM.c.digest, _ITEM.c.vanished, _ITEM.c.missing_since).where(
         _ITEM.c.source == bindparam("source_name")
     )
 )
 
 
 class Listed(NamedTuple):
-    """What is known of an item: a digest of what was said of it, and whether it has vanished."""
+    """What is known of an item: a digest of what was said of it, and whether it has vanished.
+
+    `missing_since`: the first of the whole lists in a row that did not have it.
+    """
 
     digest: str
     vanished: bool = False
+    missing_since: datetime | None = None
 
 
 class Step(NamedTuple):
@@ -76,8 +83,13 @@ def order_source(name: str) -> str:
 def is_due(database: Database, name: str, now: datetime) -> bool:
     """Tell whether a worklist is to be asked."""
     with database.read() as session:
-        next_at = _DUE.scalar(session.connection(), {"source": name})
-    return next_at is None or bool(next_at <= now)
+        row = _DUE.first(session.connection(), {"source": name})
+    return row is None or _is_time(row, now)
+
+
+def _is_time(row: Any, now: datetime) -> bool:
+    # What was put off by a clock that ran ahead would not be asked until that time.
+    return bool(row.next_at <= now or row.asked_at > now + _CLOCKS_DIFFER)
 
 
 def claim(session: Session, name: str, now: datetime, until: datetime, *, at_once: bool) -> bool:
@@ -91,7 +103,7 @@ def claim(session: Session, name: str, now: datetime, until: datetime, *, at_onc
         new = {"name": name, "next_at": until, "asked_at": now, "failures": 0, "error": ""}
         conn.execute(insert(_SOURCE).values(**new, counts={}))
         return True
-    if row.next_at > now and not at_once:
+    if not (at_once or _is_time(row, now)):
         return False
     _set(session, name, next_at=until, asked_at=now)
     return True
@@ -128,23 +140,43 @@ def states(session: Session) -> dict[str, Any]:
     return {row.name: row for row in session.connection().execute(select(_SOURCE))}
 
 
+def losses(row: Any) -> int:
+    """Tell how much is missing from a list, and kept, since it is so much."""
+    return int(row.counts.get("losses", 0))
+
+
+def kept(name: str, losses: int) -> str:
+    """Say what a person is to do about losses."""
+    return (
+        f"{losses:,} entries are missing from its list and were kept, since they are so many;"
+        f" if it is right: mwl worklist fetch {name} --accept-losses"
+    )
+
+
+def troubles(row: Any) -> str:
+    """Say what is wrong with a worklist that was asked; "": nothing."""
+    said = [row.error] if row.error else []
+    return "; ".join([*said, kept(row.name, losses(row))] if losses(row) else said)
+
+
 # ---- what was on their lists -----------------------------------------------------------
 
 
 def known_items(session: Session, name: str) -> dict[str, Listed]:
     """Give what was on a worklist when it was last seen."""
     rows = _KNOWN.all(session.connection(), {"source_name": name})
-    return {row.item: Listed(row.digest, row.vanished) for row in rows}
+    return {row.item: Listed(row.digest, row.vanished, row.missing_since) for row in rows}
 
 
 def remember(database: Database, name: str, items: Mapping[str, Listed | None]) -> None:
     """Note what is on a worklist now; None: it is there no more."""
     left = iter(items.items())
     while group := list(islice(left, _GROUP)):
-        database.write(partial(_remember, name=name, items=group))
+        database.write(partial(note, name=name, items=group))
 
 
-def _remember(session: Session, name: str, items: Sequence[tuple[str, Listed | None]]) -> None:
+def note(session: Session, name: str, items: Sequence[tuple[str, Listed | None]]) -> None:
+    """Note some of what `remember` notes, with what else a transaction does."""
     conn = session.connection()
     named = [item for item, _ in items]
     conn.execute(delete(_ITEM).where(_ITEM.c.source == name, _ITEM.c.item.in_(named)))

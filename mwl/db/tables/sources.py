@@ -31,3 +31,5 @@ class ListedItem(SQLModel, table=True):
     item: str = Field(primary_key=True)  # a digest of what identifies it
     digest: str  # of what was said of it
     vanished: bool = False  # and was cancelled here for that
+    # The first of the whole lists in a row that did not have it.
+    missing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)

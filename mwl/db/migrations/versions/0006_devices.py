@@ -97,6 +97,7 @@ def _sources() -> None:
         sa.Column("item", sa.String(), primary_key=True),
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("vanished", sa.Boolean(), nullable=False),
+        sa.Column("missing_since", UtcDateTime, nullable=True),
     )
 
 
