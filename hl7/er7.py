@@ -54,7 +54,7 @@ _LEGAL = frozenset(string.punctuation) - {'"'}
 _NULL = '""'
 _PLAIN: Sequence[int] = ()
 # By the delimiters that the standard recommends.
-_ODD = re.compile(r'[~\\&"]')
+_ODD = ("~", "\\", "&", '"')
 _LONGEST_LOOKED_AT = 4_096  # characters of a segment
 _QUOTE = '"'
 _LEADING = "\ufeff \t\r\n\x0b"
@@ -272,15 +272,16 @@ class Segment:
 
 
 def _odd_fields(line: str) -> Sequence[int]:
-    found: list[int] = []
-    field = at = 0
-    for match in _ODD.finditer(line):
-        begin = match.start()
-        field += line.count(STANDARD.field, at, begin)
-        at = begin
-        if not found or found[-1] != field:
-            found.append(field)
-    return found
+    found: set[int] = set()
+    for mark in _ODD:
+        field = end = 0
+        while (at := line.find(mark, end)) >= 0:
+            field += line.count("|", end, at)
+            found.add(field)
+            end = line.find("|", at)
+            if end < 0:
+                break
+    return sorted(found)
 
 
 def _nth(text: str, separator: str, number: int) -> str:

@@ -197,8 +197,11 @@ class _Layout:
                 continue
             segment = segments[0]
             fields = segment.fields
-            wide += fields[:width]
-            wide += blank[len(fields) :]
+            if (count := len(fields)) < width:
+                wide += fields
+                wide += blank[count:]
+            else:
+                wide += fields[:width]
             if segment.odd != ():
                 _mark_odd(wide, segment, width, asked)
         for slot in further:

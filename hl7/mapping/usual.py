@@ -7,17 +7,16 @@ message either fits and is read so, or nothing of it is.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, tzinfo
-from itertools import chain
-from operator import getitem
+from itertools import chain, count, islice
 from typing import Any, NamedTuple
 
 from hl7.mapping import patterns
 from hl7.mapping.grid import Cell, Place, Row
 from hl7.mapping.orders import ORDER_NUMBER, OrderReader
 from hl7.mapping.patient import PatientReader
-from hl7.mapping.readers import Known, Parts, picker, read_each
+from hl7.mapping.readers import Known, Parts, looked_up, picker, read_each
 from hl7.mapping.report import Report
 from hl7.mapping.steps import ID_LENGTH, KEY_LENGTH, Step, read_stations
 from hl7.mapping.times import NotATime, read_instant
@@ -32,25 +31,22 @@ _START = 10  # the last of these
 _BLANK = -1  # the last cell of a row
 
 _together: Callable[[Iterable[Any]], str] = patterns.SEPARATOR.join
-_look_up: Callable[[Known, Cell], str | None] = getitem
 
 
 class _Table(NamedTuple):
     """The columns of a table in messages of one shape: what is looked up, what is matched."""
 
-    common: Sequence[str]
-    own: Sequence[str]
+    names: Sequence[str]
+    begin: int  # of its share
+    end: int
     aside: Sequence[str]  # of these: what states nothing where it isn't there
     parts: Parts
     is_all: bool  # nothing else is to be read
 
-    def read(
-        self, values: Iterator[str | None], own: Iterator[str | None], row: Row, report: Report
-    ) -> Fields:
-        """Take the table's share of what comes next, and read what is left."""
-        names, own_names, aside, parts, is_all = self
-        fields = dict(zip(names, values))  # noqa: B905 - there are as many
-        fields.update(zip(own_names, own))  # noqa: B905
+    def read(self, values: Sequence[str | None], row: Row, report: Report) -> Fields:
+        """Take the table's share of the values of all, and read what is left."""
+        names, begin, end, aside, parts, is_all = self
+        fields = dict(zip(names, values[begin:end]))  # noqa: B905 - there are as many
         for name in aside:
             if fields[name] is None:
                 del fields[name]
@@ -68,8 +64,10 @@ class _Plan(NamedTuple):
     pick_own: Callable[[Sequence[Cell]], Sequence[Cell]]
     known: Sequence[Known]
     pick_common: Callable[[Sequence[Cell]], Sequence[Cell]]
-    made: Sequence[tuple[int, Callable[[str], str]]]
+    made: Sequence[tuple[int, Callable[[str], str]]]  # of what comes before it is arranged
     where: str  # the place of the order's number
+    # Of what is common, the keys and what is own: the columns, table by table.
+    arrange: Callable[[Sequence[Any]], Sequence[Any]]
     tables: Sequence[_Table]  # patient, order, procedure, step
 
 
@@ -96,24 +94,24 @@ class UsualOrders:
         said = _said(plan, cells, zone)
         if said is None:
             return None
-        keys, own, values, start = said
+        keys, values, start = said
         id_, issuer, filler, filled_by, placer, placed_by, name, code, sps_id, uid, _ = keys
         orders, by, (action, control) = self._orders, self._by, known
         patient, order, procedure, step = plan.tables
         # What is left to be read may raise flags, in the order of the readers.
-        fields = patient.read(values, own, row, report)
+        fields = patient.read(values, row, report)
         if action is Action.CREATE and not fields.get("patient_name"):
             report.flag("a new order without the patient's name")
         who = PatientChange(
             Identifier(id_, issuer), self._patient.where, None, fields, self._patient.unknown_names
         )
-        of_order = order.read(values, own, row, report)
+        of_order = order.read(values, row, report)
         of_step = StepChange(sps_id, start)
         if by.stations:
             of_step.stations = read_stations(row, by.stations, report)
         of_procedure = ProcedureChange(name or code, name, uid)
-        of_procedure.fields = procedure.read(values, own, row, report)
-        of_step.fields = step.read(values, own, row, report)
+        of_procedure.fields = procedure.read(values, row, report)
+        of_step.fields = step.read(values, row, report)
         if by.kept is not None:
             by.kept.read(row, report, of_step.attributes)
         self._steps.assign(row, by, Step(of_procedure, of_step, "", 1), code or "", report)
@@ -158,14 +156,17 @@ class UsualOrders:
         cells = [*keys, *((each.slot, each.pattern) for each in own)]
         # What groups become of which something is to be made; each column's first one.
         makes = [make for each in own for make in (each.make, *[None] * (len(each.names) - 1))]
+        before = sum(len(names) for names, *_ in lookups) + _KEYS
+        tables, arranged = _tables(parts)
         return _Plan(
             re.compile(patterns.SEPARATOR.join(pattern for _, pattern in cells)).fullmatch,
             picker([slot for slot, _ in cells]),
             [known for _, known, _ in lookups],
             picker([slot for *_, slot in lookups]),
-            [(at, make) for at, make in enumerate(makes) if make],
+            [(at, make) for at, make in enumerate(makes, before) if make],
             self._where(shape),
-            [_table(each) for each in parts],
+            picker(arranged),
+            tables,
         )
 
     def _keys(self, shape: int) -> list[tuple[int, str]] | None:
@@ -206,34 +207,41 @@ def _key(place: Place | None, pattern: Callable[[Place], str], groups: int = 1) 
     return (_BLANK, patterns.NOTHING * groups) if place is None else (place.slot, pattern(place))
 
 
-def _table(parts: Parts) -> _Table:
-    return _Table(
-        [name for name, *_ in parts.lookups],
-        [name for each in parts.own for name in each.names],
-        [name for each in parts.own if each.aside for name in each.names],
-        parts,
-        not parts.others and not parts.gatherers,
-    )
+def _tables(all_parts: Sequence[Parts]) -> tuple[list[_Table], list[int]]:
+    """Share out the columns, and give where each stands: the common ones before the own."""
+    common = [[name for names, *_ in each.lookups for name in names] for each in all_parts]
+    own = [[name for each in parts.own for name in each.names] for parts in all_parts]
+    next_common, next_own = count(), count(sum(map(len, common)) + _KEYS)
+    tables: list[_Table] = []
+    arranged: list[int] = []
+    for names, own_names, parts in zip(common, own, all_parts, strict=True):
+        begin = len(arranged)
+        arranged += islice(next_common, len(names))
+        arranged += islice(next_own, len(own_names))
+        aside = [name for each in parts.own if each.aside for name in each.names]
+        is_all = not parts.others and not parts.gatherers
+        tables.append(_Table([*names, *own_names], begin, len(arranged), aside, parts, is_all))
+    return tables, arranged
 
 
 def _said(
     plan: _Plan, cells: Sequence[Cell], zone: tzinfo
-) -> tuple[Sequence[Any], Iterator[Any], Iterator[str | None], datetime | None] | None:
-    """Match the cells of a row: keys, columns of its own, common ones, and when it starts."""
+) -> tuple[Sequence[Any], Sequence[Any], datetime | None] | None:
+    """Match the cells of a row: keys, the columns as they are arranged, and when it starts."""
     try:
         found = plan.match(_together(plan.pick_own(cells)))
-        values = [*map(_look_up, plan.known, plan.pick_common(cells))]
+        values = [*looked_up(plan.known, plan.pick_common(cells))]
         if found is None:
             return None
         own = found.groups()
+        values += own
         start, note = read_instant(own[_START], zone) if own[_START] else (None, "")
     except (KeyError, TypeError, NotATime):  # a code that is new, a cell that is odd, no such day
         return None
     if note:
         return None
-    keys, texts = own[:_KEYS], [*own[_KEYS:]]
     for at, make in plan.made:
-        texts[at] = make(texts[at])
-        if not texts[at]:
+        if not (made := make(values[at] or "")):
             return None
-    return keys, iter(texts), iter(values), start
+        values[at] = made
+    return own[:_KEYS], plan.arrange(values), start
