@@ -306,6 +306,15 @@ def test_of_an_answer_that_no_set_says_the_name_comes_first(hospital: Hospital) 
     assert not any(word in str(logs) for word in ("Yamada", "山田", "Müller", "Schädel", "胸部"))
 
 
+def test_of_a_name_that_no_set_says_the_most_is_told(hospital: Hospital) -> None:
+    """A scanner of kanji loses none for the half-width katakana beside them."""
+    names(hospital.database, {"name": "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"})
+    title = hospital.scanner("CT1", sets=["ISO_IR 6", "ISO_IR 100", JIS])
+    (answer,) = hospital.ask(title)
+    read = charsets.specific_character_set(told(answer)[1], JIS.split("\\"))
+    assert (told(answer)[0], read.text) == (JIS.encode(), "ヤマダ^タロウ=山田^太郎=やまだ^たろう")
+
+
 def test_what_may_be_ascii_alone_is_left_out_by_itself(hospital: Hospital) -> None:
     row = item(1, "CT1", patient={"patient_name": "Müller^Änne"})
     row["scheduled_step"]["station_ae_titles"] = "RÖ1\\CT1"

@@ -4,10 +4,11 @@
    it: the set that its query names, then Latin-1, then UTF-8; UTF-8 at once, where the
    query names that.
 2. Where none has them, and sets are set down: UTF-8 all the same, or the one of its sets
-   that says the patient's name and the most of the rest, with that rest in letters that it
-   has (`mwl.charsets.latin`). An identifier is never rewritten, it would be another's, and
-   never left out, for nothing could be matched with it then: such an answer is in UTF-8. What
-   a scanner makes of its bytes comes back as those bytes, and is read here.
+   that says the most of the patient's name, group by group, and then of the rest, with what
+   is left in letters that it has (`mwl.charsets.latin`). An identifier is never rewritten, it
+   would be another's, and never left out, for nothing could be matched with it then: such an
+   answer is in UTF-8. What a scanner makes of its bytes comes back as those bytes, and is read
+   here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -59,11 +60,14 @@ class Choosing:
                 yield each
 
     def nearest(self, texts: Iterable[str], name: str) -> Rewriting:
-        """Give the set that says the patient's name, and then the most of the others."""
-        fits = [self._sayable[text] for text in texts if not text.isascii()]
-        fits += [self._sayable[name]] * (len(fits) + 1)
-        said = [sum(fit >> number & 1 for fit in fits) for number in range(len(self._scripts))]
-        return self._rewriting[said.index(max(said))]
+        """Give the set that says the most of the patient's name, and then of the others."""
+        groups = [self._sayable[group] for group in name.split("=") if not group.isascii()]
+        others = [self._sayable[text] for text in texts if not text.isascii()]
+
+        def said(number: int) -> tuple[int, ...]:
+            return tuple(sum(fit >> number & 1 for fit in fits) for fits in (groups, others))
+
+        return self._rewriting[max(range(len(self._scripts)), key=said)]
 
 
 class _Sayable(dict[str, int]):
