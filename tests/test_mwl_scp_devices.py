@@ -189,9 +189,10 @@ X_RAYS = [item(n, step={"modality": code}) for n, code in enumerate(["CR", "DX",
 @pytest.mark.parametrize(
     ("key", "found", "modalities"),
     [
-        ("CR", "0123", ["CR", "CR", "CR", "OT"]),
-        ("DX", "13", ["DX", "OT"]),
-        ("CR\\DX", "0123", ["CR", "DX", "CR", "OT"]),
+        ("CR", "0123", ["CR", "CR", "CR", "CR"]),
+        ("DX", "13", ["DX", "DX"]),
+        ("CR\\DX", "0123", ["CR", "DX", "CR", "CR"]),
+        ("C*", "3", ["OT"]),
         ("", "01234", ["CR", "DX", "RG", "OT", "CT"]),
     ],
 )
@@ -202,6 +203,13 @@ def test_a_modality_stands_for_others_and_is_told_as_it_was_asked_by(
     answers = server.find(asking(step=ID, step_Modality=key))
     assert told(answers, "ScheduledProcedureStepID") == [f"SPS{number}" for number in found]
     assert told(answers, "Modality") == modalities
+
+
+def test_a_modality_that_nobody_named_is_told_as_the_one_that_was_asked_for(scanner):
+    """Scanners drop what is not of their modality; of a stranger nothing else is known."""
+    server = scanner(None, *X_RAYS)
+    assert told(server.find(asking(step_Modality="MR")), "Modality") == ["MR"]
+    assert told(server.find(asking(step_Modality="")), "Modality")[3] == "OT"
 
 
 def test_an_unassigned_step_of_what_its_modality_stands_for_is_its_own(scanner):

@@ -355,7 +355,9 @@ class WorklistItem(Compiled):
 
         def told(text: str) -> str:
             value = read(text)
-            if instead:
+            if not text:
+                value = instead.get("", value)
+            elif instead:
                 values = (instead.get(each, each) for each in value.split("\\"))
                 value = "\\".join(dict.fromkeys(values))
             # What we say where the RIS said nothing is no better than what is set.

@@ -149,12 +149,17 @@ class _Search(Search):
 
     def _asker(self, keys: DataSet, asked: asking.Keys, there: tzinfo | None) -> Asker:
         device, calling = self._device, self.association.calling_title
+        instead = asking.instead(asked, device, calling)
         asker = Asker(
-            calling, self.explicit, dataset.character_sets(keys), self._service.zone, there
+            calling,
+            self.explicit,
+            dataset.character_sets(keys),
+            self._service.zone,
+            there,
+            instead=instead,
         )
         if device is None:
             return asker
-        instead = asking.instead(asked, device, calling)
         return replace(
             asker,
             ae_title=instead[asking.STATION].get("", calling),
@@ -164,7 +169,6 @@ class _Search(Search):
                 for keyword, value in self._shown.defaults.items()
                 if (tag := tag_of(keyword)) is not None
             },
-            instead=instead,
         )
 
     def full(self) -> Final:

@@ -9,13 +9,15 @@ What is set of a device widens what it asks for, beside narrowing what it is sho
 An answer tells what was asked for, as it must (PS3.4 C.2.2.2: an answer matches its keys), and
 scanners that look at their answers again drop what does not: a step of DX that was found by CR
 is told as CR, and one that is on another of its stations as on the title that it asked by,
-else calls by. Where it asks for no modality, it is told the step's own.
+else calls by. Where it asks for no modality, it is told the step's own; where it asks for one, it
+is told that one of a step of which nobody named any.
 
 Scanners ask by their modality, by their own AE title as the station, for today. Service
 engineers may set them otherwise; what is usual is what people expect when they ask why a
 scanner doesn't see a patient.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -37,6 +39,7 @@ _USUAL = {
     START: "ScheduledProcedureStepStartDate",
 }
 _PLAIN = DeviceWorklist()
+_CODE = re.compile("[A-Z0-9_ ]{1,16}")  # PS3.5 6.2: a CS; what is asked by may be anything
 
 Keys = Mapping[str, Matcher]
 # By column: what is told instead of a value.
@@ -110,18 +113,24 @@ def meant(keys: Keys, device: DeviceTable | None) -> Keys:
 
 
 def instead(keys: Keys, device: DeviceTable | None, calling: str) -> Instead:
-    """Tell what an answer to these keys shows instead of a station or modality of the step."""
+    """Tell what an answer to these keys shows instead of a station or modality of the step.
+
+    For "", what it shows where the step has none.
+    """
+    codes = _singles(keys.get(MODALITY, UNIVERSAL))
+    code = next(filter(_CODE.fullmatch, codes), None)
+    unnamed = {} if code is None else {"": code}
     if device is None:
-        return {}
+        return {MODALITY: unnamed}
     titles = {fold(title) for title in device.titles}
     asked = _singles(keys.get(STATION, UNIVERSAL))
     shown = next((title for title in asked if fold(title) in titles), calling)
     others = (*device.titles, *device.worklist.stations)
-    codes = _singles(keys.get(MODALITY, UNIVERSAL))
     return {
         # An unassigned step is the asker's to do.
         STATION: {title: shown for title in ("", *others) if title not in (shown, *asked)},
-        MODALITY: {
+        MODALITY: unnamed
+        | {
             other: code
             for code in reversed(codes)  # the first that finds it tells it
             for other in _besides(device.worklist, code)
