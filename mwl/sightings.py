@@ -189,9 +189,9 @@ def outdated(session: Session, steps: Iterable[int]) -> dict[int, list[Seen]]:
 def _seen(row: Any) -> Seen:
     now = {keyword: getattr(row, column) for column, keyword in KEYWORDS.items()}
     outdated = {
-        keyword: (shown, now[keyword])
-        for keyword, shown in row.shown.items()
-        if keyword in now and shown != now[keyword]
+        keyword: (row.shown[keyword], value)
+        for keyword, value in now.items()
+        if keyword in row.shown and row.shown[keyword] != value
     }
     return Seen(
         row.step,

@@ -65,7 +65,7 @@ def links(text: str) -> dict[str, str]:
 def test_the_demo_ends_with_a_closed_order_and_pictures_of_it(server: Serving, page: Page) -> None:
     told = links(server.run("demo").stdout)
     page.goto(told["The order"])
-    assert page.get_by_text("every image that its scanner listed is here").first.is_visible()
+    assert page.get_by_text("every image that its scanner had listed was here").first.is_visible()
     assert page.locator("main").inner_text().count("CLOSED") >= 1
     shoot(page, "order")
     page.goto(told["The study"])

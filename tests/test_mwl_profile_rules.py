@@ -211,18 +211,16 @@ def test_a_story_tells_whose_images_are_waited_for_and_whose_are_not(sqlite_data
             "step SPS1: completed, and its images go to another archive: "
             "its scanner is one whose images do (close_images)"
         ),
-        ("step SPS2: 0 of 1 listed image are here; 1 image of series (unnamed) not received"),
+        ("step SPS2: 0 of 1 listed images are here; 1 image of series (unnamed) not received"),
         (
             "waited for since 2030-01-02 09:05; "
             "if not all is here by 2030-01-03 09:05, a person is asked"
         ),
     ]
     elsewhere = Close(images="elsewhere")
-    assert told(elsewhere).outlook.text == (
-        "Closes within seconds: it was completed, and its images go to another archive."
-    )
+    assert told(elsewhere).outlook.text == "Closes within seconds."
     closing.follow(site.database, elsewhere, NOW + timedelta(hours=1), site.effects.told)
     found = told(elsewhere)
-    assert found.outlook.text.endswith("it was completed, and its images go to another archive.")
-    closed = "closed: it was completed, and its images go to another archive"
+    assert found.outlook.text.endswith("it was completed, and images of it go to another archive.")
+    closed = "closed: it was completed, and images of it go to another archive"
     assert closed in [entry.text for entry in found.entries]

@@ -230,4 +230,4 @@ def test_an_order_waits_for_what_is_appended_before_it_closes(quick):
     quick.finish("1.2.9.2", DISCONTINUED)
     quick.clock(seconds=5)
     assert quick.states == ["COMPLETED"]
-    assert "0 of 1 listed image are here" in quick.told(quick.order).outlook.points[0]
+    assert "0 of 1 listed images are here" in quick.told(quick.order).outlook.points[0]

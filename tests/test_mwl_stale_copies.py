@@ -8,9 +8,11 @@ import json
 import pytest
 from sqlmodel import SQLModel, select
 
-from mwl import sightings, story
+from mwl import audit, sightings, story
+from mwl.audit import Action, Actor, Event
 from mwl.cli import app
 from mwl.procedures.matching import FORMER_NAME, OTHER_ACCESSION
+from mwl.worklist import manual
 from mwl.worklist.listing import listing
 from tests.builders import adt_a08, adt_a40, orm
 from tests.hl7_mapping import BERLIN
@@ -95,6 +97,24 @@ def test_a_merge_makes_a_copy_old_too(scene):
             f"since then the patient ID changed on 2030-01-03 at 09:03{EXPECT}"
         )
     ]
+
+
+def test_what_a_person_changed_is_told_with_its_time_as_well(either):
+    def changed(now, **detail):
+        event = Event(Action.CHANGE, f"order:{either.order}", {"step": "SPS1", **detail})
+        who = Actor("ann", "session")
+        either.database.write(lambda s: audit.record(s, who, event, now=now))
+
+    either.later(minutes=6)
+    entry = manual.Entry(patient_name="Doe^Janet^Q", modality="MR")
+    which = manual.Which(sps_id="SPS1")
+    either.database.write(lambda s: manual.change(s, which, entry, now=either.now, zone=BERLIN))
+    changed(either.now, start="2030-01-02T10:00")
+    assert "the name and modality changed: expect" in told(either).warnings[0]
+    either.later()
+    changed(either.now, patient_name="Doe^Janet^Q", was={"patient_name": "Doe^Jane^Q"})
+    either.hear(adt_a08(PID_5="Doe^Janet^Q"))
+    assert "the name and modality changed at 09:09: expect" in told(either).warnings[0]
 
 
 def test_who_asks_again_is_warned_of_no_more_and_others_are(scene):

@@ -15,11 +15,11 @@ from mwl.outbox import Park
 from mwl.story import Kind
 from mwl.worklist import manual
 from mwl.worklist.manual import Which
-from tests.builders import adt_a08, adt_a40, orm
+from tests.builders import adt_a08, adt_a40, omi, orm
 from tests.closing_rows import device
 from tests.hl7_mapping import BERLIN
 from tests.plans import plan_of
-from tests.scene import TOLD, Scene, worked_off
+from tests.scene import STUDY, TOLD, Scene, worked_off
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_story_goes_from_the_first_message_to_the_last_answer(database, tmp_pa
         ("Commitment", "CT1 asks us to keep 5 images", ""),
         ("Commitment", "CT1 was told that 5 of 5 images are kept", "committed"),
         ("MPPS", "CT1 ended its work; it lists 5 images in 2 series", "COMPLETED"),
-        ("Order", "closed: every image that its scanner listed is here", "CLOSED"),
+        ("Order", "closed: every image that its scanner had listed was here", "CLOSED"),
         ("HL7 out", "ris was told: CM (completed)", "done"),
         ("HL7 out", "ris was told: CLOSED (closed)", "done"),
     ]
@@ -76,7 +76,7 @@ def test_a_story_goes_from_the_first_message_to_the_last_answer(database, tmp_pa
     assert times == sorted(times)
     assert found.subject.order["status"] == "CLOSED"
     assert found.outlook.text == (
-        "Closed on 2030-01-02 09:10: every image that its scanner listed is here."
+        "Closed on 2030-01-02 09:10: every image that its scanner had listed was here."
     )
 
 
@@ -205,7 +205,7 @@ def test_a_new_order_waits_for_its_scanner_until_it_expires(scene):
     scene.hear(orm())
     assert ahead(scene) == (
         "Waits for a scanner to begin. step SPS1: waits for its scanner to begin (MPPS) "
-        "expires on 2030-02-01 09:30, unless a scanner begins"
+        "expires on 2030-02-01 09:30, unless it has begun by then"
     )
     scene.clock(days=31)
     assert told(scene).outlook.text.startswith("Expired on 2030-02-02 09:01: no scanner began it")
@@ -217,7 +217,7 @@ def test_a_new_order_waits_for_its_scanner_until_it_expires(scene):
 def test_an_order_on_hold_says_so(scene):
     scene.hear(orm())
     scene.hear(orm(ORC_1="HD", ORC_5="HD"))
-    assert "step SPS1: on hold" in ahead(scene)
+    assert ahead(scene).startswith("On hold: it waits for its sender to release it. step SPS1: on")
 
 
 def test_an_order_under_way_waits_for_its_end(scene):
@@ -227,6 +227,38 @@ def test_an_order_under_way_waits_for_its_end(scene):
         "Under way: it is completed when all its steps have ended. "
         "step SPS1: begun: waits for its scanner to say that it has ended (MPPS)"
     )
+
+
+def test_what_is_left_of_an_order_expires_and_no_scanner_is_waited_for(scene):
+    steps = [f"IPC|ACC1|RP1|{STUDY}|SPS{n}|CT|P{n}^Part^99RIS" for n in (1, 2)]
+    scene.hear(omi(IPC=steps))
+    scene.begin()
+    scene.scan(1)
+    scene.end()
+    assert ahead(scene) == (
+        "Under way: it is completed when all its steps have ended. "
+        "step SPS1: the one image that its MPPS listed is here "
+        "step SPS2: waits for its scanner to begin (MPPS) "
+        "what is left expires on 2030-02-01 09:30, unless it has begun by then"
+    )
+    scene.clock(days=31)
+    assert ahead(scene) == (
+        "Partly done; what was left of it expired on 2030-02-02 09:04: no scanner began it within "
+        "30 days of its date. A message about it, or reopening it, brings it back. "
+        "step SPS1: the one image that its MPPS listed is here "
+        "step SPS2: expired: no scanner is shown it"
+    )
+    assert texts(scene, Kind.ORDER)[-1].startswith("expired: what is left of it was never begun")
+    scene.hear(omi(ORC_1="XO", IPC=steps))
+    scene.clock(days=31)
+    assert "within 30 days of being brought back" in ahead(scene)
+
+
+def test_what_the_ris_completed_waits_for_the_scanner_that_is_still_at_it(scene):
+    scene.hear(orm())
+    scene.begin()
+    scene.hear(orm(ORC_1="SC", ORC_5="CM"))
+    assert "step SPS1: completed, but an MPPS of it is still in progress" in ahead(scene)
 
 
 def test_missing_images_are_named_by_series_until_a_person_is_asked(scene):
@@ -268,6 +300,7 @@ def test_images_of_a_scanner_without_mpps_are_waited_for_to_be_quiet(database, t
     scene.hear(orm())
     assert "it ends when its images have been quiet for 120 minutes" in ahead(scene)
     scene.scan(1, source="CT9")
+    assert ahead(scene).startswith("Its images come in: ")
     assert "it ends at 2030-01-02 11:02, if no further image comes" in ahead(scene)
     scene.clock(minutes=121)
     assert ahead(scene).endswith(
@@ -329,7 +362,7 @@ def terminal(sqlite_database, sqlite_url, tmp_path, monkeypatch):
 def test_the_terminal_tells_the_same_story(terminal):
     text = terminal("ACC1")
     assert "ACC1  CLOSED" in text
-    assert "Closed on 2030-01-02 09:10: every image that its scanner listed is here." in text
+    assert "Closed on 2030-01-02 09:10: every image that its scanner had listed was here." in text
     assert "2030-01-02 09:05:00  MPPS        CT1 began step SPS1  [IN PROGRESS]" in text
     assert "! it was told another name than is on file" in text
     assert "step SPS1, start: 2030-01-02 09:30:00 → 2030-01-02 10:15:00" in text

@@ -34,7 +34,7 @@ def test_an_order_is_told_from_its_first_message_to_its_end(sqlite_database, tmp
     page = opened(scene, tmp_path).get(f"/orders/{scene.order}").text
     for text in (
         "Doe, Janet Q",
-        "Closed on 2030-01-02 09:10: every image that its scanner listed is here.",
+        "Closed on 2030-01-02 09:10: every image that its scanner had listed was here.",
         "new order; new patient",
         "2030-01-02 09:30:00 → 2030-01-02 10:15:00",
         "CT1 began step SPS1",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -193,6 +194,7 @@ def change(
         Action.CHANGE,
         which,
         lambda session: manual.change(session, which, entry, now=now, zone=zone),
+        **{field: str(value) for field, value in asdict(entry).items() if value},
     )
     _report("changed", done)
 
@@ -302,8 +304,9 @@ def _audited(
     action: "Action",
     which: "Which | None",
     work: "Callable[[Session], Done]",
+    **stated: str,
 ) -> "Done":
-    """Do `work` in one transaction with its record; None: its entry is a new one."""
+    """Do `work` in one transaction with its record; `which` is None where its entry is new."""
     from mwl.worklist import manual
 
     def both(session: "Session") -> "Done":
@@ -315,7 +318,7 @@ def _audited(
         if order is None:
             order = manual.order_of(session, manual.Which(sps_id=done.sps_ids[0]))
         detail = {"step": ", ".join(done.sps_ids)} if done.sps_ids else {}
-        frame.record(session, action, f"order:{order}", **detail)
+        frame.record(session, action, f"order:{order}", **detail, **stated)
         return done
 
     with frame.database(given) as database:

@@ -11,7 +11,7 @@ from mwl import outbox
 from mwl.audit import Action
 from mwl.closing_rules import Rules
 from mwl.db.tables import AuditEvent, Delivery
-from mwl.orders import StepState
+from mwl.orders import OrderState, StepState
 from mwl.outbox import State
 from mwl.performed import Route
 from mwl.story.entries import Entry, Kind, known, moment, several
@@ -145,11 +145,11 @@ def _words(value: Any) -> str:
 
 
 def route(name: str, rules: Rules) -> str:
-    """Tell why an order closed."""
+    """Tell why an order closed; what came later may be otherwise."""
     quiet = several(int(rules.quiet.total_seconds() // 60), "minute")
     return {
-        Route.ARCHIVED: "every image that its scanner listed is here",
-        Route.ELSEWHERE: "it was completed, and its images go to another archive",
+        Route.ARCHIVED: "every image that its scanner had listed was here",
+        Route.ELSEWHERE: "it was completed, and images of it go to another archive",
         Route.QUIET: f"its images had been quiet for {quiet}, and no MPPS comes from its scanner",
         Route.HAND: "a person closed it",
     }.get(Route(name), name)
@@ -166,7 +166,8 @@ def marks(subject: Subject, rules: Rules) -> list[Entry]:
         text = f"closed: {route(order['closed_by'], rules)}"
         entries.append(Entry(order["closed_at"], Kind.ORDER, text, "CLOSED"))
     if order["expired_at"] is not None:
-        text = "expired: it was never begun; scanners are not shown it any more"
+        what = "it was" if order["status"] == OrderState.EXPIRED else "what is left of it was"
+        text = f"expired: {what} never begun; scanners are not shown it any more"
         entries.append(Entry(order["expired_at"], Kind.ORDER, text, "EXPIRED"))
     if order["revived_at"] is not None:
         text = "brought back after it had expired"

@@ -72,13 +72,15 @@ def look(
     points = _points(seen)
     if state is OrderState.COMPLETED:
         return _completed(seen, points)
-    if state is OrderState.EXPIRED:
-        return _expired(seen, points)
+    if order["expired_at"] is not None:
+        return _expired(seen, points, is_whole=state is OrderState.EXPIRED)
+    is_under_way = state is OrderState.IN_PROGRESS
     if at := expires_at(rows.plans(conn, order["id"]), order["revived_at"], rules):
-        points.append(f"expires on {seen.at(at)}, unless a scanner begins")
-    if state is OrderState.IN_PROGRESS:
+        what = "what is left expires" if is_under_way else "expires"
+        points.append(f"{what} on {seen.at(at)}, unless it has begun by then")
+    if is_under_way:
         return Outlook("Under way: it is completed when all its steps have ended.", points)
-    return Outlook("Waits for a scanner to begin.", points)
+    return Outlook(_waits(seen), points)
 
 
 _OVER = {OrderState.CLOSED, OrderState.CANCELED, OrderState.DISCONTINUED}
@@ -95,19 +97,31 @@ def _over(seen: _Look, state: OrderState) -> Outlook:
     return Outlook(f"Nothing is waited for: the order is {spoken(state)}.")
 
 
-def _expired(seen: _Look, points: list[str]) -> Outlook:
+def _waits(seen: _Look) -> str:
+    left = [work for work in seen.works.values() if work.state in WAITING]
+    if any(quiet_at(work, seen.rules) for work in left):
+        return "Its images come in: it is completed when they have been quiet for long enough."
+    if left and all(work.state is StepState.HELD for work in left):
+        return "On hold: it waits for its sender to release it."
+    return "Waits for a scanner to begin."
+
+
+def _expired(seen: _Look, points: list[str], *, is_whole: bool) -> Outlook:
+    order = seen.subject.order
     days = several(seen.rules.expire.days, "day")
+    since = "its date" if order["revived_at"] is None else "being brought back"
+    what = "Expired" if is_whole else "Partly done; what was left of it expired"
     text = (
-        f"Expired on {seen.at(seen.subject.order['expired_at'])}: no scanner began it within "
-        f"{days} of its date. A message about it, or reopening it, brings it back."
+        f"{what} on {seen.at(order['expired_at'])}: no scanner began it within {days} of {since}. "
+        "A message about it, or reopening it, brings it back."
     )
-    return Outlook(text, [point for point in points if "quiet" in point])
+    return Outlook(text, points)
 
 
 def _completed(seen: _Look, points: list[str]) -> Outlook:
     ruling = judge_works(seen.subject.order, seen.works, seen.rules, seen.now).ruling
     if ruling.route is not None:
-        return Outlook(f"Closes within seconds: {route(ruling.route, seen.rules)}.", points)
+        return Outlook("Closes within seconds.", points)
     done = [work for work in seen.works.values() if work.state is StepState.COMPLETED]
     if ruling.by_hand:
         return Outlook("Completed; a person closes it.", [*points, OTHER_PATIENT], asks=True)
@@ -134,15 +148,21 @@ def _points(seen: _Look) -> list[str]:
 def _step(seen: _Look, step: Row, work: Work) -> str:
     if work.state is StepState.COMPLETED:
         return _images(seen, step, work)
-    if work.state is StepState.HELD:
-        return "on hold: no scanner is shown it until the RIS releases it"
     if work.state in WAITING:
-        return _silence(seen, work) or "waits for its scanner to begin (MPPS)"
+        hidden = _hidden(step) if work.image_at is None else ""
+        return hidden or _silence(seen, work) or "waits for its scanner to begin (MPPS)"
     if work.state in (StepState.CANCELED, StepState.DISCONTINUED):
         return f"{spoken(work.state)}: nothing is waited for"
     if work.running:
         return "begun: waits for its scanner to say that it has ended (MPPS)"
     return _silence(seen, work) or "begun: waits for a report of its end"
+
+
+def _hidden(step: Row) -> str:
+    if step["expired"]:
+        return "expired: no scanner is shown it"
+    is_held = step["state"] == StepState.HELD
+    return "on hold: no scanner is shown it until the RIS releases it" if is_held else ""
 
 
 def _silence(seen: _Look, work: Work) -> str:
@@ -162,12 +182,14 @@ def _images(seen: _Look, step: Row, work: Work) -> str:
         told = _silence(seen, work)
         return told or "completed without an MPPS, so nothing tells which images it has"
     if work.running:
-        return "completed, but another MPPS of it is still in progress"
+        which = "another" if work.listed_at else "an"
+        return f"completed, but {which} MPPS of it is still in progress"
     if not work.listed:
         return "its MPPS listed no images, so nothing tells when all are here"
     if not work.missing:
-        return f"all {several(work.listed, 'image')} that its MPPS listed are here"
-    here = f"{work.listed - work.missing:,} of {several(work.listed, 'listed image')} are here"
+        all_ = "the one image" if work.listed == 1 else f"all {work.listed:,} images"
+        return f"{all_} that its MPPS listed {'is' if work.listed == 1 else 'are'} here"
+    here = f"{work.listed - work.missing:,} of {work.listed:,} listed images are here"
     return "; ".join([here, *_why(work), *_which(seen.missing.get(step["id"], {}))])
 
 

@@ -5,9 +5,15 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import Connection, select
+
+from mwl.audit import Action
+from mwl.db.tables import AuditEvent
 from mwl.orders import FINAL
 from mwl.sightings import Seen
 from mwl.story.subjects import Subject
+
+_EVENT = AuditEvent.__table__  # type: ignore[attr-defined]
 
 # What of a row makes that old which a scanner was told.
 _COLUMNS = {
@@ -22,22 +28,62 @@ _COLUMNS = {
     ),
     "ScheduledProcedureStepStartDateTime": ("step", {"start_local"}),
 }
+# What a person who changes an entry calls it (`mwl.worklist.manual.Entry`).
+_FIELDS = {
+    "PatientName": "patient_name",
+    "PatientBirthDate": "birth_date",
+    "AccessionNumber": "accession_number",
+    "Modality": "modality",
+    "RequestedProcedureDescription": "description",
+    "ScheduledProcedureStepStartDateTime": "start",
+}
+_MOST = 200
 
 
 def warnings(
-    subject: Subject, sights: Iterable[Seen], messages: Sequence[Any], zone: ZoneInfo
+    conn: Connection,
+    subject: Subject,
+    sights: Iterable[Seen],
+    messages: Sequence[Any],
+    zone: ZoneInfo,
 ) -> list[str]:
     """Warn of the old copies of steps that are not over; `messages` as `messages.read` gives."""
     left = {step["id"] for step in subject.steps if step["state"] not in FINAL}
-    return [
-        seen.warning(zone, _changed_at(seen, subject, messages))
-        for seen in sights
-        if seen.is_stale and seen.step in left
-    ]
+    old = [seen for seen in sights if seen.is_stale and seen.step in left]
+    by_hand = _by_hand(conn, subject) if old else []
+    return [seen.warning(zone, _changed_at(seen, subject, messages, by_hand)) for seen in old]
 
 
-def _changed_at(seen: Seen, subject: Subject, messages: Sequence[Any]) -> datetime | None:
-    """Tell when the first message since made it old; None: no message that is kept did."""
+def _by_hand(conn: Connection, subject: Subject) -> Sequence[Any]:
+    """List what people changed of the order, the first first."""
+    of_order = _EVENT.c.subject == f"order:{subject.order['id']}"
+    latest = (
+        select(_EVENT.c.at, _EVENT.c.detail)
+        .where(of_order, _EVENT.c.action == str(Action.CHANGE))
+        .order_by(_EVENT.c.id.desc())
+        .limit(_MOST)
+    )
+    return conn.execute(latest).all()[::-1]
+
+
+def _changed_at(
+    seen: Seen, subject: Subject, messages: Sequence[Any], by_hand: Sequence[Any]
+) -> datetime | None:
+    """Tell when the first message or person since made it old; None: none that is kept did."""
+    times = (_by_message_at(seen, subject, messages), _by_hand_at(seen, by_hand))
+    return min(filter(None, times), default=None)
+
+
+def _by_hand_at(seen: Seen, by_hand: Sequence[Any]) -> datetime | None:
+    wanted = {_FIELDS[keyword] for keyword in seen.outdated if keyword in _FIELDS}
+    for event in by_hand:
+        if event.at > seen.last_at and wanted & event.detail.keys():
+            at: datetime = event.at
+            return at
+    return None
+
+
+def _by_message_at(seen: Seen, subject: Subject, messages: Sequence[Any]) -> datetime | None:
     procedure = next(step["procedure"] for step in subject.steps if step["id"] == seen.step)
     rows = {"patient": subject.patients, "procedure": [procedure], "step": [seen.step]}
     wanted = [

@@ -67,5 +67,5 @@ def tell(
     ]
     entries += consequences.steps(subject, entries)
     ahead = outlook.look(conn, subject, close, now, zone)
-    old = stale.warnings(subject, sights, came, zone)
+    old = stale.warnings(conn, subject, sights, came, zone)
     return Story(subject, ahead, in_order(entries), old)
