@@ -107,8 +107,18 @@ def test_what_a_device_is_shown_is_set_key_by_key(
         (["--set", "worklst.hide=DEPARTED"], "--set worklst: no such setting; did you mean workl"),
         (["--set", "worklist.max_answers=many"], "--set worklist.max_answers: should be a valid"),
         (
-            ["--set", "worklist.synonyms=CR", "--set", "worklist.synonyms.CR=DX"],
-            "--set worklist.synonyms.CR=DX: synonyms is given as a whole already",
+            ["--set", "worklist.hide=READY", "--set", "worklist.hide.first=READY"],
+            "--set worklist.hide.first=READY: hide is given as a whole already",
+        ),
+        (["--set", "hide=READY"], "--set hide: no such setting; worklist.… and characters.… are s"),
+        (["--set", "mpps.hide=READY"], "--mpps: should be a valid boolean"),
+        (
+            ["--set", "worklist.synonyms=CR,DX"],
+            "--set worklist.synonyms: each of these is set by itself, like worklist.synonyms.CR=C",
+        ),
+        (
+            ["--set", "worklist.defaults=O"],
+            "--set worklist.defaults: each of these is set by itself, like worklist.defaults.Pati",
         ),
     ],
 )

@@ -217,7 +217,19 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
         ),
         (
             "[[device]]\nae_title = 'A'\n[device.worklist.defaults]\ncolour = 'red'",
-            "mwl.toml: device[1].worklist.defaults.colour: string should match pattern",
+            "mwl.toml: device[1].worklist.defaults.colour: must be the keyword of an attribute, like ",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\nmodality = 'ct'",
+            "mwl.toml: device[1].modality: must be a code of at most 16 capital letters and digits",
+        ),
+        (
+            "[[device]]\nae_title = 'A'\n[device.worklist]\ntolerates = 'dates'",
+            'mwl.toml: device[1].worklist.tolerates: must be a list, like ["dates"]',
+        ),
+        (
+            "[[worklist.source]]\nname = 'our RIS'",
+            "mwl.toml: worklist.source[1].name: must be a name of 1 to 64 letters and digits, or ",
         ),
         (
             "[[device]]\nae_title = 'A'\n[device.characters]\nset = ['ISO_IR 100']",

@@ -327,11 +327,11 @@ def test_boxes_that_are_shown_and_not_checked_are_taken_away(app: WebApp) -> Non
     [
         ("aliases", "CT\\1", "an AE title has 1 to 16 ASCII characters"),
         ("zone", "Lisbon", "no such time zone; write an IANA name"),
-        ("worklist.modalities", "C-T", "string should match pattern"),
+        ("worklist.modalities", "C-T", "must be a code of at most 16 capital letters and digits"),
         ("worklist.hours_back", "-1", "greater than or equal to 0"),
         ("worklist.max_answers", "many", "valid integer"),
         ("worklist.synonyms", "CR DX", "a line is written NAME = VALUE"),
-        ("worklist.defaults", "sex = O", "string should match pattern"),
+        ("worklist.defaults", "sex = O", "must be the keyword of an attribute, like PatientSex"),
         ("worklist.hide", "GONE", "should be &#39;SCHEDULED&#39;"),
         ("worklist.tolerates", "all", "should be &#39;dates&#39;"),
         ("characters.sets", "x" * 129, "at most 128 characters"),

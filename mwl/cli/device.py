@@ -63,7 +63,8 @@ def add(
         list[str] | None,
         typer.Option(
             metavar="WHAT",
-            help="What it is let do beyond C-ECHO: worklist, mpps, store, commit, query, retrieve.",
+            help="What it is let do beyond C-ECHO: worklist, mpps, store, commit, query, retrieve; "
+            "may be given several times.",
         ),
     ] = None,
     mpps: Annotated[
@@ -103,8 +104,8 @@ def add(
             "--set",
             metavar="KEY=VALUE",
             help="What it is shown, or in which letters: worklist.modalities=CT,PT, "
-            "characters.sets=ISO_IR 100 and the others of config/mwl.toml; may be given "
-            "several times.",
+            "worklist.synonyms.CR=CR,DX, characters.sets=ISO_IR 100 and the others of "
+            "config/mwl.toml; may be given several times.",
         ),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a registered one.")] = False,

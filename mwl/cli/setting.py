@@ -19,8 +19,9 @@ def tables(stated: Sequence[str]) -> dict[str, Any]:
     for each in stated:
         key, equals, text = each.partition("=")
         *within, name = key.strip().split(".")
-        if not equals or not within or not name:
+        if not equals or not name:
             frame.refuse(f"--set {each}: {_LIKE}")
+        _check(within, name, text.strip())
         table = found
         for part in within:
             table = table.setdefault(part, {})
@@ -30,12 +31,31 @@ def tables(stated: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _value(within: Sequence[str], name: str, text: str) -> Any:
+def _check(within: Sequence[str], name: str, text: str) -> None:
+    """Refuse what stands in no table of a device, and what is no table for one."""
+    key = ".".join((*within, name))
+    if not within:
+        text = "no such setting; worklist.… and characters.… are set so, others by their options"
+        frame.refuse(f"--set {key}: {text}")
+    if isinstance(_default(within, name), dict) and text and not isinstance(_toml(text), dict):
+        like = "CR=CR,DX" if name == "synonyms" else "PatientSex=O"
+        frame.refuse(f"--set {key}: each of these is set by itself, like {key}.{like}")
+
+
+def _default(within: Sequence[str], name: str) -> Any:
+    """Give what a setting is, unless it is set; None also where there is none."""
     from mwl.config import DeviceTable
+    from mwl.config.base import Table
 
     table = DeviceTable.model_fields.get(within[0])
-    fields = type(table.default).model_fields if table is not None else {}
-    default = fields[name].default if name in fields else None
+    if table is None or not isinstance(table.default, Table) or within[1:]:
+        return None
+    field = type(table.default).model_fields.get(name)
+    return field.default if field is not None else None
+
+
+def _value(within: Sequence[str], name: str, text: str) -> Any:
+    default = _default(within, name)
     if within[1:] == ["synonyms"] or isinstance(default, tuple):
         return _list(text)
     if isinstance(default, str) or within[1:] == ["defaults"]:

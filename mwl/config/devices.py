@@ -8,10 +8,19 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from mwl.config import values
 from mwl.config.base import Table
-from mwl.config.values import AeTitle, Certificate, Count, Host, May, PeerPort, Time
+from mwl.config.values import (
+    AeTitle,
+    Certificate,
+    Count,
+    Host,
+    Keyword,
+    May,
+    Modality,
+    ModalityOrNone,
+    PeerPort,
+    Time,
+)
 
-Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]
-Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Z][0-9A-Za-z]{0,63}$")]  # PS3.6
 Short = Annotated[str, StringConstraints(min_length=1, max_length=16)]  # SH
 CharacterSet = Annotated[
     str, StringConstraints(min_length=1, max_length=128), AfterValidator(values.dicom_charset)
@@ -94,7 +103,7 @@ class DeviceTable(Table):
     aliases: tuple[AeTitle, ...] = Field(default=(), max_length=_MOST)
     host: Host | None = None
     port: PeerPort | None = None
-    modality: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{0,16}$")] = ""
+    modality: ModalityOrNone = ""
     station_name: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
     location: Annotated[str, StringConstraints(max_length=16)] = ""  # SH
     may: tuple[May, ...] = ("worklist", "mpps", "store", "commit")

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from mwl.config.base import Table, dotted
 from mwl.config.devices import DeviceCharacters, DeviceTable, DeviceWorklist
 from mwl.config.tables import Destination, Forward, Listener, MppsForward, Settings, Source
+from mwl.config.values import SHAPES
 from mwl.config.worklists import WorklistExport, WorklistSource
 
 Place = tuple[str, ...]
@@ -43,6 +44,7 @@ _LISTS_OF_TEXTS = {
     "modalities": "CT",
     "locations": "ROOM 1",
     "hide": "DEPARTED",
+    "tolerates": "dates",
     "ignore": "Modality",
     "synonyms": "CR",
     "sets": "ISO_IR 100",
@@ -77,7 +79,7 @@ def of_device(error: ErrorDetails) -> str:
 def describe(error: ErrorDetails) -> str:
     """Say what is wrong with a value, and quote it."""
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    text = text[0].lower() + text[1:]
+    text = SHAPES.get(error.get("ctx", {}).get("pattern", ""), text[0].lower() + text[1:])
     value = error["input"]
     return f"{text}, not {str(value)[:80]!r}" if isinstance(value, str | int | float) else text
 

@@ -314,9 +314,9 @@ class Settings(Table):
         # One list of deliveries shows them all.
         names = [each.name for each in self.hl7.destination]
         names += [each.name for each in self.hl7.forward]
-        _refuse_twice("hl7.forward", "name", names)
+        _refuse_twice("hl7.forward", "name", names, "[[hl7.destination]]")
         names += [each.name for each in self.mpps.forward]
-        _refuse_twice("mpps.forward", "name", names)
+        _refuse_twice("mpps.forward", "name", names, "[[hl7.destination]] and [[hl7.forward]]")
         _refuse_twice("hl7.listener", "name", (each.name for each in self.hl7.listener))
         listeners = {"", *(each.name for each in self.hl7.listener)}
         for number, each in enumerate(self.hl7.source, 1):
@@ -330,9 +330,11 @@ class Settings(Table):
         return self
 
 
-def _refuse_twice(table: str, key: str, values: Any) -> None:
+def _refuse_twice(table: str, key: str, values: Any, others: str = "") -> None:
+    """Refuse a value that is there twice; `others` are tables whose values are among these."""
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise ValueError(f"[[{table}]] {key}: {value!r} is there twice")
+            included = f", {others} included" if others else ""
+            raise ValueError(f"[[{table}]] {key}: {value!r} is there twice{included}")
         seen.add(value)

@@ -129,6 +129,26 @@ def _number(value: Any) -> Any:
     return value
 
 
+_NAME = r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$"
+_NAME_OR_NONE = r"^([0-9A-Za-z][0-9A-Za-z_.-]{0,63})?$"
+_MODALITY = r"^[A-Z0-9_ ]{1,16}$"
+_MODALITY_OR_NONE = r"^[A-Z0-9_ ]{0,16}$"
+_KEYWORD = r"^[A-Z][0-9A-Za-z]{0,63}$"
+_UID = r"^[0-9.]{1,64}$"
+
+_A_NAME = "must be a name of 1 to 64 letters and digits, or - _ . after the first"
+_A_CODE = "must be a code of at most 16 capital letters and digits, like CT"
+
+# What is like each pattern, in words.
+SHAPES = {
+    _NAME: _A_NAME,
+    _NAME_OR_NONE: _A_NAME,
+    _MODALITY: _A_CODE,
+    _MODALITY_OR_NONE: _A_CODE,
+    _KEYWORD: "must be the keyword of an attribute, like PatientSex",
+    _UID: "must be a UID: at most 64 digits and dots",
+}
+
 Certificate = Annotated[str, StringConstraints(max_length=256), AfterValidator(certificate)]
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Host = Annotated[str, AfterValidator(host)]
@@ -137,14 +157,17 @@ Time = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 ListenPort = Annotated[Count, Field(ge=0, le=65535)]  # 0 takes a free one
 PeerPort = Annotated[Count, Field(ge=1, le=65535)]
 Processes = Annotated[Count, Field(ge=1, le=64)]
-Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$")]
-NameOrNone = Annotated[str, StringConstraints(pattern=r"^([0-9A-Za-z][0-9A-Za-z_.-]{0,63})?$")]
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
+NameOrNone = Annotated[str, StringConstraints(pattern=_NAME_OR_NONE)]
+Modality = Annotated[str, StringConstraints(pattern=_MODALITY)]
+ModalityOrNone = Annotated[str, StringConstraints(pattern=_MODALITY_OR_NONE)]
+Keyword = Annotated[str, StringConstraints(pattern=_KEYWORD)]  # PS3.6
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 May = Literal["worklist", "mpps", "store", "commit", "query", "retrieve"]
 Event = Literal["IP", "CM", "DC", "CA", "CLOSED"]
 Hl7Version = Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8", "2.8.1", "2.8.2"]
 Bytes = Annotated[Count, Field(ge=1)]
-Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
+Uid = Annotated[str, StringConstraints(pattern=_UID)]
 
 
 def folder(value: Any) -> Any:

@@ -75,11 +75,15 @@ def _texts(value: Any) -> Iterator[str]:
             waiting += [*each, *each.values()]
 
 
+_AS_SAID = {"extra_forbidden": "there is no such key", "missing": "is missing"}
+
+
 def _refuse(_request: Any, _response: Any, error: Any, *_: Any) -> None:
     """Tell what of a request is wrong, in the one shape that errors have."""
     if isinstance(error, ValidationError):
         faults = (
-            f"{'.'.join(map(str, each['loc'])) or 'request'}: {describe(each)}"
+            f"{'.'.join(map(str, each['loc'])) or 'request'}: "
+            f"{_AS_SAID.get(each['type']) or describe(each)}"
             for each in error.errors()
         )
         raise Problem(422, "; ".join(faults))
