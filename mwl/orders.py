@@ -288,6 +288,7 @@ class OrderChange:
     shortened: Shortened = ()
     policy: Policy = DEFAULT_POLICY
     profile: str = ""  # by which it was read
+    issued: datetime | None = None  # when the order was made, an aware instant
 
     @property
     def states(self) -> bool:
@@ -295,5 +296,3 @@ class OrderChange:
         if self.action in (Action.CREATE, Action.UPDATE):
             return True
         return self.is_appointment and self.action in (Action.ARRIVE, Action.READY)
-
-    issued: datetime | None = None  # when the order was made, an aware instant
