@@ -217,7 +217,7 @@ def test_file_is_named_by_option_then_by_variable(tmp_path: Path) -> None:
         ),
         (
             "[[device]]\nae_title = 'A'\n[device.worklist.defaults]\ncolour = 'red'",
-            "mwl.toml: device[1].worklist.defaults.colour: must be the keyword of an attribute, like ",
+            "mwl.toml: device[1].worklist.defaults.colour: must be the keyword of an",
         ),
         (
             "[[device]]\nae_title = 'A'\nmodality = 'ct'",

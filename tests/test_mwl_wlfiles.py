@@ -205,6 +205,17 @@ def test_a_bad_file_is_reported_and_the_others_go_on(sqlite_database, tmp_path, 
     assert report.problems == [(tmp_path / "a.wl", problem)]
 
 
+def test_a_fault_names_no_field_of_hl7_that_a_file_does_not_have(sqlite_database, tmp_path):
+    first = entry(1)
+    (step,) = first.ScheduledProcedureStepSequence
+    save(first, tmp_path / "a.wl")
+    same = {"StudyInstanceUID": first.StudyInstanceUID}
+    same["step_ScheduledProcedureStepID"] = step.ScheduledProcedureStepID
+    save(entry(2, **same), tmp_path / "b.wl")
+    problem = "another order has a step with this Study Instance UID and step ID"
+    assert bring(sqlite_database, tmp_path).problems == [(tmp_path / "b.wl", problem)]
+
+
 def test_a_file_cut_anywhere_never_becomes_half_an_entry(sqlite_database, tmp_path):
     save(entry(1), tmp_path / "whole.wl")
     data = (tmp_path / "whole.wl").read_bytes()

@@ -133,7 +133,7 @@ def test_a_final_state_is_not_taken_for_an_order(tmp_path):
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path, text, problem):
-    with pytest.raises(Rejected, match=problem):
+    with pytest.raises(Rejected, match=rf"\.csv:1: {problem}"):
         read(tmp_path, text)
 
 

@@ -6,6 +6,7 @@ other.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,7 @@ from mwl.worklist.groups import apply_each
 # lockfile has neither name.
 _SUFFIXES = (".wl", ".dcm")
 _MOST_PROBLEMS = 10_000  # told one by one
+_HL7_FIELD = re.compile(r"[A-Z][A-Z0-9]{2}-[0-9]+")
 
 Seen = Callable[[int], None]
 # What was read, by where it stands, or why it could not be.
@@ -53,7 +55,13 @@ class Report:
             return
         self.failed += 1
         if len(self.problems) < _MOST_PROBLEMS:
-            self.problems.append((Path(file), str(outcome)))
+            self.problems.append((Path(file), _told(outcome)))
+
+
+def _told(error: Rejected) -> str:
+    """Say what is wrong; a file has no field of HL7 that it could be wrong in."""
+    faults = error.faults
+    return "; ".join(f.text if _HL7_FIELD.match(f.where) else str(f) for f in faults)
 
 
 def import_folder(database: Database, path: Path, *, now: datetime, zone: ZoneInfo) -> Report:

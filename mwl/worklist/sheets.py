@@ -150,20 +150,22 @@ def read(file: Path, *, zone: ZoneInfo) -> Iterator[tuple[int, OrderChange | Rej
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            yield from _lines(opened, zone)
+            yield from _lines(opened, str(file), zone)
     except UnicodeDecodeError:
         text = 'is not UTF-8: save it as "CSV UTF-8"'
-        raise Rejected(Fault(Reason.MALFORMED, file.name, text)) from None
+        raise Rejected(Fault(Reason.MALFORMED, str(file), text)) from None
     except OSError as error:
         text = error.strerror or "can't be read"
-        raise Rejected(Fault(Reason.MALFORMED, file.name, text)) from None
+        raise Rejected(Fault(Reason.MALFORMED, str(file), text)) from None
 
 
-def _lines(opened: Iterable[str], zone: ZoneInfo) -> Iterator[tuple[int, OrderChange | Rejected]]:
+def _lines(
+    opened: Iterable[str], file: str, zone: ZoneInfo
+) -> Iterator[tuple[int, OrderChange | Rejected]]:
     source = iter(opened)
     first = next(source, "")
     delimiter = max(_DELIMITERS, key=first.count)
-    names = _names(next(csv.reader([first], delimiter=delimiter), []))
+    names = _names(next(csv.reader([first], delimiter=delimiter), []), f"{file}:1")
     reader = csv.reader(source, delimiter=delimiter)
     while reader.line_num < _MOST_LINES:
         try:
@@ -175,19 +177,19 @@ def _lines(opened: Iterable[str], zone: ZoneInfo) -> Iterator[tuple[int, OrderCh
             continue
         if any(cells):
             yield reader.line_num + 1, _change(names, cells, zone)
-    raise Rejected(Fault(Reason.TOO_LONG, "", f"more than {_MOST_LINES:,} lines"))
+    raise Rejected(Fault(Reason.TOO_LONG, file, f"more than {_MOST_LINES:,} lines"))
 
 
-def _names(cells: list[str]) -> list[str]:
+def _names(cells: list[str], where: str) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     if unknown := [name for name in names if name not in _COLUMNS]:
         text = f"there is no column {unknown[0][:40]!r}; there are {', '.join(COLUMNS)}"
-        raise Rejected(Fault(Reason.MALFORMED, "line 1", text))
+        raise Rejected(Fault(Reason.MALFORMED, where, text))
     if len(set(names)) < len(names):
-        raise Rejected(Fault(Reason.MALFORMED, "line 1", "a column is there twice"))
+        raise Rejected(Fault(Reason.MALFORMED, where, "a column is there twice"))
     if missing := [name for name in _NEEDED if name not in names]:
         text = f"there is no column {missing[0]!r}, which is needed"
-        raise Rejected(Fault(Reason.MALFORMED, "line 1", text))
+        raise Rejected(Fault(Reason.MALFORMED, where, text))
     return names
 
 
