@@ -12,7 +12,7 @@ from mwl.errors import Outage, Rejected
 from mwl.orders import Action, OrderChange, ProcedureChange, StepChange
 from mwl.patients import Identifier, PatientChange
 from mwl.scp.worklist import WorklistService
-from mwl.wlfiles import exporting, import_folder
+from mwl.wlfiles import disk, exporting, import_folder
 from mwl.wlfiles.exporting import Exported, Target, export_folder
 from mwl.worklist import apply, kept, manual
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
@@ -98,7 +98,7 @@ def test_after_a_failure_nothing_is_taken_for_known(filled, tmp_path, monkeypatc
     which, named = manual.Which("ACC2"), manual.Entry(sex="M")
     filled.write(lambda session: manual.change(session, which, named, now=NOW, zone=ZONE))
     with monkeypatch.context() as patched:
-        patched.setattr(exporting, "_sync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O")))
+        patched.setattr(disk, "sync_names", lambda _: (_ for _ in ()).throw(OSError(5, "I/O")))
         with pytest.raises(Outage):
             exporter.run(NOW)
     back = manual.Entry(sex="F")
@@ -120,7 +120,7 @@ def test_what_others_keep_in_the_folder_stays(filled, tmp_path):
     theirs[0].write_bytes(b"x")
     theirs[1].write_bytes(b"x")
     theirs[2].mkdir()
-    left = tmp_path / f".mwl-{'0' * 32}.wl.77"  # of a run that was ended
+    left = tmp_path / f".mwl-{'0' * 32}.wl.new"  # of a run that was ended
     old = tmp_path / f"mwl-{'0' * 32}.wl"
     left.write_bytes(b"half")
     old.write_bytes(b"not on the list")
@@ -167,6 +167,13 @@ def test_a_lock_that_is_held_for_ever_stops_nobody(filled, tmp_path, monkeypatch
     with (tmp_path / "MWL" / "lockfile").open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         assert export(filled, tmp_path) == Exported(unchanged=4)
+
+
+def test_one_at_a_time_keeps_a_folder(filled, tmp_path):
+    export(filled, tmp_path, format="orthanc")
+    with exporting._alone(tmp_path), pytest.raises(Outage, match="another export keeps it"):
+        export(filled, tmp_path, format="orthanc")
+    assert export(filled, tmp_path, format="orthanc") == Exported(unchanged=4)
 
 
 def test_a_device_sees_its_own_list_in_its_own_letters(filled, tmp_path):

@@ -2,8 +2,8 @@
 
 - items.py reads a data set, mapping.py makes of it what an order message would be.
 - importing.py brings in a folder as DCMTK's wlmscpfs and Orthanc keep it, or a file of CSV.
-- exporting.py keeps such a folder; writing.py makes its files.
-- fetching.py brings in another server's worklist.
+- exporting.py keeps such a folder; writing.py makes its files, disk.py puts them there.
+- fetching.py brings in another server's worklist; vanishing.py sees what has left it.
 """
 
 from mwl.wlfiles.importing import (

@@ -1,19 +1,19 @@
 """Keep a folder of worklist files, as DCMTK's wlmscpfs and Orthanc's plugin serve them.
 
-A file is written beside its place and moved there: whoever reads the folder meanwhile finds the
-old one or the new one, whole. What has left the list is removed, if it has a name of ours; what
-others keep in the folder is theirs.
+A file is written beside its place, put on disk (disk.py), and moved there: whoever reads the folder
+finds the old one or the new one, whole, also after the power was cut. What has left the list is
+removed, if it has a name of ours; what others keep in the folder is theirs. One at a time keeps a
+folder.
 """
 
 import fcntl
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -23,19 +23,19 @@ from mwl.db import Database
 from mwl.errors import Fault, Outage, Reason, Rejected
 from mwl.scp.answers import Asker
 from mwl.scp.attributes import tag_of
-from mwl.wlfiles.writing import File, FileWriter
+from mwl.wlfiles import disk
+from mwl.wlfiles.writing import FileWriter
 from mwl.worklist import asking
 from mwl.worklist.find import Query, pages
 
 Format = Literal["wlmscpfs", "orthanc"]
 
 _OURS = re.compile(r"mwl-[0-9a-f]{32}\.wl")
-_TEMPORARY = re.compile(r"\.mwl-[0-9a-f]{32}\.wl\.[0-9]+")
 _LOCKFILE = "lockfile"
 # A server that answers a query holds it that long; a reader that hangs shall not stop us.
 _LOCK_WAIT_S: Final = 5.0
 _LOCK_LOOK_S: Final = 0.02
-_AT_ONCE: Final = 64  # files
+_TURN = ".mwl-export.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +76,24 @@ class Exporter:
         """Bring the folder up to date with the worklist as scanners would be shown it.
 
         Rejected: the device is unknown, the title no name of a folder. Outage: the database,
-        or the folder, can't be read or written; nothing is removed then.
+        or the folder, can't be read or written, or somebody else keeps it just now; nothing is
+        removed then.
         """
         folder, done = _place(self._target), Exported()
         held = _locked if self._target.format == "wlmscpfs" else nullcontext
         with _outages(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with held(folder):
-                _clear(folder)
-            # Until it has come to its end, nobody knows what there is.
-            known, self._known = self._known, {}
-            listed = self._write(folder, known, done, now)
-            with held(folder):
-                for name in _ours(folder) - listed.keys():
-                    (folder / name).unlink(missing_ok=True)
-                    done.removed += 1
-            if done.written or done.removed:
-                _sync(folder)
-            self._known = listed
+            with _alone(folder):
+                # Until it has come to its end, nobody knows what there is.
+                known, self._known = self._known, {}
+                listed = self._write(folder, known, done, now)
+                with held(folder):
+                    for name in _ours(folder) - listed.keys():
+                        (folder / name).unlink(missing_ok=True)
+                        done.removed += 1
+                if done.written or done.removed:
+                    disk.sync_names(folder)
+                self._known = listed
         return done
 
     def _write(
@@ -108,16 +108,18 @@ class Exporter:
         writer, there = FileWriter(asker), _ours(folder)
         listed: dict[str, int] = {}
         caller = asking.caller(device, target.device, now=now, zone=self._zone)
-        for rows in pages(self._database, Query(writer.columns, {}, caller), now=now):
-            news = []
-            for row in rows:
-                name, said = writer.name(row), hash(tuple(row))
-                listed[name] = said
-                if name not in there or known.get(name) != said:
-                    news.append(writer.write(row))
-            written = _put(folder, news)
-            done.written += written
-            done.unchanged += len(rows) - written
+        with disk.Batch(folder) as batch:
+            for rows in pages(self._database, Query(writer.columns, {}, caller), now=now):
+                for row in rows:
+                    name, said = writer.name(row), hash(tuple(row))
+                    listed[name] = said
+                    if name in there and known.get(name) == said:
+                        continue
+                    file = writer.write(row)
+                    if not _is_there(folder / name, file.data):
+                        batch.put(name, file.data)
+        done.written = batch.count
+        done.unchanged = len(listed) - batch.count
         return listed
 
 
@@ -166,52 +168,25 @@ def _place(target: Target) -> Path:
     return target.folder / target.title
 
 
-def _put(folder: Path, files: Iterable[File]) -> int:
-    """Put files in their places, durably; tell how many were not there as they are."""
-    changed = iter([file for file in files if not _is_there(folder / file.name, file.data)])
-    count = 0
-    # A disk syncs many that are written by then in little more time than one.
-    while group := list(islice(changed, _AT_ONCE)):
-        with ExitStack() as stack:
-            opened = [stack.enter_context(_beside(folder, file).open("wb")) for file in group]
-            for stream, file in zip(opened, group, strict=True):
-                stream.write(file.data)
-                stream.flush()
-            for stream in opened:
-                os.fsync(stream.fileno())
-        for file in group:
-            _beside(folder, file).replace(folder / file.name)
-        count += len(group)
-    return count
-
-
 def _is_there(place: Path, data: bytes) -> bool:
     with suppress(FileNotFoundError):
         return place.stat().st_size == len(data) and place.read_bytes() == data
     return False
 
 
-def _beside(folder: Path, file: File) -> Path:
-    return folder / f".{file.name}.{os.getpid()}"
-
-
 def _ours(folder: Path) -> set[str]:
     return {name for name in os.listdir(folder) if _OURS.fullmatch(name)}  # noqa: PTH208 - names
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a run that was ended has left half done."""
-    for name in os.listdir(folder):  # noqa: PTH208 - names
-        if _TEMPORARY.fullmatch(name):
-            (folder / name).unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others out that would keep the folder, too: they'd remove what we are writing."""
+    with (folder / _TURN).open("ab") as turn:
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Outage(f"{folder}: another export keeps it just now") from None
+        yield
 
 
 @contextmanager
