@@ -453,6 +453,14 @@ def test_a_step_without_a_station_goes_to_every_device_of_its_modality(database)
     assert {s.ae_title for s in rows(database, StepStation)} == {"MR_A"}
 
 
+def test_a_step_that_any_of_a_fleet_may_do_is_unassigned(sqlite_database):
+    for number in range(65):
+        device(sqlite_database, f"CT{number}", "CT")
+    apply(sqlite_database, order())
+    assert rows(sqlite_database, ScheduledStep)[0].station_ae_titles == ""
+    assert rows(sqlite_database, StepStation) == []
+
+
 def test_a_step_that_no_device_fits_is_unassigned(database):
     apply(database, order())
     assert rows(database, ScheduledStep)[0].station_ae_titles == ""

@@ -59,7 +59,7 @@ def _of_step(step: StepChange, name: str) -> Iterator[Missing]:
     if step.start is None:
         yield Missing(name, "Scheduled Procedure Step Start", "a new one is scheduled for now")
     if not step.stations:
-        then = "all devices of the modality; if none is registered, any that asks for it"
+        then = "all devices of the modality; of none or very many, any that asks for it"
         yield Missing(name, "Scheduled Station AE Title", then)
     if not (step.fields.get("description") or step.fields.get("protocol_value")):
         yield Missing(name, "Scheduled Procedure Step Description or Protocol Code", _EMPTY)

@@ -11,8 +11,11 @@ _OF_MODALITY = Prepared(
     select(_DEVICE.c.ae_title)
     .where(_DEVICE.c.modality == bindparam("modality"))
     .order_by(_DEVICE.c.ae_title)
+    .limit(bindparam("limit"))
 )
 _INSERT = Prepared(insert(_TABLE).values(step=bindparam("step_row"), ae_title=bindparam("title")))
+# A step that any of so many may do is as good as unassigned, and costs each answer no kilobytes.
+_MOST_STATIONS = 64
 _CLEAR = Prepared(delete(_TABLE).where(_TABLE.c.step == bindparam("step_row")))
 
 
@@ -29,12 +32,17 @@ class Devices:
     def ask(self, modality: str) -> Reply:
         """Ask for the devices of `modality` without waiting for the answer."""
         if modality not in self._asked:
-            self._asked[modality] = _OF_MODALITY.send(self._conn, {"modality": modality})
+            wanted = {"modality": modality, "limit": _MOST_STATIONS + 1}
+            self._asked[modality] = _OF_MODALITY.send(self._conn, wanted)
         return self._asked[modality]
 
     def titles(self, modality: str) -> tuple[str, ...]:
-        """List the AE titles of every device of `modality`; none: the step stays unassigned."""
-        return tuple(row.ae_title for row in self.ask(modality).all()) if modality else ()
+        """List the AE titles of every device of `modality`; none: the step stays unassigned.
+
+        It does so as well where they are more than a few dozen.
+        """
+        found = self.ask(modality).all() if modality else ()
+        return tuple(row.ae_title for row in found) if len(found) <= _MOST_STATIONS else ()
 
 
 def assign(conn: Connection, step: int, titles: tuple[str, ...], *, again: bool = False) -> None:
