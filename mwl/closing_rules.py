@@ -6,8 +6,8 @@ The rules that this module bears:
    another patient: then a person closes it.
 2. The rule must hold of each COMPLETED step:
    - its images go to another archive: nothing more is waited for. Where they go, the scanner
-     that made them says, being the one that sends them; else the profile that the order was
-     read by; else the site.
+     that made them says, being the one that sends them (of a step without MPPS: those of
+     its scanners that send none); else the profile that the order was read by; else the site.
    - its MPPS have listed instances, each is in the archive, and none is IN PROGRESS; what a
      DISCONTINUED one lists binds nobody. None listed: it never closes by itself. In the
      archive means: served, in a study that is linked with what the MPPS was made for, and

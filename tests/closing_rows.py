@@ -26,8 +26,9 @@ TOLD = Destinations((Destination("ris", frozenset({"IP", "CM", "DC", "CLOSED"}))
 _numbers = itertools.count(1)
 
 
-def device(session, title, *, mpps=True, modality="CT", now):
-    row = Device(ae_title=title, mpps=mpps, modality=modality, created_at=now, updated_at=now)
+def device(session, title, *, mpps=True, modality="CT", now, **more):
+    times = {"created_at": now, "updated_at": now}
+    row = Device(ae_title=title, mpps=mpps, modality=modality, **times, **more)
     session.add(row)
 
 

@@ -347,6 +347,26 @@ def test_what_the_ris_completed_does_not_close_where_images_are_kept_here(databa
     assert (status(database), rows.told(database)) == ("COMPLETED", [])
 
 
+@pytest.mark.parametrize(
+    ("go", "closed"),
+    [
+        (["elsewhere"], "CLOSED"),
+        (["elsewhere", "elsewhere"], "CLOSED"),
+        (["elsewhere", "here"], "COMPLETED"),
+        (["elsewhere", ""], "COMPLETED"),
+        ([""], "COMPLETED"),
+    ],
+)
+def test_a_scanner_without_mpps_says_where_its_images_go_as_well(database, go, closed):
+    titles = [f"CT{number}" for number in range(1, len(go) + 1)]
+    receive(database, message(stations=tuple(titles)))
+    for title, where in zip(titles, go, strict=True):
+        write(database, did(rows.device, title, mpps=False, close_images=where, now=NOW))
+    receive(database, message(Action.COMPLETE, minutes(1)))
+    closing.follow(database, HERE, minutes(2), TOLD)
+    assert status(database) == closed
+
+
 # ---- quiet -----------------------------------------------------------------------------------
 
 

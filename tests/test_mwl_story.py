@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from mwl import audit, closing, procedures, story
@@ -11,6 +12,7 @@ from mwl.audit import Action, Actor, Event
 from mwl.cli import app
 from mwl.cli.story import as_json
 from mwl.config import Close
+from mwl.db.tables import Device
 from mwl.outbox import Park
 from mwl.story import Kind
 from mwl.worklist import manual
@@ -306,6 +308,17 @@ def test_images_of_a_scanner_without_mpps_are_waited_for_to_be_quiet(database, t
     assert ahead(scene).endswith(
         "its images had been quiet for 120 minutes, and no MPPS comes from its scanner."
     )
+
+
+def test_who_sends_neither_mpps_nor_images_is_not_waited_for(scene):
+    silent = update(Device).values(mpps=False, close_images="elsewhere")
+    scene.database.write(lambda s: s.connection().execute(silent))
+    scene.hear(orm())
+    assert "step SPS1: its scanner sends no MPPS, and its images elsewhere: it ends" in ahead(scene)
+    scene.hear(orm(ORC_1="SC", ORC_5="CM"))
+    assert told(scene).outlook.text == "Closes within seconds."
+    scene.clock()
+    assert ahead(scene).endswith("it was completed, and images of it go to another archive.")
 
 
 def test_a_cancellation_of_what_never_came_is_told_as_such(scene):

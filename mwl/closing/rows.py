@@ -182,7 +182,7 @@ def _count_listed(*by: ColumnElement[Any]) -> Prepared:
 _LISTED = _count_listed()
 _LISTED_BY_SERIES = _count_listed(_listed.series_instance_uid)
 _SILENT = Prepared(
-    select(_s.id)
+    select(_s.id, _device.close_images)
     .distinct()
     .join(_PROCEDURE, _s.procedure == _r.id)
     .join(_DEVICE, _silent())
@@ -242,15 +242,15 @@ def _reported(work: Work, row: Any) -> Work:
             work,
             listed_at=max(at, work.listed_at or at),
             other_patient=work.other_patient or is_other,
-            elsewhere=_goes_elsewhere(work, row),
+            elsewhere=_goes_elsewhere(work, row, is_first=work.listed_at is None),
         )
     return work
 
 
-def _goes_elsewhere(work: Work, row: Any) -> bool | None:
+def _goes_elsewhere(work: Work, row: Any, *, is_first: bool) -> bool | None:
     """Tell where the images of a step go by its scanners; None: they say nothing, or differ."""
     own = {"elsewhere": True, "here": False}.get(row.close_images)
-    if work.listed_at is None or own is work.elsewhere:
+    if is_first or own is work.elsewhere:
         return own
     return False if False in (own, work.elsewhere) else None
 
@@ -270,7 +270,11 @@ def _add_silent(
 ) -> None:
     silent = _SILENT.all(conn, given)
     for row in silent:
-        found[row.id] = replace(found[row.id], silent=True)
+        work = found[row.id]
+        if not work.reported:
+            elsewhere = _goes_elsewhere(work, row, is_first=not work.silent)
+            work = replace(work, elsewhere=elsewhere)
+        found[row.id] = replace(work, silent=True)
     for row in _IMAGES.all(conn, given) if silent else ():
         # What a series says that it was made for tells the steps of one procedure apart.
         named = {item.get("ScheduledProcedureStepID") for item in row.request} & sps_ids

@@ -170,6 +170,10 @@ def _silence(seen: _Look, work: Work) -> str:
     quiet = several(int(seen.rules.quiet.total_seconds() // 60), "minute")
     if at := quiet_at(work, seen.rules):
         return f"its scanner sends no MPPS: it ends at {seen.at(at)}, if no further image comes"
+    if work.silent and not work.reported and goes_elsewhere(work, seen.rules):
+        return (
+            "its scanner sends no MPPS, and its images elsewhere: it ends when its sender says so"
+        )
     if work.silent and not work.reported:
         return f"its scanner sends no MPPS: it ends when its images have been quiet for {quiet}"
     return ""
