@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from sqlmodel import Session
 
 from hl7 import ack, embedded, er7, forwarding, mllp, modes, order_answer, strictness
+from hl7.chains import Chain
 from hl7.mapping import Change, Envelope, envelope, places
-from hl7.profile import Chain
 from hl7.profiles import Profiles, Reader
 from mwl import charsets, journal, procedures, reports, worklist
 from mwl.errors import Fault, Reason, Rejected

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from hl7 import er7
+from hl7.chains import Chain
 from hl7.mapping import Mapper, envelope
-from hl7.profile import Chain, Profile
+from hl7.profile import Profile
 
 
 class Rule(NamedTuple):

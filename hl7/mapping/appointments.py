@@ -14,6 +14,7 @@ from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from hl7 import columns
+from hl7.chains import Chain
 from hl7.er7 import Message, Path, Segment
 from hl7.mapping import places, values
 from hl7.mapping.envelope import Envelope
@@ -24,7 +25,8 @@ from hl7.mapping.patient import PatientReader
 from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.mapping.steps import Step, StepReader
-from hl7.profile import ANY, EMPTY, AppointmentTable, Chain, Profile
+from hl7.profile import Profile
+from hl7.profile_tables import ANY, EMPTY, AppointmentTable
 from mwl.errors import Reason
 from mwl.orders import Action, OrderChange
 from mwl.patients import Identifier

@@ -16,7 +16,7 @@ from hl7.mapping.identifiers import entity, extended
 from hl7.mapping.report import Report
 from hl7.mapping.times import NotATime, read_date
 from hl7.mapping.values import LOCAL_SCHEME, MOST_VALUES
-from hl7.profile import ANY
+from hl7.profile_tables import ANY
 from mwl.errors import Reason
 from mwl.orders import Fields
 from mwl.worklist import kept

@@ -5,7 +5,8 @@ from decimal import Decimal, InvalidOperation
 from hl7.er7 import DELETE, Segment
 from hl7.mapping.grid import View
 from hl7.mapping.report import Report
-from hl7.profile import ObservationTable, Profile
+from hl7.profile import Profile
+from hl7.profile_tables import ObservationTable
 from mwl.orders import Fields
 
 _MOST = 1_000

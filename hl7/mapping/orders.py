@@ -20,7 +20,8 @@ from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.mapping.steps import Step, StepReader
 from hl7.mapping.times import NotATime, read_instant
-from hl7.profile import ANY, EMPTY, Profile
+from hl7.profile import Profile
+from hl7.profile_tables import ANY, EMPTY
 from mwl.errors import Reason
 from mwl.orders import DEFAULT_POLICY, Action, OrderChange, Policy, ProcedureChange
 from mwl.patients import Identifier, PatientChange

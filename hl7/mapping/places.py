@@ -1,10 +1,9 @@
 """Read chains of a profile in segments by name, for messages that are not on the hot path."""
 
-from hl7.chains import Conditions, Link
+from hl7.chains import Chain, Conditions, Link
 from hl7.er7 import Path, Segment
 from hl7.mapping.grid import View
 from hl7.mapping.observed import line
-from hl7.profile import Chain
 from mwl.patients import Identifier
 
 LONGEST = 199

@@ -12,6 +12,7 @@ from dataclasses import replace
 from operator import getitem, itemgetter
 from typing import NamedTuple
 
+from hl7.chains import Chain
 from hl7.columns import Column, Kind
 from hl7.er7 import DELETE, Value
 from hl7.mapping import kinds, patterns, values
@@ -19,7 +20,8 @@ from hl7.mapping.gathering import GATHERERS, Gatherer, plain_code
 from hl7.mapping.grid import Cell, Grid, Place, Row, text_of
 from hl7.mapping.kinds import At
 from hl7.mapping.report import Report
-from hl7.profile import ANY, Chain, Profile
+from hl7.profile import Profile
+from hl7.profile_tables import ANY
 from mwl.orders import Fields
 
 Rest = Callable[[Row, Report, Fields], None]

@@ -8,6 +8,7 @@ reports of people whom nobody has announced are kept as well, so nothing of it i
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 
+from hl7.chains import Chain
 from hl7.columns import SH
 from hl7.embedded import Embedded
 from hl7.er7 import Message, Segment
@@ -19,7 +20,8 @@ from hl7.mapping.observed import line
 from hl7.mapping.patient import PatientReader
 from hl7.mapping.report import Report
 from hl7.mapping.times import NotATime, read_instant
-from hl7.profile import Chain, Profile, ReportTable
+from hl7.profile import Profile
+from hl7.profile_tables import ReportTable
 from mwl.errors import Reason
 from mwl.patients import Identifier
 from mwl.reports import Part, ReportChange, Status

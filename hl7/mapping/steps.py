@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hl7 import columns
 from hl7.attributes import Target
+from hl7.chains import Chain
 from hl7.er7 import Segment, Value
 from hl7.mapping import values
 from hl7.mapping.grid import Cell, Grid, Odd, Place, Row, leaf, leaf_of, occurrence, word
@@ -13,7 +14,8 @@ from hl7.mapping.readers import Readers
 from hl7.mapping.report import Report
 from hl7.mapping.rules import NOTHING, Asked, Rules
 from hl7.mapping.times import NotATime, read_instant
-from hl7.profile import Chain, IpcProcedureTable, Profile, StepTable
+from hl7.profile import Profile
+from hl7.profile_tables import IpcProcedureTable, StepTable
 from mwl.errors import Reason
 from mwl.orders import Fields, ProcedureChange, StepChange
 
