@@ -195,6 +195,13 @@ def test_what_a_device_would_see_is_told(
     told = json.loads(mwl(tmp_path, "device", "try", "CT1", *options, **where).stdout)
     assert (told["status"], told["count"], told["cut"], told["hidden"]) == ("0000", 1, False, [])
     assert told["answers"][0]["attributes"]["AccessionNumber"] == "ACC2"
+    done = mwl(tmp_path, "device", "try", "CT1", "--day", "tomorrow", **where)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines() == [
+        "asked for day tomorrow, modality CT, station CT1",
+        "the query fails: C001 ScheduledProcedureStepStartDate: no date, time or range of them",
+        "0 entries",
+    ]
 
 
 def test_a_fleet_with_a_fault_is_left_out_as_a_whole(

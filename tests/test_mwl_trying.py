@@ -183,9 +183,12 @@ def test_what_can_not_be_asked_is_refused(
     assert caught.value.faults[0].reason is reason
 
 
-def test_a_key_that_can_not_be_read_ends_as_for_a_scanner(sqlite_database: Database) -> None:
+@pytest.mark.parametrize("day", ["tomorrow", "20301345"])
+def test_a_key_that_can_not_be_read_ends_as_for_a_scanner(
+    sqlite_database: Database, day: str
+) -> None:
     register(sqlite_database)
-    told = tried(sqlite_database, day="tomorrow")
+    told = tried(sqlite_database, day=day)
     assert (told.status, told.count, told.hidden) == (0xC001, 0, None)
     assert told.comment.startswith("ScheduledProcedureStepStartDate: ")
 

@@ -55,7 +55,7 @@ def try_(
     """Show what a scanner would be answered now, by the code that answers scanners.
 
     It is taken to ask as usual: for today, by its modality and its AE title. Nobody is told
-    that it was shown anything.
+    that it was shown anything. The exit code is 1 if it is not let ask, or its query fails.
     """
     from mwl import logs
     from mwl.scp.trying import see
@@ -68,13 +68,23 @@ def try_(
         tried = see(database, given, ae_title, asked, frame.now())
     if as_json:
         typer.echo(json.dumps(_as_json(tried), ensure_ascii=False))
-        return
-    frame.print_table(_COLUMNS, map(_answer, tried.answers))
+    else:
+        _print(tried)
+    if tried.refused or tried.status:
+        raise typer.Exit(frame.FAILED)
+
+
+def _print(tried: "Tried") -> None:
+    if tried.answers:
+        frame.print_table(_COLUMNS, map(_answer, tried.answers))
+        typer.echo()
     for line in _lines(tried):
         typer.echo(line)
     if tried.hidden:
         typer.echo("\nwhat people see, and it does not:")
         frame.print_table(_HIDDEN, map(_hidden, tried.hidden))
+        if tried.more_hidden:
+            typer.echo("and there may be more")
 
 
 def _lines(tried: "Tried") -> Iterator[str]:
@@ -82,13 +92,15 @@ def _lines(tried: "Tried") -> Iterator[str]:
     asked = tried.asked
     keys = {"day": asked.day, "modality": asked.modality, "station": asked.station}
     said = ", ".join(f"{name} {value or 'any'}" for name, value in keys.items())
-    yield f"\nasked for {said}"
+    yield f"asked for {said}"
     if tried.refused:
         yield f"it is not let ask: {tried.refused}"
     if tried.status:
         yield f"the query fails: {tried.status:04X} {tried.comment}"
     cut = f" of {tried.more}, and it is not told" if tried.is_cut else ""
-    yield f"{tried.count} {'entry' if tried.count == 1 else 'entries'}{cut}"
+    listed = len(tried.answers)
+    first = f"; the first {listed} are listed" if listed < tried.count else ""
+    yield f"{tried.count} {'entry' if tried.count == 1 else 'entries'}{cut}{first}"
     for each in tried.answers:
         for keyword, text in each.rewritten.items():
             number = each.attributes.get("AccessionNumber", "")

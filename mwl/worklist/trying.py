@@ -111,7 +111,7 @@ def hidden(
     text = asked.accession_number or asked.patient_id or asked.patient_name.rstrip("*")
     day, modality = asked.day or "", asked.modality or ""
     wanted = Wanted(
-        day=day if re.fullmatch(r"\d{8}", day) else "",
+        day=day if _is_day(day) else "",
         modality=modality if re.fullmatch(r"[A-Z0-9_ ]*", modality) else "",
         text=text,
         zone=zone,
@@ -122,3 +122,10 @@ def hidden(
     some = found[:MOST_LOOKED_THROUGH]
     left = [each for each in some if each.id not in shown and each.shown_state not in _OVER]
     return left, len(found) > len(some)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return len(text) == 8 and bool(datetime.strptime(text, "%Y%m%d"))  # noqa: DTZ007 - a DA
+    except ValueError:
+        return False
