@@ -6,7 +6,7 @@ from sqlalchemy import select
 from mwl import outbox
 from mwl.config import Destination as Table
 from mwl.db.tables import Delivery
-from mwl.outbox import Destination, Destinations, Kind, State
+from mwl.outbox import Destination, Destinations, Kind, State, claims
 from tests.worklist_rows import insert_items, item
 
 NOW = datetime(2030, 1, 2, 10, 0, tzinfo=UTC)
@@ -116,3 +116,28 @@ def test_numbers_grow_with_time_across_connections(postgresql_database):
     postgresql_database.write(lambda session: put(session, "first"))
     postgresql_database.write(nested)
     assert [row.subject for row in rows(postgresql_database)] == ["first", "second", "third"]
+
+
+def test_what_a_subject_was_told_is_found_however_much_its_destination_was(sqlite_database):
+    """Where SQLite has counted no rows, too: so a fresh machine is in its first hours."""
+
+    def tell(session, *subjects):
+        for subject in subjects:
+            told = {"kind": Kind.MPPS, "destination": "dose", "payload": {}, "now": NOW}
+            outbox.enqueue(session, subject=subject, **told)
+
+    sqlite_database.write(lambda s: tell(s, *(f"mpps:{number}" for number in range(2_000))))
+    steps = []
+
+    def work(session):
+        driver = session.connection().connection.dbapi_connection
+        driver.set_progress_handler(lambda: steps.append(1), 100)
+        try:
+            tell(session, "mpps:1")
+            claims.line_up(session.connection(), claims.Channel(Kind.MPPS, "dose"), "mpps:1")
+            assert not outbox.is_withheld(session, "dose", "mpps:1")
+        finally:
+            driver.set_progress_handler(None, 0)
+
+    sqlite_database.write(work)
+    assert len(steps) < 20

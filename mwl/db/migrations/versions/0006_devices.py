@@ -21,6 +21,7 @@ def upgrade() -> None:
     _return_keys()
     _sources()
     _finding()
+    _deliveries()
 
 
 def _devices() -> None:
@@ -122,6 +123,12 @@ def _finding() -> None:
         # A range of what begins alike: the order of a language would tear it apart.
         op.execute('ALTER TABLE patient ALTER COLUMN name_key TYPE varchar COLLATE "C"')
     _refold_names()
+
+
+def _deliveries() -> None:
+    """Find what is told of a subject, however much a destination was told."""
+    op.drop_index("ix_delivery_subject", "delivery")
+    op.create_index("ix_delivery_subject", "delivery", ["subject", "kind", "destination"])
 
 
 _KEYS = (
