@@ -13,8 +13,10 @@ from mwl.cli.checks import _keywords as keywords
 from mwl.cli.checks import findings as looked_at
 from mwl.cli.receivers import receivers
 from mwl.config import Archive, Settings, load
+from mwl.db import Database
 from mwl.db.migrate import REVISION
 from mwl.db.tables import Device
+from mwl.scu.worklist import SOP_CLASS as WORKLIST
 from tests import s3
 from tests.pps_manager import Scripted
 from tests.serving import Serving
@@ -249,3 +251,46 @@ def test_a_bucket_that_fails_hides_nothing(s3_bucket: Archive, tmp_path: Path) -
     assert found["archive"][0] == "FAIL"
     assert found["database"][0] == found["dicom.port"][0] == "ok"
     assert s3.SECRET not in done.stdout + done.stderr
+
+
+def test_worklists_that_are_brought_in_are_asked_whether_they_take_queries(tmp_path: Path) -> None:
+    with Scripted(abstract_syntaxes=(WORKLIST,)) as ris, Scripted() as deaf:
+        lines = [
+            f'[[worklist.source]]\nname = "{name}"\nae_title = "DOSE"\nhost = "127.0.0.1"\n'
+            f'port = {peer.port}\ncalling = "BRIDGE"\n'
+            for name, peer in (("ris", ris), ("deaf", deaf))
+        ]
+        (tmp_path / "mwl.toml").write_text("\n".join(lines))
+        found = list(receivers(load(tmp_path / "mwl.toml", environ={})))
+    assert [(each.level, each.subject, each.text) for each in found] == [
+        ("ok", "worklist.source", "ris: takes worklist queries of BRIDGE"),
+        (
+            *("warn", "worklist.source"),
+            "deaf: took our association, but takes no worklist queries on this port",
+        ),
+    ]
+
+
+def test_folders_that_are_to_be_kept_are_looked_at(
+    tmp_path: Path, sqlite_database: Database, sqlite_url: str
+) -> None:
+    (tmp_path / "file").touch()
+    tables = [
+        *('folder = "a"\ndevice = "CT1"', 'folder = "b"\ndevice = "ct1_old"'),
+        *('folder = "file/c"', 'folder = "d"\ndevice = "MR1"'),
+    ]
+    text = "".join(f"[[worklist.export]]\n{each}\n" for each in tables)
+    text += '[[device]]\nae_title = "CT1"\naliases = ["CT1_OLD"]\n'
+    (tmp_path / "mwl.toml").write_text(text)
+    given = load(
+        tmp_path / "mwl.toml",
+        environ={"MWL_DATA_DIR": str(tmp_path), "MWL_DATABASE__URL": sqlite_url},
+    )
+    found = [each for each in looked_at(given, {}) if each.subject == "worklist.export"]
+    assert [(each.level, each.text) for each in found] == [
+        ("ok", f"{tmp_path}/a"),
+        ("ok", f"{tmp_path}/b"),
+        ("fail", f"{tmp_path}/file/c: {tmp_path}/file is no folder that this user can write to"),
+        ("ok", f"{tmp_path}/d"),
+        ("warn", "no device MR1 is registered, as which a folder is to be kept"),
+    ]

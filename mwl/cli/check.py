@@ -17,7 +17,7 @@ _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 def check(context: typer.Context) -> None:
     """Look at the settings, the archive, the database, the ports and the disk; change nothing.
 
-    Who is sent HL7 messages or MPPS is connected to, and sent nothing.
+    Who is sent HL7 messages or MPPS, or asked for a worklist, is connected to, and sent nothing.
 
     Each line is ok, a WARN that a person should know of, or a FAIL that says what to do.
     The exit code is 1 if anything failed.

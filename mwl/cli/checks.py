@@ -12,6 +12,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Literal
 
+from sqlmodel import Session
+
 from mwl import devices, journal, packages
 from mwl.cli.finding import Finding
 from mwl.cli.receivers import receivers
@@ -41,6 +43,7 @@ def findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding
     yield from _clock()
     yield from _data_dir(settings.data_dir)
     yield _archive(settings)
+    yield from _exports(settings)
     yield from _database(settings)
     yield from _ports(settings)
     yield from _exposure(settings)
@@ -137,6 +140,22 @@ def _archive(settings: Settings) -> Finding:
         return Finding("fail", "archive", f"{folder} can't be looked at: {error.strerror}")
 
 
+def _exports(settings: Settings) -> Iterator[Finding]:
+    """See that folders of worklist files can be kept."""
+    for each in settings.worklist.export:
+        folder = settings.data_dir.absolute() / each.folder
+        try:
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            well = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        except OSError:
+            there, well = folder, False
+        if well:
+            yield Finding("ok", "worklist.export", f"{folder}")
+        else:
+            text = f"{folder}: {there} is no folder that this user can write to"
+            yield Finding("fail", "worklist.export", text)
+
+
 def _bucket(archive: Archive) -> Finding:
     """Ask a bucket for what it holds; one that does not answer is waited for seconds only."""
     # Here, since who keeps images in a folder needs nothing of it.
@@ -181,6 +200,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
             with database.read() as session:
                 known = devices.listing(session)
                 bound = [each.ae_title for each in known if each.certificate and each.may]
+                unknown = _unregistered(session, settings)
                 size = journal.size(session, now=datetime.now(UTC))
             text = " ".join(journal.outlook(size, settings.journal))
             if free := reusable_bytes(database):
@@ -198,7 +218,17 @@ def _database(settings: Settings) -> Iterator[Finding]:
             'and none is asked for: set dicom.tls.port, and dicom.tls.client = "optional"'
         )
         yield Finding("warn", "devices", text)
+    for title in sorted(unknown):
+        text = f"no device {title} is registered, as which a folder is to be kept"
+        yield Finding("warn", "worklist.export", text)
     yield from _keywords(known)
+
+
+def _unregistered(session: Session, settings: Settings) -> list[str]:
+    """Name the devices that folders are to be kept for, and nobody knows."""
+    named = {devices.fold(title) for each in settings.device for title in each.titles}
+    wanted = {devices.fold(each.device) for each in settings.worklist.export if each.device}
+    return [each for each in wanted - named if devices.lookup(session, each) is None]
 
 
 def _keywords(known: Sequence[Device]) -> Iterator[Finding]:

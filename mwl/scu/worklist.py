@@ -20,8 +20,8 @@ from mwl.net.status import PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
 from mwl.scu.peers import Peer
 from mwl.tls import Keys
 
-_SOP_CLASS = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
-_CONTEXT = ProposedContext(1, _SOP_CLASS, (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN))
+SOP_CLASS = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
+_CONTEXT = ProposedContext(1, SOP_CLASS, (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN))
 _MEDIUM = 0x0000  # PS3.7 9.3.2.1: priority
 _PENDING = frozenset({PENDING, PENDING_UNSUPPORTED_KEYS})
 
@@ -106,7 +106,7 @@ def _answers(
     explicit = context.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN
     about: Elements = {
         Element.COMMAND_FIELD: CommandField.C_FIND,
-        Element.AFFECTED_SOP_CLASS_UID: _SOP_CLASS,
+        Element.AFFECTED_SOP_CLASS_UID: SOP_CLASS,
         Element.PRIORITY: _MEDIUM,
     }
     count = size = 0
