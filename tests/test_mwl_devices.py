@@ -182,6 +182,18 @@ def test_doorkeeper_tells_what_a_device_may_do(database: Database) -> None:
     assert allowed == {"CT1": True, "ct1 ": True, "PACS": False, "CT2": True}
 
 
+def test_who_came_before_a_device_was_bound_to_a_certificate_does_nothing_more(
+    database: Database,
+) -> None:
+    own, other = Shown("ab" * 32, ("ct1.example",)), Shown("cd" * 32, ("mr1.example",))
+    door = doorkeeper(database, "any")
+    assert door.admit("MWL", "CT1_OLD", "10.0.0.2") is Verdict.ADMITTED
+    add(database, device("CT1", aliases=["CT1_OLD"], certificate="ct1.example"))
+    door = doorkeeper(database, "any")
+    allowed = [door.allows("CT1_OLD", "worklist", shown) for shown in (own, other, None)]
+    assert allowed == [True, False, False]
+
+
 def test_doorkeeper_writes_down_who_knocked(database: Database) -> None:
     add(database, device("CT1"))
     refusing, admitting = doorkeeper(database), doorkeeper(database, "any")

@@ -202,7 +202,7 @@ def test_what_the_service_doesnt_do_is_read_to_its_end_and_refused(serve: Serve)
 def test_who_may_not_is_read_to_the_end_and_refused(serve: Serve) -> None:
     shelf = Shelf()
     server = serve(
-        Guarded(shelf, lambda calling: calling == "CT1"),
+        Guarded(shelf, lambda peer: peer.calling_title == "CT1"),
         limits=replace(DEFAULTS, max_data_set_bytes=1024),
     )
     for calling, code in (("STRANGER", 0x0124), ("CT1", SUCCESS)):

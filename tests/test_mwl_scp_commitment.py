@@ -178,7 +178,7 @@ def test_a_peer_that_never_answers_a_report_is_called(database, store, worker, s
 
 
 def test_who_may_not_ask_is_told_so(database, serve):
-    guarded = Guarded(service(database), lambda calling: calling != "CT1")
+    guarded = Guarded(service(database), lambda peer: peer.calling_title != "CT1")
     port = serve(guarded).address[1]
     with association(port) as opened:
         assert request(opened, references(1)) == NOT_AUTHORIZED

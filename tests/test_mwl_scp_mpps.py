@@ -130,7 +130,10 @@ class Site:
             MppsRetrieveService(self.database),
         ]
         self.server = serve(
-            *(Guarded(each, lambda calling: calling not in self.denied) for each in services),
+            *(
+                Guarded(each, lambda peer: peer.calling_title not in self.denied)
+                for each in services
+            ),
             limits=Limits(max_data_set_bytes=MAX_BYTES),
         )
         database.write(lambda session: insert_items(session, [item(1)]))

@@ -257,7 +257,7 @@ def test_who_may_not_ask_is_told_as_the_door_would(sqlite_database, serve, dial,
     assert hides(sqlite_database, step, "STRANGER", dicom) == stranger
     guarded = Guarded(
         WorklistService(sqlite_database, ZONE, clock=lambda: NOW),
-        lambda calling: door.allows(calling, "worklist"),
+        lambda peer: door.allows(peer.calling_title, "worklist"),
     )
     _, commands = Scanner(serve(guarded), dial, "WS1").ask(
         asking(step=("ScheduledProcedureStepID",))

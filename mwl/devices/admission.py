@@ -135,15 +135,18 @@ class Doorkeeper:
                 self._note(Visit(calling, called, address, verdict is Verdict.ADMITTED))
         return verdict
 
-    def allows(self, calling: str, what: May) -> bool:
-        """Tell whether a peer that was let in may do `what`.
+    def allows(self, calling: str, what: May, certificate: Shown | None = None) -> bool:
+        """Tell whether a peer that was let in, and has shown `certificate`, may do `what`.
 
+        A device may have been bound to one since it, or somebody else, came by its title.
         A stranger may do all on loopback. Elsewhere, where strangers are let in, it may do
         what a scanner does, but takes no images away.
         """
         known = self._lookup(fold(calling))
         if known is None:
             return what in self._strangers
+        if not known.proven(certificate):
+            return False
         with self._lock:  # an association may last for hours
             self._seen.setdefault(known.row, "")
         return what in known.may

@@ -72,7 +72,8 @@ class Association:
     """An established association; as a context manager it is released, or aborted on an error.
 
     `calling_title` and `called_title` are without padding; `address` is the peer's IP
-    address. `contexts` holds the accepted presentation contexts by identifier.
+    address, `certificate` what it has shown over TLS. `contexts` holds the accepted
+    presentation contexts by identifier.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Association:
         self.calling_title = title_text(agreement.accept.calling_title)
         self.called_title = title_text(agreement.accept.called_title)
         self.address = address
+        self.certificate = transport.certificate
         self.contexts = agreement.contexts
         self.messages = 0  # that came from the peer
         self.operations_done = 0

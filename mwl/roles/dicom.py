@@ -52,7 +52,10 @@ def run(settings: Settings, listeners: Listeners, _board: Board, child: Child) -
         return peer.connect(_CONNECT_S, keys)
 
     def guarded(service: Service, what: May) -> Service:
-        return Guarded(service, lambda calling: doorkeeper.allows(calling, what))
+        return Guarded(
+            service,
+            lambda peer: doorkeeper.allows(peer.calling_title, what, peer.certificate),
+        )
 
     server = AssociationServer(
         listener,

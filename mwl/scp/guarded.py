@@ -17,10 +17,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """Let `service` answer those that `allows` says yes to, by their calling AE title."""
+    """Let `service` answer those that `allows` says yes to."""
 
     service: Service
-    allows: Callable[[str], bool]
+    allows: Callable[[Association], bool]
 
     @property
     def abstract_syntaxes(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class Guarded:
         receive = getattr(self.service, "receive", None)
         if receive is None:
             return None
-        if not self.allows(association.calling_title):
+        if not self.allows(association):
             return Drain()
         sink: Sink | None = receive(association, context, command)
         return sink
@@ -61,7 +61,7 @@ class Guarded:
     def handle(self, association: Association, message: Message) -> None:
         """Pass the request on, or refuse it."""
         # Who was not allowed when its data set began to come has sent it to nowhere.
-        if not isinstance(message.sink, Drain) and self.allows(association.calling_title):
+        if not isinstance(message.sink, Drain) and self.allows(association):
             self.service.handle(association, message)
             return
         log.warning("operation.not_authorized", calling=association.calling_title)
