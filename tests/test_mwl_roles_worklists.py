@@ -1,12 +1,13 @@
 """What the role `jobs` does with other worklists, by the settings."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mwl.config import load
-from mwl.errors import Rejected
+from mwl.errors import Outage, Rejected
 from mwl.roles import worklists
+from mwl.worklist import exports
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.test_mwl_wlfiles import entries, entry
 from tests.test_mwl_wlfiles_fetch import Peer
@@ -66,3 +67,24 @@ def test_a_worklist_is_named_by_the_settings_alone(tmp_path):
     assert worklists.named(settings, "ris").ae_title == "RIS"
     with pytest.raises(Rejected, match="called his"):
         worklists.named(settings, "his")
+
+
+def test_a_folder_that_can_t_be_kept_is_noted_until_it_is(database, tmp_path):
+    def failing():
+        with database.read() as session:
+            rows = exports.failing(session)
+        return {folder: (row.since, row.error) for folder, row in rows.items()}
+
+    sweeps = worklists.sweeps(given(tmp_path, 104), database, [])
+    keep = next(each for each in sweeps if each.name == "export lists")
+    blocked = tmp_path / "lists"
+    blocked.write_bytes(b"no folder")
+    for minutes in (0, 1):
+        with pytest.raises(Outage):
+            keep.run(NOW + timedelta(minutes=minutes))
+    ((since, error),) = failing().values()
+    assert since == NOW
+    assert str(blocked) in error
+    blocked.unlink()
+    keep.run(NOW)
+    assert failing() == {}

@@ -88,11 +88,14 @@ def test_a_link_leads_nobody_out_of_the_folder(tmp_path: Path) -> None:
     (folder / NAMES[0]).symlink_to(outside)
     assert put(folder, NAMES[:1]) == 1
     assert not (folder / NAMES[0]).is_symlink()
-    with Batch(folder) as batch:
-        (folder / f".{NAMES[1]}.new").symlink_to(outside)
-        with pytest.raises(FileExistsError):
+
+    def plant() -> None:
+        with Batch(folder) as batch:
+            (folder / f".{NAMES[1]}.new").symlink_to(outside)
             batch.put(NAMES[1], b"ours")
-        batch._waiting.clear()
+
+    with pytest.raises(FileExistsError):
+        plant()
     assert outside.read_bytes() == b"theirs"
 
 

@@ -12,12 +12,20 @@ from playwright.sync_api import Browser
 
 from mwl import devices
 from mwl.accounts import Role
-from mwl.config import Archive, DeviceTable, Settings, Site, Worklist, WorklistSource
+from mwl.config import (
+    Archive,
+    DeviceTable,
+    Settings,
+    Site,
+    Worklist,
+    WorklistExport,
+    WorklistSource,
+)
 from mwl.db import Database
 from mwl.devices import Visit
 from mwl.flow import Hour
 from mwl.objects import Room, room
-from mwl.worklist import sources
+from mwl.worklist import exports, sources
 from tests.browser import VIEWS, live
 from tests.closing_rows import report, set_aside, store
 from tests.test_mwl_flow import delivery, message, unlinked_report
@@ -148,6 +156,24 @@ def test_a_worklist_that_cant_be_brought_in_is_told(
     write(app, lambda s: sources.succeeded(s, "ris", {"losses": 30}, app.now, often))
     assert "30 entries are missing from its list and were kept" in home(app)
     write(app, lambda s: sources.succeeded(s, "ris", {"losses": 0}, app.now, often))
+    assert "All well." in home(app)
+
+
+def test_a_folder_that_can_t_be_kept_is_told(sqlite_database: Database, tmp_path: Path) -> None:
+    export = WorklistExport(folder="lists")
+    app = WebApp(
+        sqlite_database,
+        tmp_path,
+        Settings(data_dir=tmp_path, worklist=Worklist(export=(export,))),
+    )
+    write(app, lambda s: exports.failed(s, "lists", f"no room {HOSTILE}", app.now - HOUR))
+    write(app, lambda s: exports.failed(s, "others", "no room", app.now - HOUR))
+    page = home(app)
+    assert "The folder lists could not be kept for 1 h 0 min: no room &lt;script" in page
+    assert "others" not in page
+    write(app, lambda s: exports.well(s, "lists"))
+    assert "All well." in home(app)
+    write(app, lambda s: exports.failed(s, "lists", "no room", app.now))
     assert "All well." in home(app)
 
 

@@ -16,10 +16,11 @@ from mwl import flow
 from mwl.accounts import Role
 from mwl.flow import Waiting
 from mwl.objects import Room, room
+from mwl.worklist import exports
 from mwl.worklist import sources as worklist_sources
 from web.bars import charts
 from web.guard import allowed
-from web.look import ago, size
+from web.look import ago, lasting, size
 from web.wiring import wired
 
 blueprint = Blueprint("home", __name__)
@@ -133,13 +134,16 @@ def home() -> ResponseReturnValue:
         orders = flow.orders_by_state(session, now.date())
         hours = flow.hours(session, until=now)
         sources = worklist_sources.states(session)
+        folders = exports.failing(session)
     left = room(settings.archive, settings.data_dir)
     serving = wiring.serving()
     brought_in = [sources[each.name] for each in settings.worklist.source if each.name in sources]
+    kept = [folders[each.folder] for each in settings.worklist.export if each.folder in folders]
     troubles = [
         *_down(serving),
         *_crowded(left),
         *_unreached(brought_in, now),
+        *_stale(kept, now),
         *_waiting(waits, now),
     ]
     return render_template(
@@ -184,6 +188,15 @@ def _unreached(sources: Iterable[Any], now: datetime) -> Iterator[Trouble]:
             yield Trouble(text, grave=True)
         if losses := worklist_sources.losses(each):
             text = f"The worklist {each.name}: {worklist_sources.kept(each.name, losses)}."
+            yield Trouble(text, grave=True)
+
+
+def _stale(folders: Iterable[Any], now: datetime) -> Iterator[Trouble]:
+    """Tell of folders that another server serves, and whose files are old."""
+    for each in folders:
+        if now - each.since > _PATIENCE:
+            since = lasting(each.since)
+            text = f"The folder {each.folder} could not be kept for {since}: {each.error}."
             yield Trouble(text, grave=True)
 
 

@@ -1,6 +1,7 @@
 """Other worklists that are brought in, and folders that are kept of ours, by the settings."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -8,12 +9,13 @@ import structlog
 
 from mwl.config import Settings, WorklistExport, WorklistSource
 from mwl.db import Database
+from mwl.errors import MwlError, Outage
 from mwl.jobs import Sweep
 from mwl.roles.following import effects
 from mwl.tls import Keys
 from mwl.wlfiles.exporting import Exporter, Target
 from mwl.wlfiles.fetching import Fetcher
-from mwl.worklist import sources
+from mwl.worklist import exports, sources
 
 log = structlog.get_logger(__name__)
 
@@ -32,13 +34,7 @@ def sweeps(settings: Settings, database: Database, fetchers: Iterable[Fetcher]) 
         for each in fetchers
     ]
     exporting = [
-        Sweep(
-            f"export {each.folder}",
-            each.every_s,
-            partial(
-                _export, each, Exporter(database, target(settings, each), settings.site.zone_info)
-            ),
-        )
+        Sweep(f"export {each.folder}", each.every_s, _Keeping(settings, database, each).run)
         for each in settings.worklist.export
     ]
     return fetching + exporting
@@ -67,8 +63,30 @@ def target(settings: Settings, export: WorklistExport) -> Target:
     return Target(folder, title, export.format, export.device, export.charset)
 
 
-def _export(export: WorklistExport, exporter: Exporter, now: datetime) -> None:
-    done = exporter.run(now)
-    if done.written or done.removed:
-        told = {"written": done.written, "removed": done.removed}
-        log.info("worklist.exported", folder=export.folder, **told)
+class _Keeping:
+    """Keeps a folder fresh, and notes where a person sees it that this can't be done."""
+
+    def __init__(self, settings: Settings, database: Database, export: WorklistExport) -> None:
+        self._exporter = Exporter(database, target(settings, export), settings.site.zone_info)
+        self._database, self._folder = database, export.folder
+        self._is_well = False  # who knows how it went before
+
+    def run(self, now: datetime) -> None:
+        try:
+            done = self._exporter.run(now)
+        except Exception as error:
+            self._is_well = False
+            self._note(error, now)
+            raise
+        if not self._is_well:
+            self._database.write(partial(exports.well, folder=self._folder))
+        self._is_well = True
+        if done.written or done.removed:
+            told = {"written": done.written, "removed": done.removed}
+            log.info("worklist.exported", folder=self._folder, **told)
+
+    def _note(self, error: Exception, now: datetime) -> None:
+        ours = f"an error of ours ({type(error).__name__})"
+        text = str(error) if isinstance(error, MwlError) else ours
+        with suppress(Outage):  # which is told of by itself
+            self._database.write(partial(exports.failed, folder=self._folder, error=text, now=now))

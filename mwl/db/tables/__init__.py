@@ -21,7 +21,7 @@ from mwl.db.tables.performed import (
 from mwl.db.tables.promises import Commitment, CommitmentItem, Delivery
 from mwl.db.tables.reports import Report, ReportDocument
 from mwl.db.tables.sightings import Sighting
-from mwl.db.tables.sources import ListedItem, WorklistSource
+from mwl.db.tables.sources import FailingExport, ListedItem, WorklistSource
 from mwl.db.tables.worklist import (
     ImagingOrder,
     Patient,
@@ -40,6 +40,7 @@ __all__ = [
     "Device",
     "DeviceTitle",
     "DicomServer",
+    "FailingExport",
     "ImagingOrder",
     "Instance",
     "JournalDay",

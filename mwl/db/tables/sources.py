@@ -1,4 +1,4 @@
-"""Other worklists that are brought in: how it went, and what was on their lists."""
+"""Other worklists that are brought in, folders that are kept: how it goes, and what was there."""
 
 from datetime import datetime
 from typing import Any
@@ -33,3 +33,13 @@ class ListedItem(SQLModel, table=True):
     vanished: bool = False  # and was cancelled here for that
     # The first of the whole lists in a row that did not have it.
     missing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class FailingExport(SQLModel, table=True):
+    """A folder of worklist files that can't be kept fresh, for as long as that is so."""
+
+    __tablename__ = "failing_export"
+
+    folder: str = Field(primary_key=True)  # as the settings name it
+    since: datetime = Field(sa_type=UtcDateTime)
+    error: str

@@ -81,7 +81,7 @@ def _return_keys() -> None:
 
 
 def _sources() -> None:
-    """Keep how it went with other worklists, and what was on their lists."""
+    """Keep how it goes with other worklists and with folders, and what was on their lists."""
     op.create_table(
         "worklist_source",
         sa.Column("name", sa.String(), primary_key=True),
@@ -99,6 +99,12 @@ def _sources() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("vanished", sa.Boolean(), nullable=False),
         sa.Column("missing_since", UtcDateTime, nullable=True),
+    )
+    op.create_table(
+        "failing_export",
+        sa.Column("folder", sa.String(), primary_key=True),
+        sa.Column("since", UtcDateTime, nullable=False),
+        sa.Column("error", sa.String(), nullable=False),
     )
 
 
