@@ -264,6 +264,17 @@ def test_an_mpps_of_two_orders_stays_with_the_one_that_does(shelves):
     assert shelves.counts()["performed_step"] == 1
 
 
+def test_an_mpps_stays_as_long_as_images_of_it_that_are_another_order_s(shelves):
+    shelves.orders("CANCELED", "IN_PROGRESS")
+    row = shelves.mpps("SPS1", listed=("1.2.3.4",))
+    shelves.mpps()
+    shelves.write(lambda s: rows.store(s, "1.2.3.4", "1.2.826.0.1.3680043.8.498.2", at=NOW))
+    assert shelves.clear() == {"orders": 1}
+    assert (row,) in shelves.all("performed_step", "id")
+    assert shelves.counts()["performed_link"] == 0
+    assert shelves.clear() == {}
+
+
 def test_a_message_of_two_orders_stays_with_the_one_that_does(sqlite_shelves):
     shelves = sqlite_shelves
     shelves.orders("CLOSED", "IN_PROGRESS", "CANCELED")

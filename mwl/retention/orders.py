@@ -106,7 +106,7 @@ def _remove_steps(conn: Connection, steps: Sequence[int]) -> None:
     linked = sorted(conn.scalars(select(_LINK.c.performed_step).distinct().where(of_steps)))
     conn.execute(delete(_LINK).where(of_steps))
     for each in linked:
-        performed.remove_unlinked(conn, each)
+        performed.remove_needless(conn, each)
     conn.execute(delete(_STEP).where(_STEP.c.id.in_(steps)))
 
 

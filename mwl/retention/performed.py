@@ -28,11 +28,8 @@ _STUDY = Study.__table__  # type: ignore[attr-defined]
 _INSTANCE = Instance.__table__  # type: ignore[attr-defined]
 
 
-def _is_unlinked() -> ColumnElement[bool]:
-    return ~exists().where(_LINK.c.performed_step == _PERFORMED.c.id)
-
-
-def _is_over(before: datetime) -> ColumnElement[bool]:
+def _is_needless() -> ColumnElement[bool]:
+    """Tell of an MPPS that it is of no order, and of no images that are here."""
     has_images = or_(
         exists().where(_STUDY.c.study_instance_uid == _PERFORMED.c.study_instance_uid),
         exists().where(
@@ -40,11 +37,14 @@ def _is_over(before: datetime) -> ColumnElement[bool]:
             _INSTANCE.c.sop_instance_uid == _LISTED.c.sop_instance_uid,
         ),
     )
+    return ~or_(exists().where(_LINK.c.performed_step == _PERFORMED.c.id), has_images)
+
+
+def _is_over(before: datetime) -> ColumnElement[bool]:
     return and_(
         _PERFORMED.c.state != PerformedState.IN_PROGRESS.value,
         _PERFORMED.c.updated_at < before,
-        _is_unlinked(),
-        ~has_images,
+        _is_needless(),
     )
 
 
@@ -58,14 +58,14 @@ def _remove(session: Session, row: int, before: datetime, now: datetime) -> bool
     conn = session.connection()
     rows.hold_row(conn, row).first()
     still = select(_PERFORMED.c.id).where(_PERFORMED.c.id == row, _is_over(before))
-    return conn.scalar(still) is not None and remove_unlinked(conn, row)
+    return conn.scalar(still) is not None and remove_needless(conn, row)
 
 
-def remove_unlinked(conn: Connection, row: int) -> bool:
-    """Remove an MPPS that no scheduled step needs, and nobody is to be told of."""
+def remove_needless(conn: Connection, row: int) -> bool:
+    """Remove an MPPS that neither steps nor images need, and nobody is to be told of."""
     about = performed_subject(row)
-    unlinked = select(_PERFORMED.c.id).where(_PERFORMED.c.id == row, _is_unlinked())
-    if conn.scalar(unlinked) is None:
+    needless = select(_PERFORMED.c.id).where(_PERFORMED.c.id == row, _is_needless())
+    if conn.scalar(needless) is None:
         return False
     if is_to_be_told(conn, about) or has_newest(conn, _PERFORMED, [row]):
         return False
