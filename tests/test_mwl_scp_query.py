@@ -271,6 +271,19 @@ def test_a_viewer_of_which_it_is_known_what_it_reads_is_answered_in_that(small, 
     assert (answer.PatientName, answer.SpecificCharacterSet) == (name, sets[-1])
 
 
+@pytest.mark.parametrize(("assumed", "found"), [("ISO_IR 101", 1), ("", 0)])
+def test_a_query_is_read_by_what_is_assumed_of_its_viewer(small, assumed, found):
+    viewer = small(
+        [image(1, 1, 1, PatientName="Růžička^Ota", SpecificCharacterSet="ISO_IR 192")],
+        characters=lambda _title: DeviceCharacters(assumed=assumed),
+    )
+    keys = Dataset()
+    keys.QueryRetrieveLevel, keys.SpecificCharacterSet = "STUDY", "ISO_IR 101"
+    keys.StudyInstanceUID, keys.PatientName = "", "RŮŽIČKA*"
+    query = encoded(keys, explicit=True).replace(b"ISO_IR 101", b"NOT LISTED")
+    assert len(viewer.send(query)[0]) == found
+
+
 # --- what is found
 
 
