@@ -155,7 +155,7 @@ def test_a_forwarded_mpps_is_shown_as_it_came_with_the_answer(app, mpps):
     person = app.signed_in(Role.ADMIN)
     listed = squeezed(person.get("/deliveries").text)
     assert "N-SET COMPLETED of CT1, forwarded" in listed
-    assert f'<a href="/mpps?text={UID}">MPPS</a>' in listed
+    assert f'<a class="text-nowrap" href="/mpps?text={UID}">MPPS</a>' in listed
     page = squeezed(person.get("/deliveries/1").text)
     assert "To dose: N-CREATE IN PROGRESS of CT1, forwarded" in page
     assert "PerformedProcedureStepStatus" in page

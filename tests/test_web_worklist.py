@@ -192,17 +192,20 @@ def test_a_patient_arrives(app):
         ("cancel", "SCHEDULED", "CANCELED", "cancel"),
         ("reopen", "CANCELED", "SCHEDULED", "reopen"),
         ("arrive", "SCHEDULED", "ARRIVED", "arrive"),
+        ("ready", "ARRIVED", "READY", "ready"),
+        ("depart", "STARTED", "DEPARTED", "depart"),
     ],
 )
 def test_an_act_is_done_and_recorded_in_one_transaction(app, act, before, after, recorded):
     (step,) = put(app, item(1, step={"state": before}))
     person = app.signed_in(Role.TECHNOLOGIST)
+    assert f"/worklist/{step}/{act}?" in person.get("/worklist?day=2030-01-02").text
     assert person.post(f"/worklist/{step}/{act}").status_code == 302
     assert states(app) == [after]
     assert audited(app)[-1][1] == recorded
     again = person.post(f"/worklist/{step}/{act}")
     assert again.status_code == 409
-    assert len(audited(app)) == 1
+    assert [each[1] for each in audited(app)] == ["view", recorded]
 
 
 def test_a_completed_order_is_closed_by_hand(app):
@@ -213,7 +216,7 @@ def test_a_completed_order_is_closed_by_hand(app):
     assert audited(app)[-1][1:3] == ("close", "order:1")
 
 
-@pytest.mark.parametrize("act", ["arrive", "cancel", "reopen", "close", "edit"])
+@pytest.mark.parametrize("act", ["arrive", "ready", "depart", "cancel", "reopen", "close", "edit"])
 def test_a_viewer_changes_nothing(app, act):
     (step,) = put(app, item(1))
     viewer = app.signed_in(Role.VIEWER)
@@ -223,7 +226,7 @@ def test_a_viewer_changes_nothing(app, act):
     assert states(app) == ["SCHEDULED"]
 
 
-@pytest.mark.parametrize("act", ["arrive", "cancel", "reopen", "close"])
+@pytest.mark.parametrize("act", ["arrive", "ready", "depart", "cancel", "reopen", "close"])
 def test_what_is_not_there_is_not_found(app, act):
     person = app.signed_in(Role.TECHNOLOGIST)
     assert person.post(f"/worklist/4711/{act}").status_code == 404
