@@ -142,3 +142,18 @@ def test_every_make_target_that_the_readme_names_is_there(target):
         ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_line_of_prose_is_too_long():
+    prose = re.sub(r"(?ms)^```.*?^```$|^\|.*?$|!\[.*?\]\(.*?\)", "", README)
+    assert [line for line in prose.splitlines() if len(line) > 100] == []
+
+
+TABLES = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+PROFILES = [each for each in TABLES if each.startswith("extends")]
+
+
+@pytest.mark.parametrize("text", [each for each in TABLES if each not in PROFILES])
+def test_every_table_of_settings_is_taken(tmp_path, text):
+    (tmp_path / "mwl.toml").write_text(text)
+    assert load(tmp_path / "mwl.toml", {}) != load(None, {})
