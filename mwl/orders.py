@@ -47,6 +47,7 @@ class StepState(StrEnum):
 
 WAITING = frozenset({StepState.HELD, StepState.SCHEDULED, StepState.ARRIVED, StepState.READY})
 FINAL = frozenset({StepState.COMPLETED, StepState.DISCONTINUED, StepState.CANCELED})
+YEARS = range(1900, 2200)  # when steps may start: any zone's clock can tell them
 
 
 class OrderState(StrEnum):

@@ -20,7 +20,7 @@ from pydicom.sequence import Sequence
 from mwl import wlfiles
 from mwl.scp.attributes import vr_of
 from mwl.scp.worklist import WorklistService
-from mwl.wlfiles import mapping
+from mwl.wlfiles import importing, mapping
 from mwl.worklist.listing import listing
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
 from tests.identifiers import encoded
@@ -121,6 +121,37 @@ def test_only_worklist_files_are_looked_at(sqlite_database, tmp_path):
     assert (report.imported, report.problems) == (2, [])
 
 
+def test_a_folder_that_can_t_be_read_costs_no_other(sqlite_database, tmp_path, monkeypatch):
+    scan = os.scandir
+
+    def locked(folder):
+        if folder.endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    for number, name in enumerate((".", "a", "locked", "z")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        save(entry(number), tmp_path / name / "1.wl")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "a" / "loop.wl").symlink_to(tmp_path / "a" / "loop.wl")
+    monkeypatch.setattr(os, "scandir", locked)
+    report = bring(sqlite_database, tmp_path)
+    assert report.imported == 3
+    assert report.problems == [(tmp_path / "locked", "Permission denied")]
+    assert wlfiles.count_files(tmp_path) == report.seen
+
+
+def test_folders_are_as_deep_as_they_are(tmp_path, monkeypatch):
+    file = tmp_path / "1.wl"
+    file.touch()
+
+    def listed(folder):
+        return [(f"{folder}/d", True)] if folder.count("/d") < 3000 else [(str(file), False)]
+
+    monkeypatch.setattr(importing, "_listed", listed)
+    assert wlfiles.count_files(Path()) == 1
+
+
 def test_importing_twice_is_importing_once(database, tmp_path):
     for number in range(1, 5):
         save(entry(number), tmp_path / f"{number}.wl")
@@ -176,6 +207,11 @@ def test_the_steps_of_one_order_stay_together(sqlite_database, tmp_path):
         ({"PatientID": ""}, "PatientID: nothing identifies the patient"),
         ({"PatientBirthDate": "1980"}, "PatientBirthDate: no value of its type"),
         ({"AccessionNumber": "A" * 17}, "AccessionNumber: more than 16 characters"),
+        ({"AccessionNumber": r"A\B"}, "AccessionNumber: several values"),
+        (
+            {"step_ScheduledProcedureStepStartDate": "00010101"},
+            "ScheduledProcedureStepStartDate: no date and time",
+        ),
         ({"StudyInstanceUID": "1.2.x"}, "StudyInstanceUID: no value of its type"),
         (
             {"AccessionNumber": "", "StudyInstanceUID": ""},

@@ -106,6 +106,8 @@ def test_a_long_list_is_written_page_by_page(filled, monkeypatch):
         ("P1,Doe,CT,,", "accession_number: nothing identifies the order"),
         (f"P1,Doe,CT,{'A' * 17},", "accession_number: more than 16 characters"),
         ("P1,Doe,CT,A1,tomorrow", "start: no time like 2026-07-01T10:30"),
+        ("P1,Doe,CT,A1,0001-01-01T00:00", "start: no time like 2026-07-01T10:30"),
+        (r"P1\P2,Doe,CT,A1,", "patient_id: several values"),
         ("P1,Doe,CT,A1,,,", "7 cells, and names for 5"),
         ("P1,D\0e,CT,A1,", "patient_name: no value of its type"),
     ],
@@ -140,3 +142,9 @@ def test_what_is_no_such_file_is_refused(tmp_path, text, problem):
 def test_a_spreadsheet_s_old_encoding_is_told_of(tmp_path):
     with pytest.raises(Rejected, match='is not UTF-8: save it as "CSV UTF-8"'):
         read(tmp_path, f"{HEAD}\nP1,Müller,CT,A1,\n", "latin-1")
+
+
+def test_what_has_no_lines_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sheets, "_MOST_LINE", 100)
+    with pytest.raises(Rejected, match="a line of more than 100 characters"):
+        read(tmp_path, f"{HEAD}\n" + "x" * 101)

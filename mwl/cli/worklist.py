@@ -13,7 +13,7 @@ import typer
 
 from mwl.cli import exchange, frame
 from mwl.errors import Rejected
-from mwl.orders import OrderState, StepState
+from mwl.orders import YEARS, OrderState, StepState
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -46,7 +46,6 @@ Station = Annotated[
 # Steps have most of the states that orders have.
 _OF_ORDERS = [state for state in OrderState if state not in StepState.__members__]
 _STATES = ", ".join([*StepState, *_OF_ORDERS])
-_YEARS = range(1900, 2200)  # any zone's clock can tell them
 
 _COLUMNS = {
     "start": "start",
@@ -350,8 +349,8 @@ def _instant(text: str | None, zone: ZoneInfo) -> datetime | None:
         start = datetime.fromisoformat(text)
     except ValueError:
         frame.refuse(f"--start {text}: write a date and time like 2026-07-01T10:30")
-    if start.year not in _YEARS:
-        frame.refuse(f"--start {text}: the year must be {_YEARS[0]} to {_YEARS[-1]}")
+    if start.year not in YEARS:
+        frame.refuse(f"--start {text}: the year must be {YEARS[0]} to {YEARS[-1]}")
     return start if start.tzinfo else start.replace(tzinfo=zone)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from mwl.db import Database
-from mwl.errors import Rejected
+from mwl.errors import Fault, Reason, Rejected
 from mwl.orders import OrderChange
 from mwl.wlfiles.items import load
 from mwl.wlfiles.mapping import change
@@ -101,15 +101,15 @@ def rehearse(changes: Changes, report: Report, seen: Seen = lambda _: None) -> R
 
 
 def count_files(path: Path) -> int:
-    """Count the worklist files below `path`."""
+    """Count the worklist files below `path`, and the folders that can't be read."""
     return sum(1 for _ in _files(os.fspath(path)))
 
 
 def read_folder(path: Path, *, zone: ZoneInfo) -> Iterator[tuple[str, OrderChange | Rejected]]:
     """Read every worklist file below `path`, in the order of their names."""
-    for file in _files(os.fspath(path)):
+    for file, unread in _files(os.fspath(path)):
         try:
-            yield file, change(load(file), zone)
+            yield file, unread or change(load(file), zone)
         except Rejected as error:
             yield file, error
 
@@ -120,17 +120,32 @@ def read_sheet(file: Path, *, zone: ZoneInfo) -> Iterator[tuple[str, OrderChange
         yield f"{file}:{line}", change_
 
 
-def _files(folder: str) -> Iterator[str]:
-    """List worklist files, folder by folder: the names of one at a time are in memory."""
+def _files(folder: str) -> Iterator[tuple[str, Rejected | None]]:
+    """List worklist files, folder by folder, and folders that can't be read, and why.
+
+    In memory are the names of one folder, and of those that it is in.
+    """
+    walks = [iter([(folder, True)])]
+    while walks:
+        path, is_folder = next(walks[-1], ("", False))
+        if is_folder:
+            try:
+                walks.append(iter(_listed(path)))
+            except OSError as error:
+                text = error.strerror or "can't be read"
+                yield path, Rejected(Fault(Reason.MALFORMED, "", text))
+        elif not path:
+            walks.pop()
+        elif os.path.isfile(path):  # noqa: PTH113 - no pipe, that would be waited for
+            yield path, None
+
+
+def _listed(folder: str) -> list[tuple[str, bool]]:
+    """List what may be worklist files, and the folders of a folder; no link leads to one."""
     with os.scandir(folder) as entries:
         names = sorted(
             (entry.name, entry.is_dir(follow_symlinks=False))
             for entry in entries
             if entry.name.lower().endswith(_SUFFIXES) or entry.is_dir(follow_symlinks=False)
         )
-    for name, is_folder in names:
-        path = f"{folder}{os.sep}{name}"
-        if is_folder:
-            yield from _files(path)
-        elif os.path.isfile(path):  # noqa: PTH113 - no pipe, that would be waited for
-            yield path
+    return [(f"{folder}{os.sep}{name}", is_folder) for name, is_folder in names]

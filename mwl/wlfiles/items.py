@@ -73,8 +73,10 @@ class Item:
         return next(iter(self.items(keyword)), _NOTHING)
 
     def identifier(self, keyword: str) -> str:
-        """Read a value that is never shortened. Rejected: TOO_LONG."""
+        """Read one value, that is never shortened. Rejected: TOO_LONG, MALFORMED."""
         value, longest = self.text(keyword), _LONGEST[keyword]
+        if "\\" in value:
+            raise Rejected(Fault(Reason.MALFORMED, keyword, "several values"))
         if len(value) > longest:
             raise Rejected(Fault(Reason.TOO_LONG, keyword, f"more than {longest} characters"))
         return value

@@ -5,7 +5,7 @@ from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from mwl.errors import Fault, Reason, Rejected
-from mwl.orders import FINAL, Action, Fields, OrderChange, ProcedureChange, StepChange
+from mwl.orders import FINAL, YEARS, Action, Fields, OrderChange, ProcedureChange, StepChange
 from mwl.patients import Identifier, PatientChange
 from mwl.wlfiles import further
 from mwl.wlfiles.items import Item
@@ -227,7 +227,9 @@ def _start(step: Item, zone: tzinfo) -> datetime | None:
     try:
         if (found := _INSTANT.fullmatch(date + time.ljust(6, "0"))) is not None:
             # As strptime would, which takes longer than all else that is read of an item.
-            return datetime(*map(int, found.groups()), tzinfo=zone)  # type: ignore[misc, arg-type]
+            start = datetime(*map(int, found.groups()), tzinfo=zone)  # type: ignore[misc, arg-type]
+            if start.year in YEARS:
+                return start
     except ValueError:
         pass  # a thirteenth month
     raise Rejected(Fault(Reason.MALFORMED, "ScheduledProcedureStepStartDate", "no date and time"))

@@ -9,11 +9,11 @@ a byte order mark, and with semicolons where commas part decimals.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -21,7 +21,7 @@ from sqlalchemy import select
 from mwl.db import Database
 from mwl.db.tables import ImagingOrder, Patient, RequestedProcedure, ScheduledStep
 from mwl.errors import Fault, Reason, Rejected
-from mwl.orders import FINAL, Action, OrderChange, ProcedureChange, StepChange
+from mwl.orders import FINAL, YEARS, Action, OrderChange, ProcedureChange, StepChange
 from mwl.patients import Identifier, PatientChange
 from mwl.worklist import browse
 from mwl.worklist.browse import Wanted
@@ -88,6 +88,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _DELIMITERS = (",", ";", "\t")
 _PAGE = 200
 _MOST_CELL = 10_240  # characters: an LT's
+_MOST_LINE = 1_000_000  # characters
 _MOST_LINES = 1_000_000
 
 _Page = Sequence[tuple[browse.Item, Any]]
@@ -160,9 +161,9 @@ def read(file: Path, *, zone: ZoneInfo) -> Iterator[tuple[int, OrderChange | Rej
 
 
 def _lines(
-    opened: Iterable[str], file: str, zone: ZoneInfo
+    opened: TextIO, file: str, zone: ZoneInfo
 ) -> Iterator[tuple[int, OrderChange | Rejected]]:
-    source = iter(opened)
+    source = _bounded(opened, file)
     first = next(source, "")
     delimiter = max(_DELIMITERS, key=first.count)
     names = _names(next(csv.reader([first], delimiter=delimiter), []), f"{file}:1")
@@ -178,6 +179,15 @@ def _lines(
         if any(cells):
             yield reader.line_num + 1, _change(names, cells, zone)
     raise Rejected(Fault(Reason.TOO_LONG, file, f"more than {_MOST_LINES:,} lines"))
+
+
+def _bounded(opened: TextIO, file: str) -> Iterator[str]:
+    """Read lines; what has none, for as long as a file may be, is not taken into memory."""
+    while line := opened.readline(_MOST_LINE + 1):
+        if len(line) > _MOST_LINE:
+            text = f"a line of more than {_MOST_LINE:,} characters"
+            raise Rejected(Fault(Reason.TOO_LONG, file, text))
+        yield line
 
 
 def _names(cells: list[str], where: str) -> list[str]:
@@ -219,6 +229,8 @@ def _faults(given: Mapping[str, str]) -> Iterator[Fault]:
         if len(value) > _LONGEST.get(name, _MOST_CELL):
             text = f"more than {_LONGEST.get(name, _MOST_CELL)} characters"
             yield Fault(Reason.TOO_LONG, name, text)
+        elif name in _LONGEST and "\\" in value:
+            yield Fault(Reason.MALFORMED, name, "several values")
         elif not _form(name)(value) or (not value.isprintable() and name not in _TOLD):
             yield Fault(Reason.MALFORMED, name, "no value of its type")
     if given["status"] in FINAL:
@@ -232,7 +244,8 @@ def _form(name: str) -> Callable[[str], object]:
 def _start(text: str, zone: ZoneInfo) -> datetime | None:
     with suppress(ValueError):
         start = datetime.fromisoformat(text)
-        return start if start.tzinfo else start.replace(tzinfo=zone)
+        if start.year in YEARS:
+            return start if start.tzinfo else start.replace(tzinfo=zone)
     return None
 
 
