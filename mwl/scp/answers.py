@@ -184,6 +184,7 @@ class Compiled(ABC):
 
     def __init__(self, keys: DataSet, asker: Asker, script: Script) -> None:
         self._asker, self._script = asker, script
+        self._is_last = charsets.is_utf_8(script.term)
         self._writer = Writer(asker.explicit, script)
         self._constant = bytearray()
         self._slots: list[Callable[[str], bytes]] = []
@@ -266,13 +267,12 @@ class Compiled(ABC):
                 return before + writer.sequence(tag, items(text), wanted)
 
         empty = before + writer.element(tag, attribute.vr, b"")
-        is_last = charsets.is_utf_8(self._script.term)
-        if attribute.exact and items is None and not is_last:
+        if attribute.exact and items is None and not self._is_last:
             # Hardly ever the same twice. What the set can't say fails, and the answer is put
             # together by another plan, at last by one in which every slot is a memo and forgives.
             self._slots.append(make)
         else:
-            self._slots.append(_Memo(make, empty, tag, is_last=is_last).__getitem__)
+            self._slots.append(_Memo(make, empty, tag, is_last=self._is_last).__getitem__)
         self._columns.append(attribute.column)
 
 
