@@ -51,6 +51,7 @@ class Action(StrEnum):
     ABORT = "abort"
     MERGE = "merge"
     UNMERGE = "unmerge"
+    IMPORT = "import"
 
 
 @dataclass(frozen=True, slots=True)

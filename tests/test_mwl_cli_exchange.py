@@ -4,10 +4,12 @@ import csv
 import sys
 
 import pytest
+from sqlmodel import select
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from mwl.cli import app, progress
+from mwl.db.tables import AuditEvent
 from mwl.errors import Rejected
 from mwl.worklist import groups
 from tests.dicom_server import serve_fixture  # noqa: F401 - a fixture
@@ -32,6 +34,13 @@ def run(sqlite_database, sqlite_url, tmp_path, monkeypatch):
         return done
 
     return invoke
+
+
+def audited(database):
+    """Give what the audit trail tells of: act, subject, detail."""
+    with database.read() as session:
+        events = session.exec(select(AuditEvent).order_by(AuditEvent.id)).all()
+        return [(each.action, each.subject, each.detail) for each in events]
 
 
 @pytest.fixture
@@ -190,6 +199,16 @@ def test_a_worklist_is_fetched_at_once_and_its_state_listed(run, ris, sqlite_dat
         raise run("fetch", "his").exception
 
 
+def test_a_server_that_is_not_there_has_no_empty_list(run, tmp_path, monkeypatch):
+    (tmp_path / "mwl.toml").write_text(
+        '[[worklist.source]]\nname = "ris"\nae_title = "RIS"\nhost = "127.0.0.1"\nport = 1\n'
+    )
+    monkeypatch.setenv("MWL_CONFIG", str(tmp_path / "mwl.toml"))
+    failed = run("fetch", "ris")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert "nobody listens" in failed.stderr
+
+
 def test_losses_are_kept_until_a_person_accepts_them(run, ris, sqlite_database, monkeypatch):
     monkeypatch.setattr("mwl.cli.frame.now", lambda: NOW)
     ris.items = [entry(1), entry(2)]
@@ -204,3 +223,16 @@ def test_losses_are_kept_until_a_person_accepts_them(run, ris, sqlite_database, 
     assert (done.exit_code, done.stdout) == (0, "2 vanished\n")
     assert "entries are missing" not in run("sources").stdout
     assert {each["status"] for each in entries(sqlite_database)} == {"CANCELED"}
+    assert [each for each in audited(sqlite_database) if each[0] == "import"][-2:] == [
+        ("import", "source:ris", {"accept_losses": False, "losses": 2}),
+        ("import", "source:ris", {"accept_losses": True, "vanished": 2}),
+    ]
+
+
+def test_who_imports_is_recorded_unless_it_is_a_rehearsal(run, folder, sqlite_database):
+    save(entry(3, PatientID=""), folder / "bad.wl")
+    assert run("import", "--dry-run", folder).exit_code == 1
+    assert audited(sqlite_database) == []
+    run("import", folder)
+    counts = {"path": str(folder), "imported": len(entries(sqlite_database)), "refused": 1}
+    assert audited(sqlite_database) == [("import", "worklist", counts)]

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -91,7 +92,19 @@ def _bring_in(
             return
         with frame.database(given) as database:
             changes = read(path, zone=zone)
-            wlfiles.bring(database, changes, report, now=frame.now(), zone=zone, seen=seen)
+            try:
+                wlfiles.bring(database, changes, report, now=frame.now(), zone=zone, seen=seen)
+            finally:
+                if report.seen:
+                    counts = {"imported": report.imported, "refused": report.failed}
+                    _record(database, "worklist", path=f"{path.absolute()}", **counts)
+
+
+def _record(database: "Database", subject: str, **detail: Any) -> None:
+    from mwl.audit import Action
+
+    with suppress(Outage):  # which what came before has met, too
+        database.write(lambda session: frame.record(session, Action.IMPORT, subject, **detail))
 
 
 def _tell(report: "Report", done: str) -> None:
@@ -236,7 +249,9 @@ def fetch(
         fetched = fetcher(given, database, source, keys).fetch(
             frame.now(), at_once=True, accept_losses=accept_losses
         )
-    assert fetched is not None
+        assert fetched is not None
+        counts = {name: count for name, count in fetched.counts.items() if count}
+        _record(database, f"source:{name}", accept_losses=accept_losses, **counts)
     _tell_fetched(name, fetched)
 
 
@@ -245,7 +260,9 @@ def _tell_fetched(name: str, fetched: "Fetched") -> None:
 
     for problem in fetched.problems:
         typer.echo(f"mwl: {problem}", err=True)
-    typer.echo(_counted(fetched.counts) or "nothing is on the list")
+    counted = _counted(fetched.counts)
+    if counted or not fetched.error:
+        typer.echo(counted or "nothing is on the list")
     if fetched.error:
         typer.echo(f"mwl: {fetched.error}", err=True)
     if fetched.losses:
