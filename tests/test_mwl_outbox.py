@@ -6,7 +6,8 @@ from sqlalchemy import select
 from mwl import outbox
 from mwl.config import Destination as Table
 from mwl.db.tables import Delivery
-from mwl.outbox import Destination, Destinations, Kind, State, claims
+from mwl.outbox import Destination, Destinations, Kind, State, claims, clearing
+from tests.plans import plan_of
 from tests.worklist_rows import insert_items, item
 
 NOW = datetime(2030, 1, 2, 10, 0, tzinfo=UTC)
@@ -141,3 +142,9 @@ def test_what_a_subject_was_told_is_found_however_much_its_destination_was(sqlit
 
     sqlite_database.write(work)
     assert len(steps) < 20
+
+
+def test_what_was_forwarded_is_found_however_much_else_was_told(sqlite_database):
+    assert {*outbox.AS_IT_CAME} == {"forward", "mpps"}  # as its index says it
+    for asked in (clearing._systems, lambda session: clearing._old(session, "dose", NOW)):
+        assert "ix_delivery_as_it_came" in plan_of(sqlite_database, asked)

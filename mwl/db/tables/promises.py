@@ -86,6 +86,14 @@ class Delivery(SQLModel, table=True):
         # yet, would walk along the whole of a destination.
         Index("ix_delivery_subject", "subject", "kind", "destination"),
         Index("ix_delivery_destination", "destination", "id"),
+        # What goes in time, where all others stay.
+        Index(
+            "ix_delivery_as_it_came",
+            "destination",
+            "id",
+            sqlite_where=text("kind IN ('forward', 'mpps')"),
+            postgresql_where=text("kind IN ('forward', 'mpps')"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)

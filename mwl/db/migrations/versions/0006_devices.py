@@ -132,9 +132,17 @@ def _finding() -> None:
 
 
 def _deliveries() -> None:
-    """Find what is told of a subject, however much a destination was told."""
+    """Find what is told of a subject, and what is forwarded, however much else is told."""
     op.drop_index("ix_delivery_subject", "delivery")
     op.create_index("ix_delivery_subject", "delivery", ["subject", "kind", "destination"])
+    forwarded = sa.text("kind IN ('forward', 'mpps')")
+    op.create_index(
+        "ix_delivery_as_it_came",
+        "delivery",
+        ["destination", "id"],
+        sqlite_where=forwarded,
+        postgresql_where=forwarded,
+    )
 
 
 _KEYS = (
