@@ -131,6 +131,20 @@ def test_a_wrong_setting_is_named(
     assert capsys.readouterr().err.startswith(f"mwl: {told}")
 
 
+def test_a_keyword_that_no_attribute_has_is_noted(
+    tmp_path: Path, sqlite_url: str, sqlite_database: Database
+) -> None:
+    keywords = (
+        "--set",
+        "worklist.ignore=PatientID,PatientIdee",
+        "--set",
+        "worklist.defaults.Sex=O",
+    )
+    added = mwl(tmp_path, "device", "add", "CT1", *keywords, MWL_DATABASE__URL=sqlite_url)
+    assert added.returncode == 0
+    assert added.stdout == ("registered: CT1\nnote: CT1: no attribute is called PatientIdee, Sex\n")
+
+
 def test_a_fleet_goes_out_and_comes_in(
     tmp_path: Path, sqlite_url: str, sqlite_database: Database
 ) -> None:

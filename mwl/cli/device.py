@@ -140,6 +140,7 @@ def add(
             lambda session: devices.register(session, actor, device, now=now, replace=replace)
         )
     typer.echo(f"registered: {device.ae_title}")
+    fleet.note_keywords([device])
 
 
 @app.command()
@@ -205,6 +206,7 @@ def import_(
                 lambda session: devices.bring(session, actor, given, now=now, prune=prune)
             )
     fleet.tell(found, dry_run=dry_run)
+    fleet.note_keywords(given)
 
 
 @app.command()

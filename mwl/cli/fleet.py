@@ -1,6 +1,7 @@
 """`mwl device import` and `export`: what is set of devices, as one file."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,3 +68,17 @@ def tell(found: "list[Difference]", *, dry_run: bool) -> None:
         )
     counts = (f"{sum(e.becomes is kind for e in found)} {kind.value}" for kind in Becomes)
     typer.echo(f"{'would be: ' if dry_run else ''}{', '.join(counts)}")
+
+
+def note_keywords(devices: "Iterable[DeviceTable]") -> None:
+    """Note keywords that no attribute has: what is set by them does nothing."""
+    for device in devices:
+        named = {*device.worklist.defaults, *device.worklist.ignore}
+        if named and (unknown := _unknown(named)):
+            typer.echo(f"note: {device.ae_title}: no attribute is called {', '.join(unknown)}")
+
+
+def _unknown(keywords: Iterable[str]) -> list[str]:
+    from mwl.scp.attributes import tag_of
+
+    return sorted(each for each in keywords if tag_of(each) is None)
