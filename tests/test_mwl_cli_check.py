@@ -10,6 +10,7 @@ import pytest
 
 from mwl.cli.checks import Finding
 from mwl.cli.checks import _keywords as keywords
+from mwl.cli.checks import _shared as shared
 from mwl.cli.checks import findings as looked_at
 from mwl.cli.receivers import receivers
 from mwl.config import Archive, Settings, load
@@ -139,6 +140,15 @@ def test_keywords_that_no_attribute_has_are_told() -> None:
     )
     (found,) = keywords([well, ill])
     assert (found.level, found.text) == ("warn", "MR1: no attribute is called Sex, Ward")
+
+
+def test_a_title_of_two_devices_is_told() -> None:
+    known = [Device(ae_title="CT1", aliases=["old", "ct2"]), Device(ae_title="CT2", aliases=["X"])]
+    (found,) = shared(known)
+    assert (found.level, found.text) == (
+        "warn",
+        "CT2 is a title of CT1 and of CT2: take it from one",
+    )
 
 
 def test_password_of_the_database_is_not_shown(tmp_path: Path) -> None:

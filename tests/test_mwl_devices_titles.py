@@ -128,6 +128,20 @@ def test_what_has_not_changed_is_not_read_again(database, monkeypatch):
     assert catalog.get("A1") is None
 
 
+@pytest.mark.parametrize("titles", ["AB", "BA"])
+def test_a_title_that_the_settings_give_another_device_is_still_its_own(sqlite_database, titles):
+    """Nobody asks the settings whether they may: whoever looks it up finds the same one."""
+    for title in titles:
+        aliases = ["B"] * (title == "A")
+        row = {"ae_title": title, "aliases": aliases, "created_at": NOW, "updated_at": NOW}
+        sqlite_database.write(lambda session, row=row: session.add(Device(**row)))
+    catalog = Catalog()
+    with sqlite_database.read() as session:
+        catalog.refresh(session)
+        assert devices.lookup(session, "B").ae_title == "B"
+    assert catalog.get("B").table.ae_title == "B"
+
+
 @st.composite
 def changes(draw):
     """Draw what people do with four devices, at one and the same instant."""

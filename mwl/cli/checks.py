@@ -222,6 +222,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         text = f"no device {title} is registered, as which a folder is to be kept"
         yield Finding("warn", "worklist.export", text)
     yield from _keywords(known)
+    yield from _shared(known)
 
 
 def _unregistered(session: Session, settings: Settings) -> list[str]:
@@ -241,6 +242,17 @@ def _keywords(known: Sequence[Device]) -> Iterator[Finding]:
         if unknown:
             text = f"{each.ae_title}: no attribute is called {', '.join(unknown[:_MOST_NAMES])}"
             yield Finding("warn", "devices", text)
+
+
+def _shared(known: Sequence[Device]) -> Iterator[Finding]:
+    """Find titles of two devices: the settings may give one what another was registered by."""
+    owners: dict[str, str] = {}
+    for each in known:
+        for title in sorted(devices.titles(each)):
+            owner = owners.setdefault(title, each.ae_title)
+            if owner != each.ae_title:
+                text = f"{title} is a title of {owner} and of {each.ae_title}: take it from one"
+                yield Finding("warn", "devices", text)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

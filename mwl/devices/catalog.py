@@ -16,6 +16,7 @@ from mwl.config import DeviceTable
 from mwl.db import Prepared
 from mwl.db.tables import Device
 from mwl.devices.rows import table_of, titles
+from mwl.devices.titles import fold
 from mwl.tls import Shown, matches
 
 _DEVICE = Device.__table__  # type: ignore[attr-defined]
@@ -78,10 +79,11 @@ class Catalog:
         self._rows = rows
         # Of what was read: it may have changed again meanwhile.
         self._sum = (len(rows), sum(revision for revision, *_ in rows.values()))
-        # By row, as ever: who of two has a title does not change with who was read last.
-        self._by_title = {
-            title: known for _, (_, known, its) in sorted(rows.items()) for title in its
-        }
+        # By row, as ever: who of two has a title does not change with who was read last. Of
+        # one that the settings give a device, and another is registered by, the latter's it is.
+        in_order = sorted(rows.items(), reverse=True)
+        self._by_title = {title: known for _, (_, known, its) in in_order for title in its}
+        self._by_title |= {fold(known.table.ae_title): known for _, (_, known, _) in in_order}
 
 
 def _read(session: Session, rows: list[int]) -> Iterable[Device]:
