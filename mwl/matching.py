@@ -21,9 +21,10 @@ A key's text becomes a matcher, which says what it matches (`matches`) and which
 """
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 from mwl.errors import Fault, Reason, Rejected
 from mwl.names import by_letters, by_sound, sound_of, words_key, words_of
@@ -260,24 +261,37 @@ _WALL = "%Y%m%d%H%M%S"
 def elsewhere(instants: Range, asked: tzinfo, site: tzinfo) -> Range:
     """Tell a range of instants of one wall clock, `asked`, as that of the `site` shows it.
 
-    An hour that a clock shows twice is meant from its first to its last. Rejected: a day that
-    no calendar has.
+    An hour that a clock shows twice is meant from its first to its last, and the 31st of a
+    shorter month as behind its end; what no calendar reaches orders as it is.
     """
     return replace(
         instants,
-        low=_there(instants.low, 0, asked, site),
-        high=_there(instants.high, 1, asked, site),
+        low=_there(instants.low, asked, site, is_low=True),
+        high=_there(instants.high, asked, site, is_low=False),
     )
 
 
-def _there(instant: str, fold: int, asked: tzinfo, site: tzinfo) -> str:
+def _there(instant: str, asked: tzinfo, site: tzinfo, *, is_low: bool) -> str:
     if not instant:
         return ""
     try:
-        then = datetime.strptime(instant, _WALL).replace(tzinfo=asked, fold=fold)
-        return then.astimezone(site).strftime(_WALL)
+        then = _instant(instant, is_low=is_low).replace(tzinfo=asked, fold=not is_low)
+        return wall(then.astimezone(site))
     except (ValueError, OverflowError):
-        raise Rejected(Fault(Reason.MALFORMED, "", "a day that there is not")) from None
+        return instant
+
+
+def _instant(instant: str, *, is_low: bool) -> datetime:
+    last = monthrange(int(instant[:4]), int(instant[4:6]))[1]
+    if int(instant[6:8]) <= last:
+        return datetime.strptime(instant, _WALL)  # noqa: DTZ007 - whose clock it is of is said above
+    end = datetime.strptime(f"{instant[:6]}{last}235959", _WALL)  # noqa: DTZ007
+    return end + timedelta(seconds=is_low)
+
+
+def wall(then: datetime) -> str:
+    """Write what a clock shows, YYYYMMDDHHMMSS; strftime does not write four digits of a year."""
+    return f"{then.year:04}{then:%m%d%H%M%S}"
 
 
 def _values(key: str, where: str, most: int = MAX_VALUES) -> list[str]:

@@ -53,3 +53,27 @@ def test_what_is_found_is_what_its_own_clock_shows_then(sqlite_database, starts,
         for start in STARTS
     }
     assert found == sorted(start for start in STARTS if asked.matches(told[start]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "there"),
+    [
+        ("20300131", "20300231", ("20300131060000", "20300301055959")),
+        ("20300231", "20300301", ("20300301060000", "20300302055959")),
+        ("00010101", "99991231", ("00010101054930", "99991231235959")),
+        ("00000101", "09990101", ("00000101000000", "09990102054929")),
+        ("", "20300101", ("", "20300102055959")),
+    ],
+)
+def test_days_that_no_calendar_has_order_as_they_should(low, high, there):
+    asked = matching.start(matching.dates(f"{low}-{high}", ""), matching.UNIVERSAL).instant
+    found = matching.elsewhere(asked, ZoneInfo("America/New_York"), SITE)
+    assert (found.low, found.high) == there
+
+
+def test_whoever_asks_for_all_days_from_another_zone_is_answered(sqlite_database, starts):
+    for days in ("00010101-99991231", "20300101-20310231", "-99991231"):
+        keys = {"start": matching.start(matching.dates(days, ""), matching.UNIVERSAL).instant}
+        is_then = zones.shift_start(keys, ZoneInfo("America/New_York"), SITE)
+        query = Query(("start_local",), keys, checks=(Check("start_local", is_then),))
+        assert sum(len(rows) for rows in pages(sqlite_database, query, now=NOW)) == len(STARTS)

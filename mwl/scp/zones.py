@@ -43,10 +43,7 @@ def written(offset: timezone) -> str:
 
 
 def shift_keys(keys: dict[str, Matcher], asked: tzinfo, site: ZoneInfo) -> None:
-    """Turn the asker's dates and instants of studies and series into those of the site.
-
-    Rejected: a day that no calendar has.
-    """
+    """Turn the asker's dates and instants of studies and series into those of the site."""
     for of in ("study", "series"):
         date = keys.pop(f"{of}_date", UNIVERSAL)
         if not isinstance(date, Range):
@@ -67,7 +64,7 @@ def shift_start(
 
     What tells whether an item's start, YYYYMMDDHHMMSS, is what was asked for is given back;
     None: any is. It goes by what is told in the asker's zone: the site's clock may show the same
-    hour twice, and what is a range there is none here. Rejected: a day that no calendar has.
+    hour twice, and what is a range there is none here.
     """
     start, time = keys.get("start", UNIVERSAL), keys.pop("time_of_day", UNIVERSAL)
     if isinstance(start, Range):
@@ -86,11 +83,12 @@ def shift_start(
 _CLOCK_CHANGE = timedelta(hours=1)  # that of summer is no longer anywhere
 
 
-def _moved(wall: str, by: timedelta) -> str:
+def _moved(instant: str, by: timedelta) -> str:
     try:
-        return f"{datetime.strptime(wall, _WALL).replace(tzinfo=UTC) + by:{_WALL}}" if wall else ""
-    except OverflowError:
-        return wall
+        then = datetime.strptime(instant, _WALL).replace(tzinfo=UTC)
+        return matching.wall(then + by)
+    except (ValueError, OverflowError):  # there is none, or none such
+        return instant
 
 
 # The dates and times of a worklist item that belong together.
