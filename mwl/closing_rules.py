@@ -65,6 +65,11 @@ class Work:
     image_at: datetime | None = None  # the newest image of such a scanner
     state_at: datetime | None = None  # since when it is in this state
 
+    @property
+    def not_come(self) -> int:
+        """How many of `missing` have not come at all."""
+        return self.missing - self.quarantined - self.unlinked
+
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
@@ -91,15 +96,21 @@ UNLINKED = (
 )
 
 
-def reasons(works: Sequence[Work]) -> list[str]:
+def reasons(works: Sequence[Work], rules: Rules) -> list[str]:
     """Tell a person why images that were listed are not there."""
-    waits = [work for work in works if work.state is StepState.COMPLETED and work.missing]
+    waits = waiting(works, rules)
     found = {
-        NOT_COME: any(w.missing > w.quarantined + w.unlinked for w in waits),
+        NOT_COME: any(work.not_come for work in waits),
         QUARANTINED: any(w.quarantined for w in waits),
         UNLINKED: any(w.unlinked for w in waits),
     }
     return [reason for reason, is_so in found.items() if is_so]
+
+
+def waiting(works: Sequence[Work], rules: Rules) -> list[Work]:
+    """List the COMPLETED steps of which listed images are missed: none that go elsewhere."""
+    done = [work for work in works if work.state is StepState.COMPLETED and work.missing]
+    return [work for work in done if not goes_elsewhere(work, rules)]
 
 
 def is_quiet(work: Work, now: datetime, rules: Rules) -> bool:

@@ -7,12 +7,14 @@ from sqlmodel import SQLModel, select
 
 from hl7.inbound import Inbound
 from mwl import closing, devices, procedures, story
+from mwl.closing_rules import UNLINKED
 from mwl.config import Close, DeviceTable, Settings
 from mwl.errors import ConfigError
 from mwl.performed import Created, Listed, Modified, PerformedState, Request
 from mwl.roles.following import close_rules, effects
 from mwl.roles.profiles import mapping_profiles
 from tests.builders import omi, orm
+from tests.closing_rows import store
 from tests.hl7_mapping import BERLIN
 from tests.worklist_rows import NOW
 
@@ -175,6 +177,17 @@ def test_scanners_that_differ_leave_a_step_to_where_images_are_waited_for(site):
     site.write(procedures.update, ended, NOW)
     site.sweep(minutes=10)
     assert site.column("imaging_order", "closed_by") == [""]
+
+
+def test_what_goes_elsewhere_is_not_asked_for_beside_what_does_not(site):
+    site.device(ae_title="CT1", close_images="elsewhere")
+    site.hear(omi(IPC=[f"IPC|ACC1|RP1|{STUDY}|SPS{n}|CT|P{n}^Part^99RIS" for n in (1, 2)]))
+    never_here = (LISTED[0], Listed(LISTED[0].sop_class_uid, "1.2.9.2"))
+    site.scan(PerformedState.COMPLETED, listed=never_here, request=("SPS1", STUDY))
+    site.scan(PerformedState.COMPLETED, "", "1.2.10", LISTED, "CT2", ("SPS2", STUDY))
+    site.database.write(lambda s: store(s, LISTED[0].sop_instance_uid, "1.2.3", at=NOW))
+    site.sweep(hours=30)
+    assert site.column("imaging_order", "flags") == [[UNLINKED]]
 
 
 def test_a_profile_that_says_it_wrongly_is_refused_with_file_and_line(tmp_path):

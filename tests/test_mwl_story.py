@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from typer.testing import CliRunner
 
 from mwl import audit, closing, procedures, story
@@ -279,6 +279,25 @@ def test_missing_images_are_named_by_series_until_a_person_is_asked(scene):
     found = told(scene).outlook
     assert (found.text, found.asks) == ("Completed, not closed: a person is asked.", True)
     assert "images that the scanner listed have not come: ask there" in found.points
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told_of_it"),
+    [
+        ("UPDATE study SET requested_procedure = NULL", "2 images in a study that is not linked"),
+        ("UPDATE stored_object SET state = 'quarantined'", "2 images in quarantine as the scanner"),
+    ],
+)
+def test_images_that_have_come_and_are_not_the_orders_are_not_missed(scene, trouble, told_of_it):
+    scene.hear(orm())
+    scene.begin()
+    scene.scan(2)
+    scene.database.write(lambda s: s.connection().execute(text(trouble)))
+    scene.end()
+    assert told(scene).outlook.text == (
+        "Completed; its images have come: it closes when they are this order's, and shown."
+    )
+    assert f"step SPS1: 2 of 2 listed images are here; {told_of_it}" in ahead(scene)
 
 
 def test_an_mpps_without_images_is_for_a_person_to_close(scene):

@@ -69,7 +69,7 @@ def judge_works(order: Row, works: dict[int, Work], rules: Rules, now: datetime)
     )
     ruling = rule(state, list(works.values()), now, rules)
     # A person is asked once.
-    wanted = reasons(list(works.values())) if ruling.ask else []
+    wanted = reasons(list(works.values()), rules) if ruling.ask else []
     wanted += [OTHER_PATIENT] if ruling.by_hand else []
     flags = [flag for flag in wanted if flag not in order["flags"]]
     return Judgement(silent, ruling, [work.state for work in works.values()], flags)

@@ -23,6 +23,7 @@ from mwl.closing_rules import (
     needs_person,
     quiet_at,
     reasons,
+    waiting,
 )
 from mwl.orders import WAITING, OrderState, StepState
 from mwl.story.consequences import route
@@ -126,13 +127,18 @@ def _completed(seen: _Look, points: list[str]) -> Outlook:
     if ruling.by_hand:
         return Outlook("Completed; a person closes it.", [*points, OTHER_PATIENT], asks=True)
     if ruling.ask:
-        return Outlook("Completed, not closed: a person is asked.", [*points, *reasons(done)], True)
-    listed = [work.listed_at for work in done if work.missing and work.listed_at]
-    if listed:
+        return Outlook(
+            "Completed, not closed: a person is asked.", [*points, *reasons(done, seen.rules)], True
+        )
+    waits = waiting(done, seen.rules)
+    if listed := [work.listed_at for work in waits if work.listed_at]:
         since, at = seen.at(min(listed)), seen.at(min(listed) + seen.rules.ask)
         points.append(f"waited for since {since}; if not all is here by {at}, a person is asked")
     if any(needs_person(work, seen.rules) for work in done):
         return Outlook("Completed; it does not close by itself: a person closes it.", points, True)
+    if waits and not any(work.not_come for work in waits):
+        text = "Completed; its images have come: it closes when they are this order's, and shown."
+        return Outlook(text, points)
     return Outlook("Completed; it closes when its images are here.", points)
 
 
@@ -193,7 +199,7 @@ def _images(seen: _Look, step: Row, work: Work) -> str:
     if not work.missing:
         all_ = "the one image" if work.listed == 1 else f"all {work.listed:,} images"
         return f"{all_} that its MPPS listed {'is' if work.listed == 1 else 'are'} here"
-    here = f"{work.listed - work.missing:,} of {work.listed:,} listed images are here"
+    here = f"{work.listed - work.not_come:,} of {work.listed:,} listed images are here"
     return "; ".join([here, *_why(work), *_which(seen.missing.get(step["id"], {}))])
 
 
