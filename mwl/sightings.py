@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection, Select, bindparam, select, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from mwl.db import Database, Prepared
@@ -285,11 +286,18 @@ class Lookout:
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
             try:
-                self._database.write(partial(keep, rows=some))
+                self._keep(some)
             except Exception as error:
                 # Worth a look, not an outage.
                 log.warning("sightings.lost", count=len(some), exc_info=error)
 
+
+    def _keep(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            self._database.write(partial(keep, rows=rows))
+        except IntegrityError:
+            # Some of the steps have been removed since (`mwl.retention`).
+            self._database.write(partial(_keep_left, rows=rows))
 
 def _rows(answers: Mapping[_Asker, _Answers]) -> Iterator[dict[str, Any]]:
     made: dict[tuple[int, str], dict[str, Any]] = {}
@@ -325,3 +333,10 @@ def keep(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
         ),
         [dict(row) for row in rows],
     )
+
+
+def _keep_left(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    steps = select(_STEP.c.id).where(_STEP.c.id.in_({row["step"] for row in rows}))
+    there = set(session.connection().scalars(steps))
+    if left := [row for row in rows if row["step"] in there]:
+        keep(session, left)

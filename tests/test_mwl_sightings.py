@@ -175,3 +175,11 @@ def test_the_thread_writes_what_is_left_when_it_is_stopped(sqlite_database):
     lookout.stop()
     (seen,) = of_step(sqlite_database, step)
     assert seen.last_at - seen.first_at == timedelta()
+def test_what_has_been_removed_since_takes_no_other_with_it(database, lookout):
+    (step,) = put(database, item(1))
+    lookout.note("CT1", "10.0.0.7", COLUMNS, [row(step + 1), row(step)])
+    lookout.write()
+    (seen,) = of_step(database, step)
+    assert seen.count == 1
+
+
