@@ -90,7 +90,7 @@ class Seen:
 
         `changed_at` is when that changed, None: it isn't known.
         """
-        told = ", ".join(f"{label(k)} {_shown(old)}" for k, (old, _) in self.outdated.items())
+        told = ", ".join(f"{label(k)} {spoken(old)}" for k, (old, _) in self.outdated.items())
         now = " and ".join(label(keyword) for keyword in self.outdated)
         changed = f"changed {_clock(changed_at, self.last_at, zone)}" if changed_at else "changed"
         at = f"{self.last_at.astimezone(zone):%Y-%m-%d %H:%M}"
@@ -105,7 +105,7 @@ def label(keyword: str) -> str:
     return _LABELS.get(keyword, keyword)
 
 
-def _shown(value: str) -> str:
+def spoken(value: str) -> str:
     """Write what a scanner was told; dates and times as people do."""
     if not value.isdigit() or len(value) not in (8, 14):
         return value or "none"
@@ -211,9 +211,10 @@ def _seen(row: Any) -> Seen:
 class _Answers:
     """What one scanner was told since the last write, of the columns that it asks for."""
 
-    at: datetime
     rows: dict[int, tuple[str, ...]] = field(default_factory=dict)  # the last, by step
     counts: Counter[int] = field(default_factory=Counter)
+    first: dict[int, datetime] = field(default_factory=dict)
+    last: dict[int, datetime] = field(default_factory=dict)
 
 
 # A scanner: its title, its address, the columns that are remembered of what it asked for.
@@ -251,7 +252,7 @@ class Lookout:
         told = tuple(name for name in KEYWORDS if name in columns)
         steps = list(map(itemgetter(-1), rows))
         places = [columns.index(name) for name in told]
-        # All in C: a list of a thousand takes no longer than one of its answers.
+        # In C: a list of a thousand takes little longer than one of its answers.
         values: Iterable[tuple[str, ...]] = zip(
             *(map(itemgetter(place), rows) for place in places), strict=True
         )
@@ -261,10 +262,10 @@ class Lookout:
                 self._lost += len(steps)
                 return
             asker = title, address, told
-            answers = self._answers.pop(asker, None) or _Answers(now)
-            self._answers[asker] = answers  # the last comes last
-            before = len(answers.rows)
-            answers.at = now
+            answers = self._answers.setdefault(asker, _Answers())
+            before, first = len(answers.rows), answers.first
+            first |= {step: now for step in steps if step not in first}
+            answers.last |= dict.fromkeys(steps, now)
             answers.counts.update(steps)
             answers.rows.update(zip(steps, values if told else repeat(()), strict=bool(told)))
             self._kept += len(answers.rows) - before
@@ -291,7 +292,6 @@ class Lookout:
                 # Worth a look, not an outage.
                 log.warning("sightings.lost", count=len(some), exc_info=error)
 
-
     def _keep(self, rows: Sequence[Mapping[str, Any]]) -> None:
         try:
             self._database.write(partial(keep, rows=rows))
@@ -299,22 +299,31 @@ class Lookout:
             # Some of the steps have been removed since (`mwl.retention`).
             self._database.write(partial(_keep_left, rows=rows))
 
+
 def _rows(answers: Mapping[_Asker, _Answers]) -> Iterator[dict[str, Any]]:
     made: dict[tuple[int, str], dict[str, Any]] = {}
     for (title, address, told), each in answers.items():
         keywords = [KEYWORDS[name] for name in told]
         for step, values in each.rows.items():
-            before = made.get((step, title))
-            made[step, title] = {
+            row = {
                 "step": step,
                 "ae_title": title,
                 "address": address,
-                "count": each.counts[step] + (before["count"] if before else 0),
-                "first_at": each.at,
-                "last_at": each.at,
+                "count": each.counts[step],
+                "first_at": each.first[step],
+                "last_at": each.last[step],
                 "shown": dict(zip(keywords, values, strict=True)),
             }
+            before = made.get((step, title))
+            made[step, title] = _together(before, row) if before else row
     yield from made.values()
+
+
+def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Make one of what a scanner was told of a step by two ways of asking: the later, and both."""
+    later = max(other, one, key=itemgetter("last_at"))
+    first_at = min(one["first_at"], other["first_at"])
+    return {**later, "count": one["count"] + other["count"], "first_at": first_at}
 
 
 def keep(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -130,6 +130,21 @@ def test_the_sightings_of_an_order_are_those_of_its_steps(database, lookout):
     assert [(each.step, each.sps_id) for each in found] == [(one, "SPS1")]
 
 
+def test_a_step_was_shown_when_it_was_and_not_when_others_were(database, lookout):
+    always, late, gone = put(database, item(1), item(2), item(3))
+    lookout.note("CT1", "10.0.0.7", COLUMNS, [row(always), row(gone)])
+    lookout.note("CT1", "10.0.0.7", COLUMNS[:1], [("Doe^Jane", "20300102093000", always)])
+    lookout.note("CT1", "10.0.0.7", COLUMNS, [row(always), row(late)])
+    lookout.write()
+    times = {}
+    for step in (always, late, gone):
+        (seen,) = of_step(database, step)
+        times[step] = seen.first_at, seen.last_at
+    first, last = times[always]
+    assert first < last
+    assert (times[gone], times[late]) == ((first, first), (last, last))
+
+
 def test_the_last_of_two_answers_counts_whatever_columns_they_had(database, lookout):
     (step,) = put(database, item(1))
     lookout.note("CT1", "10.0.0.7", COLUMNS, [row(step, "Old^Name")])
@@ -167,14 +182,6 @@ def test_an_outage_loses_sightings_and_nothing_else(sqlite_database, monkeypatch
     assert seen.count == 1
 
 
-def test_the_thread_writes_what_is_left_when_it_is_stopped(sqlite_database):
-    lookout = Lookout(sqlite_database)
-    (step,) = put(sqlite_database, item(1))
-    lookout.start()
-    lookout.note("CT1", "10.0.0.7", COLUMNS, [row(step)])
-    lookout.stop()
-    (seen,) = of_step(sqlite_database, step)
-    assert seen.last_at - seen.first_at == timedelta()
 def test_what_has_been_removed_since_takes_no_other_with_it(database, lookout):
     (step,) = put(database, item(1))
     lookout.note("CT1", "10.0.0.7", COLUMNS, [row(step + 1), row(step)])
@@ -183,3 +190,11 @@ def test_what_has_been_removed_since_takes_no_other_with_it(database, lookout):
     assert seen.count == 1
 
 
+def test_the_thread_writes_what_is_left_when_it_is_stopped(sqlite_database):
+    lookout = Lookout(sqlite_database)
+    (step,) = put(sqlite_database, item(1))
+    lookout.start()
+    lookout.note("CT1", "10.0.0.7", COLUMNS, [row(step)])
+    lookout.stop()
+    (seen,) = of_step(sqlite_database, step)
+    assert seen.last_at - seen.first_at == timedelta()

@@ -357,12 +357,13 @@ def test_an_old_copy_on_a_scanner_is_pointed_out(app):
         "count": 3,
         "first_at": NOW,
         "last_at": NOW,
-        "shown": {"PatientName": "Doe^Jane", "PatientID": "P1"},
+        "shown": {"PatientName": "Doe^Jane", "ScheduledProcedureStepStartDateTime": "20300102"},
     }
     app.database.write(lambda session: keep(session, [row]))
     page = app.signed_in().get(f"/worklist/{step}/why").text
     assert "old copy" in page
-    assert "Doe^Jane" in page
+    assert "name: <s>Doe^Jane</s> is now Roe^Jane" in page
+    assert "start: <s>2030-01-02</s> is now 2030-01-02 09:30" in page
 
 
 def test_a_list_that_refreshes_itself_is_one_view_an_hour(app):

@@ -200,6 +200,8 @@ def show_why(step: int) -> ResponseReturnValue:
         device=device,
         devices=[each.ae_title for each in known],
         wrong=wrong,
+        label=sightings.label,
+        spoken=sightings.spoken,
     )
     return (page, 400) if wrong else page
 
