@@ -71,7 +71,7 @@ def test_it_is_told_how_a_query_fails_and_what_is_cut(app: WebApp) -> None:
     row = register(app, modality="CT", worklist={"max_answers": 2})
     page = ask(app, row).text
     assert "The query fails (A700)" in page
-    assert "more than 2 match" in page
+    assert "More than 2 match" in page
     assert ". The first 2 of 3 entries" in page
     cut = register(app, "CT9", modality="CT", worklist={"max_answers": 2, "beyond": "cut"})
     assert "2 of 3 entries</h2>" in ask(app, cut, station="CT1").text
