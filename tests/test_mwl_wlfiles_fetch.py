@@ -199,6 +199,28 @@ def test_two_worklists_are_told_apart(sqlite_database, peer):
     assert states(sqlite_database) == {"SPS1": "SCHEDULED", "SPS2": "SCHEDULED"}
 
 
+def test_what_another_worklist_still_has_stays(database, peer):
+    both = [entry(1), entry(2)]
+    peer.items = both
+    fetch(database, peer.port)
+    assert fetch(database, peer.port, name="other").elsewhere == 2
+    peer.items = both[1:]
+    assert told(fetch_twice(database, peer.port)) == {"answers": 1, "unchanged": 1}
+    assert states(database) == {"SPS1": "SCHEDULED", "SPS2": "SCHEDULED"}
+    fetch(database, peer.port, name="other")
+    assert fetch_twice(database, peer.port).vanished == 1
+    assert states(database) == {"SPS1": "CANCELED", "SPS2": "SCHEDULED"}
+
+
+def test_who_is_asked_no_more_keeps_nothing(sqlite_database, peer):
+    peer.items = [entry(1)]
+    fetch(sqlite_database, peer.port)
+    fetch(sqlite_database, peer.port, name="other")
+    peer.items = []
+    later = NOW + timedelta(days=1, minutes=1)
+    assert fetch_twice(sqlite_database, peer.port, now=later).vanished == 1
+
+
 def test_the_order_s_story_names_the_worklist(sqlite_database, peer):
     peer.items = [entry(1)]
     fetch(sqlite_database, peer.port)

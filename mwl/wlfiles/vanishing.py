@@ -3,7 +3,8 @@
 A server that has lost its folder, or was started anew with an empty database, answers with an
 empty list and calls that a success. So nothing is cancelled by one list alone: what was never
 begun must be missing from two whole ones in a row, some time apart. And a list that lost very
-much cancels nothing at all, until it has it again or a person says that it is right.
+much cancels nothing at all, until it has it again or a person says that it is right. What another
+worklist still has stays.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from typing import Final
 
 from sqlmodel import Session
 
@@ -25,6 +27,7 @@ from mwl.worklist.sources import Listed, Step
 
 _Act = Callable[[Session, manual.Which], manual.Done]
 _Known = Mapping[str, Listed]
+_LATELY: Final = timedelta(days=1)  # who was not asked since may be no source any more
 
 
 @dataclass(slots=True)
@@ -73,10 +76,11 @@ class Vanishing:
         with self.database.read() as session:
             listed = sources.steps(session, self.source.name, self.span, self.source.modality)
             steps = {_key_of(each): each for each in listed}
+            others = sources.of_others(session, self.source.name, self.now - _LATELY)
         # Its day is not asked for any more, or it is the RIS's.
         found = Vanished({key: None for key in missing if key not in steps})
         at_stake = {key for key, step in steps.items() if _may_vanish(step, known.get(key))}
-        lost = {key: known[key] for key in missing if key in at_stake}
+        lost = {key: known[key] for key in missing if key in at_stake and key not in others}
         if self.source.vanished == "keep":
             return found
         if accepted or self._is_likely(len(lost), len(at_stake), is_empty=not seen):

@@ -168,6 +168,24 @@ def known_items(session: Session, name: str) -> dict[str, Listed]:
     return {row.item: Listed(row.digest, row.vanished, row.missing_since) for row in rows}
 
 
+def of_others(session: Session, name: str, since: datetime) -> set[str]:
+    """Give what of a worklist's items others have as well, whose lists came whole since then."""
+    theirs = _ITEM.alias("theirs")
+    statement = (
+        select(theirs.c.item)
+        .join(_SOURCE, _SOURCE.c.name == theirs.c.source)
+        .join(_ITEM, _ITEM.c.item == theirs.c.item)
+        .where(
+            _ITEM.c.source == name,
+            theirs.c.source != name,
+            ~theirs.c.vanished,
+            theirs.c.missing_since.is_(None),
+            _SOURCE.c.succeeded_at >= since,
+        )
+    )
+    return set(session.connection().scalars(statement))
+
+
 def remember(database: Database, name: str, items: Mapping[str, Listed | None]) -> None:
     """Note what is on a worklist now; None: it is there no more."""
     left = iter(items.items())
