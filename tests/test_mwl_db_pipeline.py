@@ -15,7 +15,7 @@ from tests.test_mwl_db_prepared import DEVICE
 from tests.test_mwl_db_write import NOW, titles
 from tests.test_mwl_worklist_apply import order, procedure
 
-SETTINGS: dict[str, Any] = {"aliases": [], "worklist": {}, "characters": {}}
+SETTINGS: dict[str, Any] = {"aliases": [], "worklist": {}, "characters": {}, "revision": 1}
 INSERT = Insertion(DEVICE, may=[], mpps=True, tls=False, oddities=[], **SETTINGS)
 TIMES = {"created_at": NOW, "updated_at": NOW}
 BY_TITLE = Prepared(select(DEVICE).where(DEVICE.c.ae_title == bindparam("title")))

@@ -136,7 +136,7 @@ def test_what_is_written_is_read_again_as_it_was(stated: dict[str, Any]) -> None
     ("line", "instead", "told"),
     [
         (5, "modalty = 'CT'", "5: device[1].modalty: no such setting; did you mean modality?"),
-        (5, "modality = 'ct'", "5: device[1].modality: string should match"),
+        (5, "modality = 'ct'", "5: device[1].modality: must be a code of"),
         (8, "zone = 'Lisbon'", "8: device[1].zone: no such time zone"),
         (12, "modalities = ['CT', 3]", "12: device[1].worklist.modalities[2]: should be a valid"),
         (16, "beyond = 'all'", "16: device[1].worklist.beyond: should be 'refuse' or 'cut'"),
