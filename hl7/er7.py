@@ -59,23 +59,10 @@ _LONGEST_LOOKED_AT = 4_096  # characters of a segment
 _QUOTE = '"'
 # How most segments begin.
 _BEGINS = frozenset(
-    {
-        "MSH|",
-        "EVN|",
-        "PID|",
-        "PD1|",
-        "PV1|",
-        "PV2|",
-        "AL1|",
-        "DG1|",
-        "ORC|",
-        "TQ1|",
-        "OBR|",
-        "OBX|",
-        "NTE|",
-        "IPC|",
-        "ZDS|",
-    }
+    [
+        *("MSH|", "EVN|", "PID|", "PD1|", "PV1|", "PV2|", "AL1|", "DG1|"),
+        *("ORC|", "TQ1|", "OBR|", "OBX|", "NTE|", "IPC|", "ZDS|"),
+    ]
 )
 _LEADING = "\ufeff \t\r\n\x0b"
 
