@@ -92,36 +92,21 @@ def download() -> Response:
 @allowed(Role.TECHNOLOGIST)
 def arrive(step: int) -> ResponseReturnValue:
     """Note that the patient has come."""
-    return _act(
-        step,
-        Action.ARRIVE,
-        lambda session, which, now: manual.arrive(session, which, now=now),
-        "The patient is marked as arrived.",
-    )
+    return _note(step, Action.ARRIVE, manual.arrive, "The patient is marked as arrived.")
 
 
 @blueprint.post("/<int:step>/ready")
 @allowed(Role.TECHNOLOGIST)
 def ready(step: int) -> ResponseReturnValue:
     """Note that the patient is ready to be scanned."""
-    return _act(
-        step,
-        Action.READY,
-        lambda session, which, now: manual.ready(session, which, now=now),
-        "The patient is marked as ready.",
-    )
+    return _note(step, Action.READY, manual.ready, "The patient is marked as ready.")
 
 
 @blueprint.post("/<int:step>/depart")
 @allowed(Role.TECHNOLOGIST)
 def depart(step: int) -> ResponseReturnValue:
     """Note that the patient has left the scanner."""
-    return _act(
-        step,
-        Action.DEPART,
-        lambda session, which, now: manual.depart(session, which, now=now),
-        "The patient is marked as departed.",
-    )
+    return _note(step, Action.DEPART, manual.depart, "The patient is marked as departed.")
 
 
 @blueprint.post("/<int:step>/cancel")
@@ -204,6 +189,11 @@ def show_why(step: int) -> ResponseReturnValue:
         spoken=sightings.spoken,
     )
     return (page, 400) if wrong else page
+
+
+def _note(step: int, action: Action, note: manual.Note, text: str) -> ResponseReturnValue:
+    """Note where the patient of an entry is."""
+    return _act(step, action, lambda session, which, now: note(session, which, now=now), text)
 
 
 def _act(step: int, action: Action, act: Act, text: str) -> ResponseReturnValue:

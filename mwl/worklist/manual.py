@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, select, update
@@ -154,6 +154,12 @@ def cancel(session: Session, which: Which, *, now: datetime) -> Done:
     _refuse_begun(row, "cancelled")
     _set_state(session, order, row, StepState.CANCELED, now)
     return Done([row["sps_id"]])
+
+
+class Note(Protocol):
+    """Notes where a patient is: `arrive`, `ready` or `depart`."""
+
+    def __call__(self, session: Session, which: Which, *, now: datetime) -> Done: ...
 
 
 def arrive(session: Session, which: Which, *, now: datetime) -> Done:

@@ -225,36 +225,21 @@ def cancel(step: int) -> Kept:
 @endpoint(Role.TECHNOLOGIST, TAG, Kept, problems=(404, 409), numbers=_NUMBER)
 def arrive(step: int) -> Kept:
     """Note that the patient has come."""
-    now = wired().clock()
-
-    def work(session: Session) -> Done:
-        return manual.arrive(session, Which(row=step), now=now)
-
-    return _done(Action.ARRIVE, step, work, {}, now)
+    return _note(Action.ARRIVE, step, manual.arrive)
 
 
 @blueprint.post("/<int:step>/ready")
 @endpoint(Role.TECHNOLOGIST, TAG, Kept, problems=(404, 409), numbers=_NUMBER)
 def ready(step: int) -> Kept:
     """Note that the patient is ready to be scanned."""
-    now = wired().clock()
-
-    def work(session: Session) -> Done:
-        return manual.ready(session, Which(row=step), now=now)
-
-    return _done(Action.READY, step, work, {}, now)
+    return _note(Action.READY, step, manual.ready)
 
 
 @blueprint.post("/<int:step>/depart")
 @endpoint(Role.TECHNOLOGIST, TAG, Kept, problems=(404, 409), numbers=_NUMBER)
 def depart(step: int) -> Kept:
     """Note that the patient has left the scanner, which has not ended its work."""
-    now = wired().clock()
-
-    def work(session: Session) -> Done:
-        return manual.depart(session, Which(row=step), now=now)
-
-    return _done(Action.DEPART, step, work, {}, now)
+    return _note(Action.DEPART, step, manual.depart)
 
 
 @blueprint.post("/<int:step>/reopen")
@@ -267,6 +252,16 @@ def reopen(step: int) -> Kept:
         return procedures.reopen(session, Which(row=step), effects=effects, now=now)
 
     return _done(Action.REOPEN, step, work, {}, now)
+
+
+def _note(action: Action, step: int, note: manual.Note) -> Kept:
+    """Note where the patient of an entry is."""
+    now = wired().clock()
+
+    def work(session: Session) -> Done:
+        return note(session, Which(row=step), now=now)
+
+    return _done(action, step, work, {}, now)
 
 
 def _stated(given: Change) -> dict[str, Any]:
